@@ -1,0 +1,97 @@
+"""The configuration that a gateway runs, and how an LLMCache manifest becomes one.
+
+The operator writes it into a ConfigMap; standalone the gateway derives the very same from the manifest. It
+holds what the data path needs and nothing that only an operator can carry out.
+"""
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import field
+
+from llmcache_gateway.config.manifest import (
+    API_VERSION,
+    Cache,
+    ExternalRedis,
+    Limits,
+    LLMCache,
+    Metadata,
+    Model,
+    PrefixPart,
+    Tenancy,
+    Upstream,
+    described,
+)
+
+
+class ActivePrefix(Model):
+    """The prefix in use, resolved: both parts are there."""
+
+    name: PrefixPart
+    version: PrefixPart
+
+
+class GatewaySpec(Model):
+    """What one gateway does. Each field is that of the LLMCache, or what the operator made of it."""
+
+    upstreams: Annotated[list[Upstream], described("The provider endpoints, in order.", min_length=1, max_length=32)]
+    prefix: ActivePrefix
+    cache: Cache = field(default_factory=Cache)
+    tenancy: Tenancy = field(default_factory=Tenancy)
+    limits: Limits = field(default_factory=Limits)
+    redis: ExternalRedis | None = None
+
+
+class GatewayConfig(Model):
+    """A gateway's configuration file."""
+
+    metadata: Metadata
+    spec: GatewaySpec
+    api_version: Literal["llmcache.dev/v1alpha1"] = API_VERSION
+    kind: Literal["GatewayConfig"] = "GatewayConfig"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for YAML or JSON, with kind and apiVersion, without fields at their default."""
+        plain: dict[str, Any] = {"apiVersion": self.api_version, "kind": self.kind}
+        return plain | msgspec.to_builtins(self)
+
+    @property
+    def revision(self) -> str:
+        """Twelve hex digits that name this configuration: equal for equal content only."""
+        encoded = msgspec.json.encode(self, order="deterministic")
+        return hashlib.sha256(encoded).hexdigest()[:12]
+
+
+def gateway_config(manifest: LLMCache, redis: ExternalRedis | None) -> GatewayConfig:
+    """Return the gateway configuration of a manifest.
+
+    `redis` is the Redis that `spec.redis.managed` stands for: the operator's own, or standalone the one given
+    on the command line. It is not looked at where the manifest names an external one, or none is needed.
+    """
+    spec = manifest.spec
+    if spec.redis is None:
+        redis = None
+    elif spec.redis.external is not None:
+        redis = spec.redis.external
+    return GatewayConfig(
+        metadata=Metadata(name=manifest.metadata.name, namespace=manifest.metadata.namespace),
+        spec=GatewaySpec(
+            upstreams=spec.upstreams,
+            prefix=ActivePrefix(name=spec.prefix.name or manifest.metadata.name, version=spec.prefix.version),
+            cache=spec.cache,
+            tenancy=spec.tenancy,
+            limits=spec.limits,
+            redis=redis,
+        ),
+    )
+
+
+def parts_for_the_operator(manifest: LLMCache) -> list[str]:
+    """Return the paths of a manifest that only an operator carries out, where they are set."""
+    parts = []
+    if manifest.spec.gateway != type(manifest.spec.gateway)():
+        parts.append("spec.gateway")
+    if manifest.spec.redis is not None and manifest.spec.redis.managed is not None:
+        parts.append("spec.redis.managed")
+    return parts

@@ -1,0 +1,132 @@
+"""Checks plain data against a configuration type and reports every error at once, each with its path.
+
+msgspec stops at the first error; a person who fixes a manifest wants all of them. This walks the same type
+hints, lets msgspec judge each leaf, and applies a type's rules where its fields are in order.
+"""
+
+import difflib
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct, UnsetType
+
+from llmcache_gateway.config.manifest import Model
+
+
+class Problem(NamedTuple):
+    """One error: where it is, and what is wrong and what to write instead."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+def problems(value: Any, kind: Any, path: str = "") -> Iterator[Problem]:
+    """Yield every way in which plain data is not of a type (a Struct, or what stands in one's hints)."""
+    kind, metas = _unwrap(kind)
+    if _is_struct(kind):
+        yield from _struct_problems(value, kind, path)
+    elif get_origin(kind) is list and isinstance(value, list):
+        (item_kind,) = get_args(kind)
+        yield from _leaf_problems(value, list[Any], metas, path)
+        for index, item in enumerate(value):
+            yield from problems(item, item_kind, f"{path}[{index}]")
+    elif get_origin(kind) is dict and isinstance(value, dict):
+        key_kind, item_kind = get_args(kind)
+        yield from _leaf_problems(value, dict[Any, Any], metas, path)
+        for key, item in value.items():
+            yield from problems(key, key_kind, _join(path, str(key)))
+            yield from problems(item, item_kind, _join(path, str(key)))
+    else:
+        yield from _leaf_problems(value, kind, metas, path)
+
+
+def _struct_problems(value: Any, kind: type[Struct], path: str) -> Iterator[Problem]:
+    if not isinstance(value, dict):
+        yield Problem(path or "(document)", f"expected an object with fields, not {_show(value)}")
+        return
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+    found: list[Problem] = []
+    for key in value:
+        if key not in fields and kind.__struct_config__.forbid_unknown_fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"known fields: {', '.join(fields)}"
+            found.append(Problem(_join(path, str(key)), f"unknown field; {advice}"))
+    for name, known in fields.items():
+        if name in value:
+            found.extend(problems(value[name], hints[known.name], _join(path, name)))
+        elif known.default is NODEFAULT and known.default_factory is NODEFAULT:
+            found.append(Problem(_join(path, name), "required, but not set"))
+    if not found and issubclass(kind, Model):
+        instance = msgspec.convert(value, kind)
+        found.extend(
+            Problem(_join(path, rule.field) or "(document)", rule.message)
+            for rule in kind.RULES
+            if not rule.holds(instance)
+        )
+    yield from found
+
+
+def _leaf_problems(value: Any, kind: Any, metas: list[Meta], path: str) -> Iterator[Problem]:
+    annotated = kind
+    for meta in metas:
+        annotated = Annotated[annotated, meta]
+    try:
+        msgspec.convert(value, annotated)
+    except msgspec.ValidationError as error:
+        yield Problem(path or "(document)", _explain(value, kind, metas, str(error)))
+
+
+def _explain(value: Any, kind: Any, metas: list[Meta], error: str) -> str:
+    if get_origin(kind) is Literal:
+        return f"expected one of {', '.join(str(choice) for choice in get_args(kind))}, not {_show(value)}"
+    title = next((meta.title for meta in metas if meta.title), None)
+    examples = next((meta.examples for meta in metas if meta.examples), None)
+    such_as = f", such as {' or '.join(str(example) for example in examples)}" if examples else ""
+    if title:
+        return f"expected {title}{such_as}, not {_show(value)}"
+    if kind is bool:
+        return f"expected true or false, not {_show(value)}"
+    if any(meta.pattern and isinstance(value, str) for meta in metas):
+        return f"{_show(value)} is not accepted here{such_as and '; write something' + such_as[1:]}"
+    return f"{error[0].lower()}{error[1:]}{such_as}"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _unwrap(kind: Any) -> tuple[Any, list[Meta]]:
+    """Strip Annotated and `| None` from a hint; return the type below and all Meta found on the way."""
+    metas: list[Meta] = []
+    while True:
+        if get_origin(kind) is Annotated:
+            kind, *extras = get_args(kind)
+            metas = [extra for extra in extras if isinstance(extra, Meta)] + metas
+        elif get_origin(kind) in (Union, types.UnionType):
+            choices = [arg for arg in get_args(kind) if arg not in (type(None), UnsetType)]
+            if len(choices) != 1:
+                raise TypeError(f"a configuration field is one type, not {kind}")
+            kind = choices[0]
+        else:
+            return kind, metas
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _join(path: str, name: str) -> str:
+    if not name:
+        return path
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,50 @@
+"""Every error of the gateway.
+
+GatewayError
+├── ConfigError           the configuration can't be used; holds all problems
+├── RequestError          the client's request is refused; becomes an answer in the provider's shape
+├── UpstreamError         the upstream gave no answer; becomes 502 or 504
+└── StoreError            a store failed; counted, and the request goes on without it
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class GatewayError(Exception):
+    """The root of this package's errors."""
+
+
+class ConfigError(GatewayError):
+    """The configuration can't be used. `problems` holds each reason, in the file's order."""
+
+    def __init__(self, problems: Sequence[Any]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class RequestError(GatewayError):
+    """A request that is refused before it reaches an upstream.
+
+    `status` is the HTTP status, `code` a stable word for programs, `param` the field at fault.
+    """
+
+    def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class UpstreamError(GatewayError):
+    """An upstream that gave no whole answer: refused, reset, or silent for too long."""
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.timed_out = timed_out
+
+
+class StoreError(GatewayError):
+    """A store that could not do what it was asked."""
