@@ -18,21 +18,21 @@ from llmcache_gateway.config.manifest import (
     LLMCache,
     Metadata,
     Model,
-    PrefixPart,
     Tenancy,
     Upstream,
     described,
 )
+from llmcache_gateway.config.scalars import PrefixPart
 
 
-class ActivePrefix(Model):
+class ActivePrefix(Model, frozen=True, kw_only=True):
     """The prefix in use, resolved: both parts are there."""
 
     name: PrefixPart
     version: PrefixPart
 
 
-class GatewaySpec(Model):
+class GatewaySpec(Model, frozen=True, kw_only=True):
     """What one gateway does. Each field is that of the LLMCache, or what the operator made of it."""
 
     upstreams: Annotated[list[Upstream], described("The provider endpoints, in order.", min_length=1, max_length=32)]
@@ -43,7 +43,7 @@ class GatewaySpec(Model):
     redis: ExternalRedis | None = None
 
 
-class GatewayConfig(Model):
+class GatewayConfig(Model, frozen=True, kw_only=True):
     """A gateway's configuration file."""
 
     metadata: Metadata
@@ -53,8 +53,8 @@ class GatewayConfig(Model):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for YAML or JSON, with kind and apiVersion, without fields at their default."""
-        plain: dict[str, Any] = {"apiVersion": self.api_version, "kind": self.kind}
-        return plain | msgspec.to_builtins(self)
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return {"apiVersion": self.api_version, "kind": self.kind} | plain
 
     @property
     def revision(self) -> str:

@@ -4,7 +4,7 @@ The descriptions are the CRD's and the reference page's text. What is accepted h
 enters this file together with the code that obeys it.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -23,7 +23,7 @@ from llmcache_gateway.config.scalars import (
 
 GROUP = "llmcache.dev"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+API_VERSION: Final = "llmcache.dev/v1alpha1"
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"):
@@ -37,14 +37,14 @@ def described(text: str, **constraints: Any) -> Meta:
     return Meta(description=text, **constraints)
 
 
-class SecretRef(Model):
+class SecretRef(Model, frozen=True, kw_only=True):
     """One value of a Secret in the LLMCache's own namespace."""
 
     name: Annotated[SecretName, described("Name of the Secret.")]
     key: Annotated[SecretKey, described("Key inside the Secret.")]
 
 
-class Credential(Model):
+class Credential(Model, frozen=True, kw_only=True):
     """Where the upstream's API key comes from: exactly one of the four."""
 
     RULES = (
@@ -73,14 +73,14 @@ class Credential(Model):
     ] = False
 
 
-class Echo(Model):
+class Echo(Model, frozen=True, kw_only=True):
     """How the built-in echo upstream behaves."""
 
     delay: Annotated[Duration, described("Time before the first byte of an answer.")] = "0s"
     chunk_delay: Annotated[Duration, described("Time between two chunks of a streamed answer.")] = "0s"
 
 
-class Upstream(Model):
+class Upstream(Model, frozen=True, kw_only=True):
     """One provider endpoint."""
 
     RULES = (
@@ -136,7 +136,7 @@ class Upstream(Model):
     echo: Annotated[Echo | None, described("Settings of provider echo.")] = None
 
 
-class Prefix(Model):
+class Prefix(Model, frozen=True, kw_only=True):
     """Which generation of entries is in use."""
 
     version: Annotated[
@@ -149,20 +149,20 @@ class Prefix(Model):
     ] = None
 
 
-class MemoryStore(Model):
+class MemoryStore(Model, frozen=True, kw_only=True):
     """Bounds of the memory store; the least recently used entry leaves first."""
 
     entries: Annotated[int, described("Most entries kept.", ge=1, le=100_000_000)] = 10_000
     bytes: Annotated[Bytes, described("Most bytes kept, keys and values together.")] = "256Mi"
 
 
-class SharedStore(Model):
+class SharedStore(Model, frozen=True, kw_only=True):
     """The store behind the memory store, shared by all replicas."""
 
     type: Annotated[Literal["redis"], described("`redis`: the Redis of `spec.redis`.")] = "redis"
 
 
-class Store(Model):
+class Store(Model, frozen=True, kw_only=True):
     """Where entries are kept."""
 
     RULES = (
@@ -188,7 +188,7 @@ class Store(Model):
     l2: Annotated[SharedStore | None, described("The store behind L1; Redis when left out.")] = None
 
 
-class Cache(Model):
+class Cache(Model, frozen=True, kw_only=True):
     """What is cached, and for how long."""
 
     RULES = (
@@ -208,7 +208,7 @@ class Cache(Model):
     store: Annotated[Store, described("Where entries are kept.")] = field(default_factory=Store)
 
 
-class Tenancy(Model):
+class Tenancy(Model, frozen=True, kw_only=True):
     """Who shares entries with whom."""
 
     isolation: Annotated[
@@ -220,7 +220,7 @@ class Tenancy(Model):
     ] = "Credential"
 
 
-class Limits(Model):
+class Limits(Model, frozen=True, kw_only=True):
     """Bounds on single messages."""
 
     RULES = (
@@ -242,7 +242,7 @@ class Limits(Model):
     entry_bytes: Annotated[Bytes, described("Largest answer that is stored; a larger one passes unstored.")] = "8Mi"
 
 
-class ManagedRedis(Model):
+class ManagedRedis(Model, frozen=True, kw_only=True):
     """A Redis that the operator runs for this LLMCache."""
 
     RULES = (
@@ -270,7 +270,7 @@ class ManagedRedis(Model):
     ] = None
 
 
-class RedisLogin(Model):
+class RedisLogin(Model, frozen=True, kw_only=True):
     """The user and password of an external Redis."""
 
     secret_ref: Annotated[SecretRef, described("Where the password is.")]
@@ -280,7 +280,7 @@ class RedisLogin(Model):
     ] = None
 
 
-class ExternalRedis(Model):
+class ExternalRedis(Model, frozen=True, kw_only=True):
     """A Redis that somebody else runs."""
 
     url: Annotated[
@@ -295,7 +295,7 @@ class ExternalRedis(Model):
     credential: Annotated[RedisLogin | None, described("User and password.")] = None
 
 
-class Redis(Model):
+class Redis(Model, frozen=True, kw_only=True):
     """The Redis that the store uses: exactly one of the two."""
 
     RULES = (
@@ -310,7 +310,7 @@ class Redis(Model):
     external: Annotated[ExternalRedis | None, described("Use one that is there.")] = None
 
 
-class Resources(Model):
+class Resources(Model, frozen=True, kw_only=True):
     """Requests and limits of a container, as in a pod."""
 
     requests: Annotated[
@@ -321,7 +321,7 @@ class Resources(Model):
     ] = field(default_factory=dict)
 
 
-class Gateway(Model):
+class Gateway(Model, frozen=True, kw_only=True):
     """The gateway's Deployment. Carried out by the operator; standalone it is not in force."""
 
     replicas: Annotated[int, described("Number of gateway pods.", ge=0, le=1000)] = 2
@@ -334,7 +334,7 @@ class Gateway(Model):
     )
 
 
-class LLMCacheSpec(Model):
+class LLMCacheSpec(Model, frozen=True, kw_only=True):
     """A cache in front of one or more LLM providers."""
 
     RULES = (
@@ -379,7 +379,7 @@ class Metadata(Struct, frozen=True, kw_only=True):
     namespace: Name = "default"
 
 
-class LLMCache(Model):
+class LLMCache(Model, frozen=True, kw_only=True):
     """An LLMCache manifest, as it is applied to a cluster or given to a gateway."""
 
     api_version: Literal["llmcache.dev/v1alpha1"]
