@@ -1,0 +1,66 @@
+"""The admin port: health and metrics for everybody in the pod network, the rest for the admin token."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.plainjson import dumps
+from llmcache_gateway.reload import Reloader
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def admin_app(*, reloader: Reloader, metrics: Metrics, token: str, stopping: Callable[[], bool]) -> web.Application:
+    """Return the admin port's application. `stopping` says whether the gateway is about to end."""
+
+    @web.middleware
+    async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in OPEN_PATHS:
+            given = request.headers.get("Authorization", "").encode()
+            if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+                return _json({"error": "send Authorization: Bearer <admin token>"}, status=401)
+        return await handler(request)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        # A broken store is no reason not to be ready: requests are answered without it.
+        return web.Response(status=503, text="stopping\n") if stopping() else web.Response(text="ok\n")
+
+    async def scrape(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def status(_: web.Request) -> web.Response:
+        runtime = reloader.current
+        store_error = await runtime.store.ping()
+        return _json(
+            {
+                "name": runtime.config.metadata.name,
+                "namespace": runtime.config.metadata.namespace,
+                "revision": runtime.revision,
+                "configError": reloader.error,
+                "prefix": {"name": runtime.prefix_name, "version": runtime.prefix_version},
+                "store": {"type": runtime.store.name, "healthy": store_error is None, "error": store_error},
+                "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams],
+                "inFlight": runtime.in_flight,
+            }
+        )
+
+    app = web.Application(middlewares=[authorize])
+    routes: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/metrics": scrape,
+        "/admin/v1/status": status,
+    }
+    app.add_routes([web.get(path, handler) for path, handler in routes.items()])
+    return app
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=dumps(value), content_type="application/json")

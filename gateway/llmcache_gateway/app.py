@@ -1,0 +1,109 @@
+"""What the gateway program is made of."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from llmcache_gateway.admin import admin_app
+from llmcache_gateway.config.manifest import ExternalRedis
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.reload import Reloader, not_in_force, read_config
+from llmcache_gateway.runtime import Resources, provision
+from llmcache_gateway.server import Handler
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says. Files are read again when they change; the rest holds for the process."""
+
+    config: Path
+    secrets: Path | None
+    redis_url: str | None
+    host: str
+    port: int
+    admin_port: int
+    admin_token: str
+    tenant_key: bytes
+    drain_seconds: float
+    environment: Mapping[str, str]
+
+
+async def serve(options: Options) -> None:
+    """Run the gateway until SIGTERM or SIGINT; ConfigError when it can't begin."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    metrics = Metrics(_registry())
+    redis = ExternalRedis(url=options.redis_url) if options.redis_url else None
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        resources = Resources(
+            session=session,
+            metrics=metrics,
+            tenant_key=options.tenant_key,
+            secrets_folder=options.secrets,
+            environment=options.environment,
+        )
+        reloader = Reloader(
+            read=lambda: read_config(options.config, redis),
+            provision=lambda config, previous: provision(config, resources, previous),
+            metrics=metrics,
+        )
+        handler = Handler(lambda: reloader.current, metrics, time.time)
+
+        public = web.ServerRunner(
+            web.Server(handler.handle, access_log=None, auto_decompress=False),
+            shutdown_timeout=options.drain_seconds,
+        )
+        admin = web.AppRunner(
+            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, stopping=stop.is_set),
+            access_log=None,
+        )
+        try:
+            await _listen(public, options.host, options.port, "gateway")
+            await _listen(admin, options.host, options.admin_port, "admin")
+            parts = not_in_force(options.config)
+            if parts:
+                print(f"not in force without an operator: {', '.join(parts)}", flush=True)  # noqa: T201
+            watcher = asyncio.create_task(reloader.watch())
+            await stop.wait()
+            log.info("stopping: requests in flight have %g s", options.drain_seconds)
+            watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await watcher
+        finally:
+            # The public port first: the admin port answers /readyz with 503 while requests in flight finish.
+            await public.cleanup()
+            await reloader.close()
+            await admin.cleanup()
+
+
+async def _listen(runner: web.BaseRunner, host: str, port: int, name: str) -> None:
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    await site.start()
+    for address in runner.addresses:
+        print(f"{name} listens on http://{address[0]}:{address[1]}", flush=True)  # noqa: T201
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

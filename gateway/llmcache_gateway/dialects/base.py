@@ -1,0 +1,87 @@
+"""What a dialect is: one wire API of a provider, as the gateway needs to know it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request's body as a dialect reads it.
+
+    `members` are the body's top-level members as plain data (fractions as Decimal).
+    """
+
+    model: str
+    stream: bool
+    members: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an answer may be stored; `reason` is a stable word where it may not."""
+
+    store: bool
+    reason: str = ""
+
+
+STORE: Final = Verdict(store=True)
+
+
+def refuse(reason: str) -> Verdict:
+    """Return the verdict that an answer is not stored, and why."""
+    return Verdict(store=False, reason=reason)
+
+
+class Dialect(Protocol):
+    """One wire API. Everything here is pure: it reads and builds data, and does no I/O.
+
+    The canonical answer is the body of an unstreamed call as plain data; a streamed answer is a list of event
+    blocks. `assemble` and `replay` turn one into the other, and lose no field in either direction.
+    """
+
+    @property
+    def name(self) -> str:
+        """The dialect's name in metrics, logs and keys."""
+
+    @property
+    def path(self) -> str:
+        """The path below the gateway's root, such as /v1/chat/completions."""
+
+    @property
+    def key_headers(self) -> tuple[str, ...]:
+        """Request headers, in lower case, that change the answer."""
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """Top-level members of the body that don't change the answer and so are no part of the key."""
+
+    def parse(self, members: Any) -> Request:
+        """Return the request of a decoded body; RequestError(400) when it is none of this dialect."""
+
+    def bypass(self, request: Request) -> str | None:
+        """Return why this request must not meet the cache at all, as a stable word; None when it may."""
+
+    def for_upstream(self, body: bytes, request: Request) -> bytes:
+        """Return the body to send upstream: the client's own, with what the recording needs."""
+
+    def for_client(self, block: bytes, request: Request) -> bytes | None:
+        """Return one event block as this client asked for it; None when the client is not to see it."""
+
+    def is_terminal(self, block: bytes) -> bool:
+        """Say whether this block ends a complete stream."""
+
+    def judge(self, answer: Any) -> Verdict:
+        """Say whether a canonical answer is complete and successful, hence may be stored."""
+
+    def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
+        """Return the canonical answer of a complete stream; ValueError when the blocks make none."""
+
+    def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the event blocks of a stream that amounts to the canonical answer, its end included."""
+
+    def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
+        """Return an error in the provider's own shape."""
+
+    def error_event(self, status: int, message: str, code: str | None) -> bytes:
+        """Return the event block that tells a client of a stream that it failed half way."""

@@ -1,0 +1,215 @@
+"""OpenAI chat completions: `POST /v1/chat/completions`.
+
+Format: OpenAI's API reference as its SDK's types have it (openai 3.54). A stream is a sequence of
+`chat.completion.chunk` objects and ends with `data: [DONE]`; with `stream_options.include_usage` one more chunk,
+with no choices, carries the usage. The gateway always asks for that chunk, so that an entry recorded from a
+stream has everything an unstreamed client expects, and hides it from clients that did not ask.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
+from llmcache_gateway.dialects.merge import merge_delta
+from llmcache_gateway.dialects.openai_errors import error_body
+from llmcache_gateway.errors import RequestError
+from llmcache_gateway.plainjson import dumps, loads, raw_members
+from llmcache_gateway.sse import data_event, event_data
+
+DONE: Final = b"[DONE]"
+COMPLETE: Final = frozenset({"stop", "tool_calls", "function_call"})
+
+
+class OpenAIChat:
+    """The dialect of chat completions."""
+
+    name = "openai-chat"
+    path = "/v1/chat/completions"
+    key_headers = ("openai-beta", "openai-organization", "openai-project")
+    ignored = frozenset(
+        {
+            "stream",
+            "stream_options",
+            "user",
+            "safety_identifier",
+            "metadata",
+            "store",
+            "service_tier",
+            "prediction",
+            "prompt_cache_key",
+            "prompt_cache_options",
+            "prompt_cache_retention",
+        }
+    )
+
+    def parse(self, members: Any) -> Request:
+        if not isinstance(members, dict):
+            raise RequestError(400, "The body must be a JSON object.", code="invalid_json")
+        model = members.get("model")
+        if not isinstance(model, str) or not model:
+            raise RequestError(400, "you must provide a model parameter", code="missing_model", param="model")
+        stream = members.get("stream")
+        if stream is not None and not isinstance(stream, bool):
+            raise RequestError(400, "'stream' must be true or false.", code="invalid_type", param="stream")
+        options = members.get("stream_options")
+        if options is not None and not isinstance(options, dict):
+            raise RequestError(400, "'stream_options' must be an object.", code="invalid_type", param="stream_options")
+        return Request(model=model, stream=bool(stream), members=members)
+
+    def bypass(self, request: Request) -> str | None:
+        members = request.members
+        if members.get("store"):
+            return "stateful"
+        if members.get("web_search_options") is not None:
+            return "hosted-tools"
+        modalities = members.get("modalities")
+        if isinstance(modalities, list) and "audio" in modalities:
+            return "audio"
+        return None
+
+    def for_upstream(self, body: bytes, request: Request) -> bytes:
+        if not request.stream or _wants_usage(request):
+            return body
+        if "stream_options" not in request.members:
+            # The body is an object with at least one member: what stands before its brace stays byte for byte.
+            return body.rstrip()[:-1] + b',"stream_options":{"include_usage":true}}'
+        members = raw_members(body)
+        if members is None:
+            return body  # the usage is not worth a request
+        options = {**(request.members["stream_options"] or {}), "include_usage": True}
+        members["stream_options"] = msgspec.Raw(dumps(options))
+        return msgspec.json.encode(members)
+
+    def for_client(self, block: bytes, request: Request) -> bytes | None:
+        if _wants_usage(request):
+            return block
+        data = event_data(block)
+        if data is None or b'"usage"' not in data:
+            return block
+        chunk = raw_members(data)
+        if chunk is None or "usage" not in chunk:
+            return block
+        if bytes(chunk["usage"]) == b"null":
+            del chunk["usage"]
+            return data_event(msgspec.json.encode(chunk))
+        if bytes(chunk.get("choices", msgspec.Raw(b"[]"))).translate(None, b" \t\r\n") == b"[]":
+            return None
+        return block
+
+    def is_terminal(self, block: bytes) -> bool:
+        return event_data(block) == DONE
+
+    def judge(self, answer: Any) -> Verdict:
+        if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
+            return refuse("no-answer")
+        if answer.get("error") is not None:
+            return refuse("error")
+        if not answer["choices"]:
+            return refuse("empty")
+        for choice in answer["choices"]:
+            verdict = _judge_choice(choice)
+            if not verdict.store:
+                return verdict
+        return STORE
+
+    def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
+        try:
+            return _assemble(blocks)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a stream of chat completion chunks: {error!r}") from error
+
+    def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
+        top = {name: value for name, value in answer.items() if name not in ("choices", "usage")}
+        top["object"] = "chat.completion.chunk"
+        usage = answer.get("usage")
+        null_usage = {} if usage is None else {"usage": None}
+        for choice in answer["choices"]:
+            for part in _parts(choice):
+                yield _chunk(top, [part], **null_usage)
+        if usage is not None:
+            yield _chunk(top, [], usage=usage)
+        yield data_event(DONE)
+
+    def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
+        return error_body(status, message, code, param)
+
+    def error_event(self, status: int, message: str, code: str | None) -> bytes:
+        return data_event(dumps(error_body(status, message, code, None)))
+
+
+def _chunk(top: Mapping[str, Any], choices: list[dict[str, Any]], **more: Any) -> bytes:
+    return data_event(dumps({**top, "choices": choices, **more}))
+
+
+def _wants_usage(request: Request) -> bool:
+    return (request.members.get("stream_options") or {}).get("include_usage") is True
+
+
+def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a choice of the canonical answer in three parts: who speaks, all of it, why it ended."""
+    index = choice["index"]
+    message = choice["message"]
+    first = {"role": message.get("role", "assistant")}
+    if "content" in message:
+        first["content"] = "" if isinstance(message["content"], str) else None
+    yield {"index": index, "delta": first, "finish_reason": None}
+    delta = {name: value for name, value in message.items() if name != "role"}
+    if isinstance(delta.get("tool_calls"), list):
+        delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(delta["tool_calls"])]
+    rest = {name: value for name, value in choice.items() if name not in ("index", "message", "finish_reason")}
+    yield {"index": index, "delta": delta, "finish_reason": None} | rest
+    yield {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
+
+
+def _assemble(blocks: list[bytes]) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for block in blocks:
+        data = event_data(block)
+        if data is None or data == DONE:
+            continue
+        chunk = loads(data)
+        for part in chunk.pop("choices", None) or ():
+            _add_part(choices.setdefault(part["index"], {}), part)
+        chunk.pop("obfuscation", None)
+        # The first chunk names the answer; later ones add to it (usage, service tier) or say null.
+        answer |= {name: value for name, value in chunk.items() if value is not None or name not in answer}
+    if not answer:
+        raise ValueError("the stream holds no chunk")
+    for choice in choices.values():
+        for call in choice["message"].get("tool_calls") or ():
+            call.pop("index", None)  # it is there only to put the pieces together
+    if "object" in answer:
+        answer["object"] = "chat.completion"
+    answer["choices"] = [choices[index] for index in sorted(choices)]
+    return answer
+
+
+def _add_part(choice: dict[str, Any], part: dict[str, Any]) -> None:
+    """Add one streamed part to a choice of the canonical answer."""
+    merge_delta(choice.setdefault("message", {}), part.pop("delta", None) or {})
+    for name, value in part.items():
+        if isinstance(value, dict) and isinstance(choice.get(name), dict):
+            merge_delta(choice[name], value)  # log-probabilities come in pieces too
+        elif value is not None or name not in choice:
+            choice[name] = value
+
+
+def _judge_choice(choice: Any) -> Verdict:
+    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+        return refuse("no-answer")
+    reason = choice.get("finish_reason")
+    message = choice["message"]
+    if reason == "length":
+        return refuse("truncated")
+    if reason == "content_filter":
+        return refuse("filtered")
+    if message.get("refusal"):
+        return refuse("refused")
+    if reason not in COMPLETE:
+        return refuse("incomplete")
+    if not message.get("content") and not message.get("tool_calls") and not message.get("function_call"):
+        return refuse("empty")
+    return STORE

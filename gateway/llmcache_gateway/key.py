@@ -1,0 +1,38 @@
+"""The key of a request: equal for requests that must get the same answer, and for no others."""
+
+import hashlib
+from typing import Final
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from llmcache_gateway.canonical import encode
+from llmcache_gateway.dialects.base import Dialect, Request
+
+SCHEMA: Final = 1
+"""Version of what goes into a key. It grows with every change here, so that old entries are never found again."""
+
+
+def digest(
+    *,
+    dialect: Dialect,
+    request: Request,
+    query: str,
+    headers: CIMultiDict[str] | CIMultiDictProxy[str],
+    upstream: tuple[str, ...],
+    tenant: str,
+) -> str:
+    """Return the digest of a request, 64 hex digits.
+
+    SHA-256 over the canonical form of everything that can change the answer: schema version, dialect,
+    upstream, tenant, the query string, the answer-changing headers, and every member of the body that is not
+    on the dialect's ignore-list.
+    """
+    members = {name: value for name, value in request.members.items() if name not in dialect.ignored}
+    named = {name: headers.getall(name) for name in dialect.key_headers if name in headers}
+    parts = [SCHEMA, dialect.name, upstream, tenant, query, named, members]
+    return hashlib.sha256(encode(parts)).hexdigest()
+
+
+def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: str) -> str:
+    """Return the key under which an entry stands in a store."""
+    return f"{prefix_name}:{prefix_version}:{tenant}:{digest_hex}"

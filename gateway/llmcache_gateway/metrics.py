@@ -1,0 +1,55 @@
+"""The gateway's Prometheus metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+_LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """Every metric, made once per process and passed in where it is counted.
+
+    Label values are bounded: dialects, outcomes, reasons and tiers are fixed words; model and version come from
+    requests and configuration, and a model no upstream serves is never counted under its own name.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "llmcache_requests",
+            "Requests by what the cache did.",
+            ["dialect", "version", "outcome"],
+            registry=registry,
+        )
+        self.hits = Counter(
+            "llmcache_hits", "Answers from the cache, by the tier that had them.", ["tier"], registry=registry
+        )
+        self.misses = Counter(
+            "llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry=registry
+        )
+        self.lookup_seconds = Histogram(
+            "llmcache_lookup_seconds", "Time to look into the store.", registry=registry, buckets=_LOOKUP_BUCKETS
+        )
+        self.request_seconds = Histogram(
+            "llmcache_request_seconds",
+            "Time from a request's body to its answer's end.",
+            ["outcome"],
+            registry=registry,
+            buckets=_REQUEST_BUCKETS,
+        )
+        self.upstream_seconds = Histogram(
+            "llmcache_upstream_seconds",
+            "Time until an upstream's answer began.",
+            registry=registry,
+            buckets=_REQUEST_BUCKETS,
+        )
+        self.stored = Counter("llmcache_stored", "Answers stored.", registry=registry)
+        self.store_skipped = Counter(
+            "llmcache_store_skipped", "Answers not stored, by reason.", ["reason"], registry=registry
+        )
+        self.store_errors = Counter(
+            "llmcache_store_errors", "Store calls that failed or timed out.", ["store", "op"], registry=registry
+        )
+        self.config_reloads = Counter(
+            "llmcache_config_reloads", "Configuration changes seen, by result.", ["result"], registry=registry
+        )

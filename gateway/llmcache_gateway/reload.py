@@ -1,0 +1,110 @@
+"""Configuration reload without a restart: parse, provision, swap, drain."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from llmcache_gateway.config import GatewayConfig, Problem, gateway_config, load_config, parts_for_the_operator
+from llmcache_gateway.config.manifest import ExternalRedis
+from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS: Final = 1.0
+"""How often the files are read. A mounted ConfigMap changes by a swapped link, which file events miss."""
+
+
+def read_config(file: Path, redis: ExternalRedis | None) -> GatewayConfig:
+    """Return the gateway configuration of a file; ConfigError with every problem.
+
+    `redis` stands in for a manifest's `redis.managed`, which only an operator can carry out.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError([Problem(str(file), f"can't be read: {reason}")]) from None
+    config = load_config(text)
+    if isinstance(config, GatewayConfig):
+        return config
+    wanted = config.spec.redis
+    if wanted is not None and wanted.managed is not None and redis is None:
+        message = "only an operator can run this Redis: give --redis-url, or set redis.external"
+        raise ConfigError([Problem("spec.redis.managed", message)])
+    return gateway_config(config, redis)
+
+
+def not_in_force(file: Path) -> list[str]:
+    """Return the parts of a manifest that a gateway by itself does not carry out."""
+    config = load_config(file.read_text(encoding="utf-8"))
+    return [] if isinstance(config, GatewayConfig) else parts_for_the_operator(config)
+
+
+class Reloader:
+    """Holds the configuration in force and replaces it when its files change.
+
+    `read` parses the file, `provision` makes a runtime of it (given the one in force); both raise ConfigError,
+    upon which the old configuration stays in force and `error` says why.
+    """
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[], GatewayConfig],
+        provision: Callable[[GatewayConfig, Runtime | None], Runtime],
+        metrics: Metrics,
+    ) -> None:
+        self._read = read
+        self._provision = provision
+        self._metrics = metrics
+        self._draining: set[asyncio.Task[None]] = set()
+        self.error: str | None = None
+        self.current = provision(read(), None)
+
+    def check(self) -> bool:
+        """Look at the files once; say whether another configuration is now in force."""
+        try:
+            config = self._read()
+            # Provisioning connects nothing, so that a changed Secret can be noticed by simply doing it.
+            fresh = self._provision(config, self.current)
+        except ConfigError as error:
+            if str(error) != self.error:
+                self.error = str(error)
+                self._metrics.config_reloads.labels("refused").inc()
+                for problem in error.problems:
+                    log.error("the new configuration is refused, the old one stays in force: %s", problem)
+            return False
+        if self.error is not None:
+            log.info("the configuration's files are in order again")
+            self.error = None
+        old = self.current
+        if fresh.config == old.config and fresh.credentials == old.credentials:
+            return False
+        self.current = fresh
+        self._metrics.config_reloads.labels("applied").inc()
+        log.info("configuration %s is in force, prefix %s:%s", fresh.revision, fresh.prefix_name, fresh.prefix_version)
+        task = asyncio.create_task(self._retire(old, fresh))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+        return True
+
+    async def watch(self) -> None:
+        """Look at the files again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            self.check()
+
+    async def close(self) -> None:
+        """Wait for old configurations to drain, and let go of the one in force."""
+        if self._draining:
+            await asyncio.wait(self._draining)
+        await self.current.store.close()
+
+    async def _retire(self, old: Runtime, fresh: Runtime) -> None:
+        await old.drained()
+        if old.store is not fresh.store:
+            await old.store.close()

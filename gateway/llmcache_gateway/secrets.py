@@ -1,0 +1,60 @@
+"""Where credentials come from: Secrets as files, the environment, plain files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmcache_gateway.config import Problem
+from llmcache_gateway.config.manifest import Credential, SecretRef
+
+
+class Secrets:
+    """Reads credentials, and collects what can't be read as problems of the configuration.
+
+    A Secret's value is the file `folder/NAME/KEY`, the shape in which Kubernetes mounts Secrets.
+    """
+
+    def __init__(self, folder: Path | None, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self.problems: list[Problem] = []
+
+    def credential(self, credential: Credential | None, path: str) -> str | None:
+        """Return an upstream's key; None when it has none, passes the client's on, or can't be read."""
+        if credential is None or credential.passthrough:
+            return None
+        if credential.secret_ref is not None:
+            return self.secret(credential.secret_ref, f"{path}.secretRef")
+        if credential.env is not None:
+            value = self._environment.get(credential.env)
+            if value is None:
+                self._problem(f"{path}.env", f"the environment variable {credential.env} is not set")
+            return value and self._clean(value, f"{path}.env")
+        return self._file(Path(credential.file or ""), f"{path}.file")
+
+    def secret(self, ref: SecretRef, path: str) -> str | None:
+        """Return a Secret's value; None when it can't be read."""
+        if self._folder is None:
+            self._problem(
+                path, f"no folder to read Secrets from: give --secrets DIR with the file {ref.name}/{ref.key}"
+            )
+            return None
+        return self._file(self._folder / ref.name / ref.key, path)
+
+    def _file(self, file: Path, path: str) -> str | None:
+        try:
+            return self._clean(file.read_text(), path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            self._problem(path, f"{file} can't be read: {reason}")
+            return None
+
+    def _clean(self, value: str, path: str) -> str | None:
+        # Files made with an editor end with a line break, which no credential has.
+        value = value.strip()
+        if not value or not value.isprintable():
+            self._problem(path, "it is empty" if not value else "it holds line breaks or control characters")
+            return None
+        return value
+
+    def _problem(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path, message))

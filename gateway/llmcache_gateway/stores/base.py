@@ -1,0 +1,37 @@
+"""The store port: where entries are kept."""
+
+from typing import NamedTuple, Protocol
+
+from llmcache_gateway.entry import Entry
+
+
+class Found(NamedTuple):
+    """An entry and the tier that held it."""
+
+    entry: Entry
+    tier: str
+
+
+class Store(Protocol):
+    """Keeps entries by key until they expire.
+
+    A key is `{prefix.name}:{prefix.version}:{tenant}:{digest}`. Every method may raise StoreError; none raises
+    anything else but cancellation. An entry is never returned at or after its `expires_at`.
+    """
+
+    name: str
+
+    async def get(self, key: str) -> Found | None:
+        """Return a fresh entry; None when there is none."""
+
+    async def put(self, key: str, entry: Entry) -> None:
+        """Keep an entry until it expires, in place of one with the same key."""
+
+    async def delete(self, key: str) -> bool:
+        """Remove an entry; say whether there was one."""
+
+    async def ping(self) -> None:
+        """Return when the store can be used; StoreError when it can't."""
+
+    async def close(self) -> None:
+        """Let go of connections. The store is not used after that."""

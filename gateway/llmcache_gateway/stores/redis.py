@@ -1,0 +1,83 @@
+"""The Redis store: entries that all replicas share."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from llmcache_gateway.entry import Entry, from_bytes, to_bytes
+from llmcache_gateway.errors import StoreError
+from llmcache_gateway.stores.base import Found
+
+
+class RedisStore:
+    """Keeps entries in one Redis (or Valkey) under `{namespace}{key}`, with Redis' own expiry.
+
+    `namespace` belongs to one LLMCache alone, so that several can share a Redis without mixing keys. A call
+    that takes longer than `timeout_seconds` fails.
+    """
+
+    name = "redis"
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        username: str | None,
+        password: str | None,
+        namespace: str,
+        timeout_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            url,
+            username=username,
+            password=password,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            client_name="llmcache-gateway",
+        )
+        self._namespace = namespace
+        self._clock = clock
+
+    async def get(self, key: str) -> Found | None:
+        name = self._namespace + key
+        with _store_errors():
+            value = await self._redis.get(name)
+            if value is None:
+                return None
+            try:
+                entry = from_bytes(cast("bytes", value))
+            except StoreError:
+                await self._redis.unlink(name)  # it would only fail again
+                raise
+        return Found(entry, self.name) if entry.is_fresh(self._clock()) else None
+
+    async def put(self, key: str, entry: Entry) -> None:
+        milliseconds = math.floor(entry.remaining(self._clock()) * 1000)
+        if milliseconds <= 0:
+            return
+        with _store_errors():
+            await self._redis.set(self._namespace + key, to_bytes(entry), px=milliseconds)
+
+    async def delete(self, key: str) -> bool:
+        with _store_errors():
+            return bool(await self._redis.unlink(self._namespace + key))
+
+    async def ping(self) -> None:
+        with _store_errors():
+            await self._redis.ping()
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StoreError(f"redis: {str(error) or type(error).__name__}") from None

@@ -1,0 +1,43 @@
+"""The tiered store: the memory store (L1) in front of a shared one (L2)."""
+
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.stores.base import Found, Store
+
+
+class TieredStore:
+    """Looks into L1 first, and keeps in L1 what L2 had.
+
+    An L1 entry ends when its L2 entry does: the expiry is a property of the entry, not of the tier.
+    """
+
+    name = "tiered"
+
+    def __init__(self, l1: Store, l2: Store) -> None:
+        self._l1 = l1
+        self._l2 = l2
+
+    async def get(self, key: str) -> Found | None:
+        found = await self._l1.get(key)
+        if found is not None:
+            return found
+        found = await self._l2.get(key)
+        if found is not None:
+            await self._l1.put(key, found.entry)
+        return found
+
+    async def put(self, key: str, entry: Entry) -> None:
+        # L1 first: if L2 fails, this replica at least does not ask the provider again.
+        await self._l1.put(key, entry)
+        await self._l2.put(key, entry)
+
+    async def delete(self, key: str) -> bool:
+        # L2 first: a lookup in between must not bring the entry back into L1.
+        there = await self._l2.delete(key)
+        return await self._l1.delete(key) or there
+
+    async def ping(self) -> None:
+        await self._l2.ping()
+
+    async def close(self) -> None:
+        await self._l1.close()
+        await self._l2.close()

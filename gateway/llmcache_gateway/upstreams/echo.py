@@ -1,0 +1,128 @@
+"""The built-in upstream: it answers with the question, so that everything can be tried without a provider.
+
+The same request always gets the same answer, but for `created`. Usage counts words. It speaks chat completions,
+streamed and not, and lists its models.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+from llmcache_gateway.dialects.openai_errors import error_body
+from llmcache_gateway.errors import UpstreamError
+from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, data_event
+from llmcache_gateway.upstreams.base import Answer, Call
+
+
+class EchoUpstream:
+    """A provider without a network. `clock` returns seconds since the epoch."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        models: list[str],
+        delay_seconds: float,
+        chunk_delay_seconds: float,
+        timeout_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.identity = (name, "echo")
+        self._models = models
+        self._delay = delay_seconds
+        self._chunk_delay = chunk_delay_seconds
+        self._timeout = timeout_seconds
+        self._clock = clock
+
+    def serves(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self._models)
+
+    @asynccontextmanager
+    async def send(self, call: Call) -> AsyncIterator[Answer]:
+        path = call.target.partition("?")[0]
+        body = await _whole(call.body)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await asyncio.sleep(self._delay)
+        except TimeoutError:
+            silence = f"upstream {self.name!r} was silent for {self._timeout:g} s before it answered"
+            raise UpstreamError(silence, timed_out=True) from None
+        if call.method == "GET" and path == "/v1/models":
+            models = [{"id": pattern, "object": "model", "created": 0, "owned_by": "echo"} for pattern in self._models]
+            yield _json(200, {"object": "list", "data": models})
+        elif call.method == "POST" and path == "/v1/chat/completions":
+            yield self._chat(body)
+        else:
+            yield _json(404, error_body(404, f"echo knows no {call.method} {path}", "unknown_path", None))
+
+    def _chat(self, body: bytes) -> Answer:
+        try:
+            request = loads(body)
+            messages, model = request["messages"], str(request["model"])
+            question = _text(messages[-1]["content"])
+        except (ValueError, KeyError, IndexError, TypeError):
+            return _json(400, error_body(400, "'messages' must end with a message that has text", None, "messages"))
+        text = f"echo: {question}"
+        prompt_tokens = sum(len(_text(message.get("content")).split()) for message in messages)
+        completion_tokens = len(text.split())
+        usage = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        }
+        top = {
+            "id": "chatcmpl-" + hashlib.sha256(dumps([model, messages])).hexdigest()[:24],
+            "created": int(self._clock()),
+            "model": model,
+        }
+        if not request.get("stream"):
+            message = {"role": "assistant", "content": text, "refusal": None}
+            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+            return _json(200, {**top, "object": "chat.completion", "choices": [choice], "usage": usage})
+        wants_usage = bool((request.get("stream_options") or {}).get("include_usage"))
+        return Answer(200, {"Content-Type": CONTENT_TYPE}, self._stream(top, text, usage if wants_usage else None))
+
+    async def _stream(self, top: dict[str, Any], text: str, usage: dict[str, int] | None) -> AsyncIterator[bytes]:
+        null_usage = {} if usage is None else {"usage": None}
+        words = re.findall(r"\S+\s*", text)
+        deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words), {}]
+        for at, delta in enumerate(deltas):
+            if at:
+                await asyncio.sleep(self._chunk_delay)
+            last = at == len(deltas) - 1
+            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": "stop" if last else None}
+            yield _event({**top, "object": "chat.completion.chunk", "choices": [choice], **null_usage})
+        if usage is not None:
+            yield _event({**top, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+        yield data_event(b"[DONE]") + END_OF_EVENT
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message's content: a string, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return " ".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _json(status: int, value: Any) -> Answer:
+    async def body() -> AsyncIterator[bytes]:
+        yield dumps(value)
+
+    return Answer(status, {"Content-Type": "application/json"}, body())
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    return data_event(dumps(chunk)) + END_OF_EVENT
+
+
+async def _whole(body: bytes | AsyncIterator[bytes] | None) -> bytes:
+    if body is None or isinstance(body, bytes):
+        return body or b""
+    return b"".join([part async for part in body])

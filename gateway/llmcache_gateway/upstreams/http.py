@@ -1,0 +1,133 @@
+"""An upstream that is reached over HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
+from typing import Final
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from llmcache_gateway.errors import RequestError, UpstreamError
+from llmcache_gateway.upstreams.base import Answer, Call
+
+CREDENTIAL_HEADERS: Final = ("Authorization", "x-api-key", "api-key")
+"""Every header in which a client of one of the providers sends its credential."""
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers of one connection only (RFC 9110, section 7.6.1)."""
+
+_NOT_SENT_ON: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
+
+
+class HTTPUpstream:
+    """A provider endpoint shaped like OpenAI's: the gateway's `/v1/…` is `base_url` + `/…`.
+
+    `credential` is the API key to send, None to send none; with `passthrough` the client's own goes on.
+    `timeout_seconds` bounds each silence: to connect, until the answer begins, between two pieces of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        provider: str,
+        base_url: str,
+        models: list[str],
+        credential: str | None,
+        passthrough: bool,
+        timeout_seconds: float,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self.name = name
+        self.identity = (name, provider, base_url.rstrip("/"))
+        self._base_url = base_url.rstrip("/")
+        self._models = models
+        self._credential = credential
+        self._passthrough = passthrough
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout_seconds, sock_read=timeout_seconds)
+        self._seconds = timeout_seconds
+        self._session = session
+
+    def serves(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self._models)
+
+    @asynccontextmanager
+    async def send(self, call: Call) -> AsyncIterator[Answer]:
+        url = self._url(call.target)
+        try:
+            response = await self._session.request(
+                call.method,
+                url,
+                headers=self._headers(call),
+                skip_auto_headers=("User-Agent", "Content-Type"),
+                data=call.body,
+                timeout=self._timeout,
+                allow_redirects=False,
+                auto_decompress=call.decoded,
+            )
+        except TimeoutError:
+            raise UpstreamError(self._silent("before it answered"), timed_out=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamError(f"upstream {self.name!r} could not be reached: {_reason(error)}") from None
+        # Left before the body has been read to its end, this closes the connection: nobody pays for the rest.
+        async with response:
+            yield Answer(response.status, response.headers, self._chunks(response))
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in response.content.iter_any():
+                yield chunk
+        except TimeoutError:
+            raise UpstreamError(self._silent("in the middle of its answer"), timed_out=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamError(f"upstream {self.name!r} broke off its answer: {_reason(error)}") from None
+
+    def _silent(self, when: str) -> str:
+        return f"upstream {self.name!r} was silent for {self._seconds:g} s {when}"
+
+    def _url(self, target: str) -> URL:
+        path = target.partition("?")[0]
+        if path != "/v1" and not path.startswith("/v1/"):
+            raise RequestError(
+                404, f"No upstream serves the path {path}: it must begin with /v1/.", code="unknown_path"
+            )
+        # encoded=True keeps the client's own escapes; the caller has refused dot segments.
+        return URL(self._base_url + target.removeprefix("/v1"), encoded=True)
+
+    def _headers(self, call: Call) -> CIMultiDict[str]:
+        listed = {name.strip().lower() for name in call.headers.get("Connection", "").split(",")}
+        headers = CIMultiDict(
+            (name, value)
+            for name, value in call.headers.items()
+            if name.lower() not in _NOT_SENT_ON
+            and name.lower() not in listed
+            and not name.lower().startswith("x-llmcache-")
+        )
+        if not self._passthrough:
+            for name in CREDENTIAL_HEADERS:
+                headers.popall(name, None)
+            if self._credential is not None:
+                headers["Authorization"] = f"Bearer {self._credential}"
+        if call.decoded:
+            headers["Accept-Encoding"] = "identity"
+        return headers
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection without an answer"
+    return str(error) or type(error).__name__
