@@ -326,6 +326,15 @@ def test_the_alert_asks_for_the_service_that_prometheus_scrapes(render: Render) 
     assert monitor["spec"]["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
 
 
+def test_a_network_policy_that_admits_few_still_admits_helm_test(render: Render) -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
+    manifests = render({"networkPolicy": {"enabled": True, "from": [peer]}})
+    (policy,), (pod,) = of_kind(manifests, "NetworkPolicy"), of_kind(manifests, "Pod")
+    admitted = policy["spec"]["ingress"][0]["from"]
+    assert admitted[0] == peer
+    assert admitted[1]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
 def test_extra_objects_are_templates(render: Render) -> None:
     manifests = render(SWITCHES["extra objects"][0], name="prod")
     assert of_kind(manifests, "LimitRange")[0]["metadata"]["name"] == "prod-limits"
