@@ -4,8 +4,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +42,31 @@ class Options:
     environment: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway that serves. Ports are those it got, where 0 was asked for."""
+
+    port: int
+    admin_port: int
+    reloader: Reloader
+
+
 async def serve(options: Options) -> None:
     """Run the gateway until SIGTERM or SIGINT; ConfigError when it can't begin."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(options, stop):
+        await stop.wait()
+        log.info("stopping: requests in flight have %g s", options.drain_seconds)
 
+
+@asynccontextmanager
+async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Running]:
+    """Serve for the length of the block, then drain; ConfigError when it can't begin.
+
+    While `stopping` is set, `/readyz` says that the gateway is about to end.
+    """
     metrics = Metrics(_registry())
     redis = ExternalRedis(url=options.redis_url) if options.redis_url else None
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
@@ -71,21 +90,22 @@ async def serve(options: Options) -> None:
             shutdown_timeout=options.drain_seconds,
         )
         admin = web.AppRunner(
-            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, stopping=stop.is_set),
+            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, stopping=stopping.is_set),
             access_log=None,
         )
         try:
-            await _listen(public, options.host, options.port, "gateway")
-            await _listen(admin, options.host, options.admin_port, "admin")
+            port = await _listen(public, options.host, options.port, "gateway")
+            admin_port = await _listen(admin, options.host, options.admin_port, "admin")
             parts = not_in_force(options.config)
             if parts:
-                print(f"not in force without an operator: {', '.join(parts)}", flush=True)  # noqa: T201
+                print(f"not in force without an operator: {', '.join(parts)}", flush=True)
             watcher = asyncio.create_task(reloader.watch())
-            await stop.wait()
-            log.info("stopping: requests in flight have %g s", options.drain_seconds)
-            watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
+            try:
+                yield Running(port, admin_port, reloader)
+            finally:
+                watcher.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watcher
         finally:
             # The public port first: the admin port answers /readyz with 503 while requests in flight finish.
             await public.cleanup()
@@ -93,12 +113,14 @@ async def serve(options: Options) -> None:
             await admin.cleanup()
 
 
-async def _listen(runner: web.BaseRunner, host: str, port: int, name: str) -> None:
+async def _listen(runner: web.BaseRunner, host: str, port: int, name: str) -> int:
+    """Start to listen, say so in one line, and return the port."""
     await runner.setup()
     site = web.TCPSite(runner, host, port)
     await site.start()
-    for address in runner.addresses:
-        print(f"{name} listens on http://{address[0]}:{address[1]}", flush=True)  # noqa: T201
+    address, port = runner.addresses[0][:2]
+    print(f"{name} listens on http://{address}:{port}", flush=True)
+    return port
 
 
 def _registry() -> CollectorRegistry:

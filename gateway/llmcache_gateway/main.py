@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(BAD_CONFIG)
+    except OSError as error:  # a port that is in use, above all
+        print(f"llmcache-gateway: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -34,6 +34,12 @@ def bypass(*, detail: str, prefix: str) -> CIMultiDict[str]:
     return _headers("BYPASS", f"{CACHE_NAME}; fwd=bypass; detail={_string(detail)}", prefix=prefix)
 
 
+def error(*, detail: str, prefix: str, forwarded: bool) -> CIMultiDict[str]:
+    """Return the headers of an answer that the gateway itself had to give."""
+    status = f"{CACHE_NAME}; fwd=miss; detail=" if forwarded else f"{CACHE_NAME}; detail="
+    return _headers("BYPASS", status + _string(detail), prefix=prefix)
+
+
 def _headers(
     outcome: Outcome, status: str, *, prefix: str, key: str | None = None, age: int | None = None
 ) -> CIMultiDict[str]:

@@ -365,7 +365,9 @@ async def _pass_on(exchange: Exchange, answer: Answer, headers: CIMultiDict[str]
 
 def _error(exchange: Exchange, status: int, message: str, code: str | None, param: str | None) -> web.StreamResponse:
     shape = exchange.dialect.error_body if exchange.dialect else error_body
-    headers = report.bypass(detail=exchange.reason, prefix=exchange.prefix)
+    forwarded = exchange.outcome != "ERROR"
+    headers = report.error(detail=exchange.reason, prefix=exchange.prefix, forwarded=forwarded)
+    exchange.outcome = "ERROR"
     headers["Content-Type"] = replay.JSON_TYPE
     response = web.Response(status=status, body=dumps(shape(status, message, code, param)), headers=headers)
     if status == 413:

@@ -52,14 +52,13 @@ class GatewayConfig(Model, frozen=True, kw_only=True):
     kind: Literal["GatewayConfig"] = "GatewayConfig"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for YAML or JSON, with kind and apiVersion, without fields at their default."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return {"apiVersion": self.api_version, "kind": self.kind} | plain
+        """Return plain data for YAML or JSON: kind and apiVersion, and whatever is not at its default."""
+        return {"apiVersion": self.api_version, "kind": self.kind, **_without_defaults(self)}
 
     @property
     def revision(self) -> str:
         """Twelve hex digits that name this configuration: equal for equal content only."""
-        encoded = msgspec.json.encode(self, order="deterministic")
+        encoded = msgspec.json.encode(self.to_dict(), order="deterministic")
         return hashlib.sha256(encoded).hexdigest()[:12]
 
 
@@ -95,3 +94,21 @@ def parts_for_the_operator(manifest: LLMCache) -> list[str]:
     if manifest.spec.redis is not None and manifest.spec.redis.managed is not None:
         parts.append("spec.redis.managed")
     return parts
+
+
+def _without_defaults(value: Any) -> Any:
+    """Return plain data without fields at their default, so that a new field disturbs no older gateway.
+
+    msgspec's own omit_defaults compares by identity: a default that was written out would stay.
+    """
+    if isinstance(value, list):
+        return [_without_defaults(item) for item in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    plain = {}
+    for known in msgspec.structs.fields(value):
+        item = getattr(value, known.name)
+        default = known.default if known.default_factory is msgspec.NODEFAULT else known.default_factory()
+        if item != default:
+            plain[known.encode_name] = _without_defaults(item)
+    return plain

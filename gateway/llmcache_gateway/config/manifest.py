@@ -4,6 +4,7 @@ The descriptions are the CRD's and the reference page's text. What is accepted h
 enters this file together with the code that obeys it.
 """
 
+import re
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -17,7 +18,6 @@ from llmcache_gateway.config.scalars import (
     Quantity,
     SecretKey,
     SecretName,
-    byte_count,
     seconds,
 )
 
@@ -26,7 +26,7 @@ VERSION = "v1alpha1"
 API_VERSION: Final = "llmcache.dev/v1alpha1"
 
 
-class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"):
+class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """The base of every configuration type: frozen, strict, camelCase on the wire."""
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
@@ -193,7 +193,7 @@ class Cache(Model, frozen=True, kw_only=True):
 
     RULES = (
         Rule(
-            cel="!self.ttl.matches('^0+([.]0+)?(ms|s|m|h|d)$')",
+            cel="self.ttl.matches('[1-9]')",
             holds=lambda c: seconds(c.ttl) > 0,
             message="ttl must be longer than zero; to cache nothing set mode: Disabled",
             field="ttl",
@@ -248,9 +248,7 @@ class ManagedRedis(Model, frozen=True, kw_only=True):
     RULES = (
         Rule(
             cel="self.memory.matches('^[1-9][0-9]*(Mi|Gi|Ti)$')",
-            holds=lambda r: (
-                byte_count(r.memory) >= 2**20 and r.memory[-2:] in ("Mi", "Gi", "Ti") and "." not in r.memory
-            ),
+            holds=lambda r: re.fullmatch(r"[1-9][0-9]*(Mi|Gi|Ti)", r.memory) is not None,
             message="memory must be a whole number of Mi, Gi or Ti, such as 256Mi",
             field="memory",
         ),
@@ -381,6 +379,24 @@ class Metadata(Struct, frozen=True, kw_only=True):
 
 class LLMCache(Model, frozen=True, kw_only=True):
     """An LLMCache manifest, as it is applied to a cluster or given to a gateway."""
+
+    RULES = (
+        Rule(
+            cel="self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')",
+            holds=lambda m: re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", m.metadata.name) is not None,
+            message=(
+                "the name must begin with a letter and hold only lower-case letters, digits and '-': Services are "
+                "named after it"
+            ),
+            field="metadata.name",
+        ),
+        Rule(
+            cel="self.metadata.name.size() <= 50",
+            holds=lambda m: len(m.metadata.name) <= 50,
+            message="the name may have 50 characters at most: the names of its parts are longer and have to fit",
+            field="metadata.name",
+        ),
+    )
 
     api_version: Literal["llmcache.dev/v1alpha1"]
     kind: Literal["LLMCache"]

@@ -1,0 +1,112 @@
+"""Configuration changes without a restart."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import StartGateway, TestGateway, manifest
+from tests.gateway.provider import Provider
+
+GOOD = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+
+
+async def outcome(gateway: TestGateway) -> tuple[str, str]:
+    response = await gateway.post(GOOD)
+    assert response.status_code == 200
+    return response.headers["X-LLMCache"], response.headers["X-LLMCache-Prefix"]
+
+
+async def test_a_new_prefix_version_is_in_force_within_two_seconds_and_the_old_one_is_kept(
+    gateway: TestGateway, provider: Provider
+) -> None:
+    assert await outcome(gateway) == ("MISS", "test:v1")
+    assert await outcome(gateway) == ("HIT", "test:v1")
+    v2 = manifest(provider.base_url, prefix={"version": "v2"})
+    gateway.rewrite(v2)
+    await asyncio.sleep(2)
+    assert await outcome(gateway) == ("MISS", "test:v2")
+    assert await outcome(gateway) == ("HIT", "test:v2")
+    gateway.rewrite(manifest(provider.base_url))
+    gateway.running.reloader.check()
+    assert await outcome(gateway) == ("HIT", "test:v1")
+    assert len(provider.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "spec: [",
+        "kind: LLMCache",
+        "",
+        "apiVersion: llmcache.dev/v1alpha1\nkind: LLMCache\nmetadata: {name: x}\nspec: {prefix: {version: v2}}",
+    ],
+)
+async def test_a_bad_file_keeps_the_old_configuration_serving_and_says_so(
+    gateway: TestGateway, provider: Provider, bad: str
+) -> None:
+    await outcome(gateway)
+    gateway.rewrite(bad)
+    for _ in range(3):
+        assert gateway.running.reloader.check() is False
+    assert await outcome(gateway) == ("HIT", "test:v1")
+    assert (await gateway.status())["configError"]
+    assert await gateway.metric('llmcache_config_reloads_total{result="refused"}') == 1
+    gateway.rewrite(manifest(provider.base_url, prefix={"version": "v3"}))
+    assert gateway.running.reloader.check() is True
+    assert (await gateway.status())["configError"] is None
+    assert await outcome(gateway) == ("MISS", "test:v3")
+
+
+async def test_a_deleted_file_keeps_the_old_configuration(gateway: TestGateway) -> None:
+    gateway.config.unlink()
+    assert gateway.running.reloader.check() is False
+    assert "can't be read" in (await gateway.status())["configError"]
+    assert (await outcome(gateway))[0] == "MISS"
+
+
+async def test_requests_in_flight_finish_under_the_configuration_they_began_with(
+    start_gateway: StartGateway, provider: Provider, redis_url: str
+) -> None:
+    provider.chunk_seconds = 0.1
+    redis = {"redis": {"external": {"url": redis_url}}, "cache": {"store": {"type": "redis"}}}
+    async with start_gateway(manifest(provider.base_url, **redis)) as gateway:
+        streamed = asyncio.create_task(gateway.post({**GOOD, "stream": True}))
+        await asyncio.sleep(0.2)
+        gateway.rewrite(manifest(provider.base_url, prefix={"version": "v2"}))
+        assert gateway.running.reloader.check() is True
+        response = await streamed
+        assert response.headers["X-LLMCache-Prefix"] == "test:v1"
+        assert response.text.endswith("data: [DONE]\n\n")
+        gateway.rewrite(manifest(provider.base_url, **redis))
+        gateway.running.reloader.check()
+        assert await outcome(gateway) == ("HIT", "test:v1")
+
+
+async def test_a_changed_secret_is_used_for_the_next_request(
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
+) -> None:
+    config = manifest(provider.base_url)
+    config["spec"]["upstreams"][0]["credential"] = {"secretRef": {"name": "openai", "key": "api-key"}}
+    config["spec"]["cache"] = {"mode": "Disabled"}
+    secret = tmp_path / "secrets" / "openai" / "api-key"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("sk-old\n")
+    async with start_gateway(config, secrets=tmp_path / "secrets") as gateway:
+        await gateway.post(GOOD, headers={"Authorization": "Bearer of-the-client"})
+        secret.write_text("sk-new")
+        gateway.running.reloader.check()
+        await gateway.post(GOOD, headers={"Authorization": "Bearer of-the-client", "api-key": "also"})
+        secret.unlink()
+        assert gateway.running.reloader.check() is False
+        assert "openai/api-key" in (await gateway.status())["configError"]
+    assert [call["headers"]["Authorization"] for call in provider.calls] == ["Bearer sk-old", "Bearer sk-new"]
+    assert "api-key" not in provider.calls[1]["headers"]
+
+
+async def test_nothing_is_swapped_while_nothing_changes(gateway: TestGateway) -> None:
+    before: Any = gateway.running.reloader.current
+    for _ in range(3):
+        assert gateway.running.reloader.check() is False
+    assert gateway.running.reloader.current is before

@@ -1,0 +1,165 @@
+"""One contract for every store, against real servers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from llmcache_gateway import entry as entries
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import StoreError
+from llmcache_gateway.stores import MemoryStore, RedisStore, Store, TieredStore
+from tests.redis_server import free_port
+
+
+def an_entry(text: str = "answer", ttl: float = 60.0, size: int = 0) -> Entry:
+    now = time.time()
+    return Entry("json", "application/json", [text.encode() + b"x" * size], "m", now, now + ttl)
+
+
+def memory(entries: int = 100, size: int = 10**6) -> MemoryStore:
+    return MemoryStore(max_entries=entries, max_bytes=size, clock=time.time)
+
+
+def shared(url: str, namespace: str = "llmcache:tests/one:") -> RedisStore:
+    return RedisStore(url=url, username=None, password=None, namespace=namespace, timeout_seconds=1.0, clock=time.time)
+
+
+@pytest.fixture(params=["memory", "redis", "tiered"])
+async def store(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Store]:
+    made: dict[str, Store] = {
+        "memory": memory(),
+        "redis": shared(redis_url),
+        "tiered": TieredStore(memory(), shared(redis_url)),
+    }
+    yield made[request.param]
+    for one in made.values():
+        await one.close()
+
+
+async def test_an_entry_comes_back_as_it_was_put(store: Store) -> None:
+    now = time.time()
+    entry = Entry("sse", "text/event-stream; charset=utf-8", [b"data: \xff\x00", b""], "m\ud7ff", now, now + 60)
+    await store.put("k:1", entry)
+    found = await store.get("k:1")
+    assert found is not None
+    assert found.entry == entry
+
+
+async def test_a_key_that_was_never_put_is_not_there(store: Store) -> None:
+    assert await store.get("nothing") is None
+    assert await store.delete("nothing") is False
+
+
+async def test_a_second_put_replaces_the_first(store: Store) -> None:
+    await store.put("k", an_entry("one"))
+    await store.put("k", an_entry("two"))
+    found = await store.get("k")
+    assert found is not None
+    assert found.entry.blocks == [b"two"]
+
+
+async def test_an_entry_is_gone_when_its_time_is_up(store: Store) -> None:
+    await store.put("k", an_entry(ttl=0.05))
+    await asyncio.sleep(0.1)
+    assert await store.get("k") is None
+
+
+async def test_an_entry_that_is_over_already_is_not_kept(store: Store) -> None:
+    await store.put("k", an_entry(ttl=-1))
+    assert await store.get("k") is None
+
+
+async def test_a_deleted_entry_is_gone(store: Store) -> None:
+    await store.put("k", an_entry())
+    assert await store.delete("k") is True
+    assert await store.get("k") is None
+
+
+async def test_a_store_that_works_answers_ping(store: Store) -> None:
+    await store.ping()
+
+
+async def test_memory_drops_the_least_recently_used_beyond_its_number_of_entries() -> None:
+    store = memory(entries=2)
+    await store.put("a", an_entry())
+    await store.put("b", an_entry())
+    await store.get("a")
+    await store.put("c", an_entry())
+    assert [await store.get(key) is not None for key in "abc"] == [True, False, True]
+
+
+async def test_memory_stays_within_its_bytes_and_counts_them_back() -> None:
+    store = memory(size=10_000)
+    for number in range(50):
+        await store.put(f"k{number % 30}", an_entry(size=1000))
+        assert store.bytes <= 10_000
+    for number in range(30):
+        await store.delete(f"k{number}")
+    assert (store.entries, store.bytes) == (0, 0)
+
+
+async def test_memory_does_not_empty_itself_for_an_entry_larger_than_it_is() -> None:
+    store = memory(size=5_000)
+    await store.put("small", an_entry())
+    await store.put("large", an_entry(size=6_000))
+    assert await store.get("small") is not None
+    assert await store.get("large") is None
+
+
+async def test_two_caches_in_one_redis_do_not_see_each_other(redis_url: str) -> None:
+    one, two = shared(redis_url, "llmcache:a/one:"), shared(redis_url, "llmcache:b/one:")
+    await one.put("k", an_entry())
+    assert await two.get("k") is None
+    assert await two.delete("k") is False
+    assert await one.get("k") is not None
+    await one.close()
+    await two.close()
+
+
+async def test_redis_itself_forgets_an_entry_at_its_end(redis_url: str) -> None:
+    store = shared(redis_url)
+    await store.put("k", an_entry(ttl=60))
+    client: Any = redis.asyncio.Redis.from_url(redis_url)
+    assert 59_000 <= await client.pttl("llmcache:tests/one:k") <= 60_000
+    await client.aclose()
+    await store.close()
+
+
+@pytest.mark.parametrize("value", [b"", b"garbage", b"\x00rest", entries.SCHEMA, entries.SCHEMA + b"\x93garbage"])
+async def test_a_value_that_is_no_entry_is_an_error_once_and_then_gone(redis_url: str, value: bytes) -> None:
+    store = shared(redis_url)
+    client: Any = redis.asyncio.Redis.from_url(redis_url)
+    await client.set("llmcache:tests/one:k", value)
+    with pytest.raises(StoreError):
+        await store.get("k")
+    assert await client.exists("llmcache:tests/one:k") == 0
+    assert await store.get("k") is None
+    await client.aclose()
+    await store.close()
+
+
+async def test_a_redis_that_is_not_there_is_a_store_error() -> None:
+    store = shared(f"redis://127.0.0.1:{free_port()}/0")
+    for call in (store.get("k"), store.put("k", an_entry()), store.delete("k"), store.ping()):
+        with pytest.raises(StoreError, match="redis: "):
+            await call
+    await store.close()
+
+
+async def test_tiered_finds_in_l1_what_l2_had_and_ends_it_at_the_same_time(redis_url: str) -> None:
+    l1, l2 = memory(), shared(redis_url)
+    entry = an_entry()
+    await l2.put("k", entry)
+    store = TieredStore(l1, l2)
+    tiers = []
+    for _ in range(2):
+        found = await store.get("k")
+        assert found is not None
+        assert found.entry.expires_at == entry.expires_at
+        tiers.append(found.tier)
+    assert tiers == ["redis", "memory"]
+    await store.close()
