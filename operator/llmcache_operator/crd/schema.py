@@ -1,0 +1,180 @@
+"""Turns a msgspec type into a structural OpenAPI v3 schema, the form that a CRD holds.
+
+Structural means: every level has a type, references are written out, nothing is `anyOf` or null. A field that
+may be left out is one that is not required. Bounds stand everywhere, because the API server estimates the cost
+of CEL rules from them.
+"""
+
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType
+
+from llmcache_gateway.config.manifest import Model
+
+Schema = dict[str, Any]
+
+_SCALARS: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean", float: "number"}
+_BOUNDS = {
+    str: {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"},
+    int: {"ge": "minimum", "le": "maximum"},
+    list: {"min_length": "minItems", "max_length": "maxItems"},
+}
+
+
+def schema(kind: Any) -> Schema:
+    """Return the schema of a type: a Struct, a scalar, a Literal of strings, or a list or dict of these.
+
+    TypeError for what has no structural form, such as a union of two types.
+    """
+    bare, metas = unwrap(kind)
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        node = _struct(bare)
+    elif get_origin(bare) is Literal:
+        node = {"type": "string", "enum": list(get_args(bare))}
+    elif get_origin(bare) is list:
+        node = _list(get_args(bare)[0], metas)
+    elif get_origin(bare) is dict:
+        node = _mapping(*get_args(bare))
+    elif bare in _SCALARS:
+        node = _scalar(bare, metas)
+    else:
+        raise TypeError(f"{kind!r} has no structural schema")
+    for meta in metas:
+        node |= meta.extra_json_schema or {}
+    return _described(node, metas)
+
+
+def unwrap(kind: Any) -> tuple[Any, list[Meta]]:
+    """Strip Annotated and `| None` from a hint; return the type below and all Meta found, the outermost first."""
+    metas: list[Meta] = []
+    while True:
+        if get_origin(kind) is Annotated:
+            kind, *extras = get_args(kind)
+            metas += reversed([extra for extra in extras if isinstance(extra, Meta)])
+        elif get_origin(kind) in (Union, types.UnionType):
+            choices = [arg for arg in get_args(kind) if arg not in (type(None), UnsetType)]
+            if len(choices) != 1:
+                raise TypeError(f"a structural schema has one type, not {kind}")
+            kind = choices[0]
+        else:
+            return kind, metas
+
+
+def _struct(kind: type[Struct]) -> Schema:
+    hints = get_type_hints(kind, include_extras=True)
+    properties: Schema = {}
+    required = []
+    for known in msgspec.structs.fields(kind):
+        node = schema(hints[known.name])
+        default = known.default if known.default_factory is NODEFAULT else known.default_factory()
+        if default is NODEFAULT:
+            required.append(known.encode_name)
+        elif default is not None and default is not UNSET:
+            # A nested struct's default comes out as {}: the API server then fills in the defaults below it.
+            node = {"default": _plain_default(default)} | node
+        properties[known.encode_name] = node
+    node = {"type": "object", "properties": properties}
+    if required:
+        node["required"] = required
+    rules = _rules(kind, node)
+    if rules:
+        node["x-kubernetes-validations"] = rules
+    return {"description": _docstring(kind)} | node
+
+
+def _plain_default(value: Any) -> Any:
+    """Return a default as plain data, holding only what the defaults below it would not fill in."""
+    if not isinstance(value, Struct):
+        return msgspec.to_builtins(value)
+    plain = {}
+    for known in msgspec.structs.fields(value):
+        item = getattr(value, known.name)
+        if item != (known.default if known.default_factory is NODEFAULT else known.default_factory()):
+            plain[known.encode_name] = _plain_default(item)
+    return plain
+
+
+def _rules(kind: type[Struct], node: Schema) -> list[Schema]:
+    if not issubclass(kind, Model):
+        return []
+    rules = []
+    for rule in kind.RULES:
+        written = {"rule": rule.cel, "message": rule.message}
+        # The API server refuses a fieldPath that the schema doesn't know, metadata.name for one.
+        if rule.field and _knows(node, rule.field):
+            written["fieldPath"] = f".{rule.field}"
+        rules.append(written)
+    return rules
+
+
+def _knows(node: Schema, path: str) -> bool:
+    for part in path.split("."):
+        if part not in node.get("properties", {}):
+            return False
+        node = node["properties"][part]
+    return True
+
+
+def _list(item: Any, metas: list[Meta]) -> Schema:
+    node: Schema = {"type": "array", "items": schema(item)} | _bounds(list, metas)
+    # Items with a name are merged by it, so that two appliers can own one each; other lists are one value.
+    if "name" in node["items"].get("required", ()):
+        return node | {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+    return node | {"x-kubernetes-list-type": "atomic"}
+
+
+def _mapping(key: Any, item: Any) -> Schema:
+    bare, _ = unwrap(key)
+    if get_origin(bare) is not Literal:
+        raise TypeError("a mapping's keys must be known: the schema could not bound them otherwise")
+    return {"type": "object", "properties": {name: schema(item) for name in get_args(bare)}}
+
+
+def _scalar(kind: type, metas: list[Meta]) -> Schema:
+    node: Schema = {"type": _SCALARS[kind]} | _bounds(kind, metas)
+    such_as = _such_as(metas)
+    if "pattern" in node and such_as:
+        # `pattern` would answer with a regular expression; a rule answers with what to write instead. It has to
+        # stand alone, because the API server runs rules only on what the rest of the schema accepts.
+        rule = f"self.matches({_literal(node.pop('pattern'))})"
+        message = f"expected {_title(metas) or 'something else'}{such_as}"
+        node["x-kubernetes-validations"] = [{"rule": rule, "message": message}]
+    return node
+
+
+def _bounds(kind: type, metas: list[Meta]) -> Schema:
+    found: Schema = {}
+    for attribute, name in _BOUNDS.get(kind, {}).items():
+        value = next((getattr(meta, attribute) for meta in metas if getattr(meta, attribute) is not None), None)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _described(node: Schema, metas: list[Meta]) -> Schema:
+    description = next((meta.description for meta in metas if meta.description), node.pop("description", None))
+    if description and _title(metas) and _such_as(metas):
+        description += f" Written as {_title(metas)}{_such_as(metas)}."
+    return {"description": description} | node if description else node
+
+
+def _title(metas: list[Meta]) -> str:
+    return next((meta.title for meta in metas if meta.title), "")
+
+
+def _such_as(metas: list[Meta]) -> str:
+    examples = next((meta.examples for meta in metas if meta.examples), None)
+    return f", such as {', '.join(str(example) for example in examples)}" if examples else ""
+
+
+def _docstring(kind: type[Struct]) -> str:
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _literal(text: str) -> str:
+    """Return a text as a CEL string."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

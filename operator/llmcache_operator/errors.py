@@ -1,0 +1,43 @@
+"""Every error of the operator.
+
+OperatorError
+├── ApiError              the API server answered with an error, or not at all
+│   ├── NotFound          404: the object is not there
+│   ├── Conflict          409: somebody else was faster, or the object was made anew
+│   └── Refused           403, 422: the object will not be taken until something else changes
+├── GatewayUnreachable    a gateway's admin port gave no usable answer
+└── UsageError            the command line can't be followed; becomes exit code 2
+"""
+
+
+class OperatorError(Exception):
+    """The root of this package's errors."""
+
+
+class ApiError(OperatorError):
+    """The API server answered with an error. `status` is the HTTP status, 0 when there was no answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class NotFound(ApiError):
+    """The object is not there."""
+
+
+class Conflict(ApiError):
+    """Somebody else was faster, or the object was deleted and made anew."""
+
+
+class Refused(ApiError):
+    """The API server will not take the object until something else changes: a permission, a policy, the spec."""
+
+
+class GatewayUnreachable(OperatorError):
+    """A gateway's admin port gave no usable answer."""
+
+
+class UsageError(OperatorError):
+    """The command line can't be followed."""

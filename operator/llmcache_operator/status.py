@@ -1,0 +1,88 @@
+"""The types of an LLMCache's `status`. They are also its schema in the CRD."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from llmcache_gateway.config.manifest import described
+
+
+class StatusPart(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """The base of the status types. Unknown fields are dropped: an older or newer operator may have left them."""
+
+
+Text = Annotated[str, Meta(max_length=1024)]
+Timestamp = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
+
+
+class Condition(StatusPart, frozen=True, kw_only=True):
+    """One aspect of the state, as Kubernetes' own types have them."""
+
+    type: Annotated[
+        Literal["Ready", "Progressing", "Degraded", "Reconciling", "Stalled"], described("Which aspect it is.")
+    ]
+    status: Annotated[Literal["True", "False", "Unknown"], described("Whether it holds.")]
+    reason: Annotated[str, described("One word for programs.", max_length=128)]
+    message: Annotated[Text, described("What it is about, for people.")]
+    last_transition_time: Annotated[Timestamp, described("When `status` last changed.")]
+    observed_generation: Annotated[int, described("The generation of spec that it speaks of.")]
+
+
+class PrefixStatus(StatusPart, frozen=True, kw_only=True):
+    """Which generation of entries is in use."""
+
+    name: Annotated[str, described("First part of every stored key.", max_length=63)]
+    target: Annotated[str, described("The version that spec asks for.", max_length=63)]
+    active: Annotated[Annotated[str, Meta(max_length=63)] | None, described("The version that every gateway runs.")] = (
+        None
+    )
+
+
+class GatewaysStatus(StatusPart, frozen=True, kw_only=True):
+    """How far the gateways are."""
+
+    ready: Annotated[int, described("Gateways that are ready.")]
+    on_current_config: Annotated[int, described("Ready gateways that run the current configuration.")]
+
+
+class Status(StatusPart, frozen=True, kw_only=True):
+    """What the operator found and did. It is never read from Git."""
+
+    observed_generation: Annotated[int, described("The generation of spec that was last acted on.")]
+    endpoint: Annotated[
+        Annotated[str, Meta(max_length=256)] | None,
+        described("Where clients inside the cluster reach the gateways; SDKs of OpenAI's shape append /v1."),
+    ] = None
+    conditions: Annotated[
+        list[Condition],
+        described(
+            "Ready, Progressing and Degraded always; Reconciling and Stalled only while they hold.",
+            max_length=16,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = msgspec.field(default_factory=list)
+    prefix: Annotated[PrefixStatus | None, described("Which generation of entries is in use.")] = None
+    replicas: Annotated[int | None, described("Number of gateway pods.")] = None
+    ready_replicas: Annotated[int | None, described("Number of gateway pods that are ready.")] = None
+    selector: Annotated[
+        Annotated[str, Meta(max_length=512)] | None, described("Label selector of the gateway pods, for autoscalers.")
+    ] = None
+    gateways: Annotated[GatewaysStatus | None, described("How far the gateways are.")] = None
+
+    def condition(self, kind: str) -> Condition | None:
+        """Return the condition of a type, or None."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for the API."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+def read_status(plain: Any) -> Status:
+    """Return the status of a live object; a blank one where there is none, or one that can't be understood."""
+    try:
+        return msgspec.convert(plain, Status)
+    except msgspec.ValidationError:
+        return Status(observed_generation=-1)

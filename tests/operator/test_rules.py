@@ -1,0 +1,183 @@
+"""CEL and Python judge the same manifests the same way: what kubectl apply takes, a gateway takes, and the reverse."""
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import cel
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+from llmcache_gateway.config import LLMCache, problems
+from llmcache_operator.crd import definition
+
+SCHEMA: dict[str, Any] = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+ECHO = {"name": "echo", "provider": "echo"}
+OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
+
+
+def _manifest(name: str = "demo", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "llmcache.dev/v1alpha1",
+        "kind": "LLMCache",
+        "metadata": {"name": name, "namespace": "ai"},
+        "spec": {"upstreams": [ECHO], "prefix": {"version": "v1"}} | spec,
+    }
+
+
+def _credential(**credential: Any) -> dict[str, Any]:
+    return _manifest(upstreams=[OPENAI | {"credential": credential}])
+
+
+def _tiered(**redis: Any) -> dict[str, Any]:
+    return _manifest(cache={"store": {"type": "tiered"}}, redis=redis)
+
+
+ACCEPTED = {
+    "the smallest manifest": _manifest(),
+    "a provider with an address": _manifest(upstreams=[OPENAI]),
+    "a credential from a Secret": _credential(secretRef={"name": "openai", "key": "api-key"}),
+    "a credential from the environment": _credential(env="OPENAI_API_KEY"),
+    "a credential from a file": _credential(file="/run/key"),
+    "the client's own credential": _credential(passthrough=True),
+    "an echo with a delay": _manifest(upstreams=[ECHO | {"echo": {"delay": "300ms"}}]),
+    "two upstreams": _manifest(upstreams=[ECHO, OPENAI]),
+    "a managed Redis with all defaults": _tiered(managed={}),
+    "a managed Redis of a size": _tiered(managed={"memory": "512Mi", "maxmemoryPolicy": "allkeys-lfu"}),
+    "an external Redis": _tiered(external={"url": "rediss://redis.example:6379/1"}),
+    "store type redis": _manifest(cache={"store": {"type": "redis"}}, redis={"managed": {}}),
+    "bounds of the memory store": _manifest(cache={"store": {"type": "memory", "l1": {"entries": 5}}}),
+    "a tiered store written out": _manifest(
+        cache={"store": {"type": "tiered", "l1": {"bytes": "1Gi"}, "l2": {"type": "redis"}}}, redis={"managed": {}}
+    ),
+    "a ttl in two units": _manifest(cache={"ttl": "0h30m"}),
+    "a ttl of half a second": _manifest(cache={"ttl": "0.5s"}),
+    "no caching": _manifest(cache={"mode": "Disabled"}),
+    "resources emptied": _manifest(gateway={"resources": {}}),
+    "a name of fifty characters": _manifest("a" * 50),
+}
+
+REFUSED = {
+    "no upstream": _manifest(upstreams=[]),
+    "two upstreams of one name": _manifest(upstreams=[ECHO, ECHO]),
+    "a provider without an address": _manifest(upstreams=[{"name": "openai", "provider": "openai"}]),
+    "an unknown provider": _manifest(upstreams=[{"name": "x", "provider": "nobody"}]),
+    "an address with a query": _manifest(upstreams=[OPENAI | {"baseURL": "https://x/?a=1"}]),
+    "an echo with an address": _manifest(upstreams=[ECHO | {"baseURL": "https://x"}]),
+    "an echo with a credential": _manifest(upstreams=[ECHO | {"credential": {"env": "X"}}]),
+    "echo settings for another provider": _manifest(upstreams=[OPENAI | {"echo": {}}]),
+    "an empty credential": _credential(),
+    "two credentials": _credential(env="A", passthrough=True),
+    "passthrough switched off": _credential(passthrough=False),
+    "an upper-case upstream": _manifest(upstreams=[ECHO | {"name": "Echo"}]),
+    "a version with a colon": _manifest(prefix={"version": "a:b"}),
+    "a version that is missing": _manifest(prefix={}),
+    "a ttl of zero": _manifest(cache={"ttl": "0s"}),
+    "a ttl of zero in two units": _manifest(cache={"ttl": "0h0m"}),
+    "a ttl in words": _manifest(cache={"ttl": "one hour"}),
+    "a ttl without unit": _manifest(cache={"ttl": "60"}),
+    "a store type nobody has": _manifest(cache={"store": {"type": "disk"}}),
+    "tiered without a Redis": _manifest(cache={"store": {"type": "tiered"}}),
+    "memory with a Redis": _manifest(redis={"managed": {}}),
+    "store type redis with l1": _manifest(cache={"store": {"type": "redis", "l1": {}}}, redis={"managed": {}}),
+    "store type memory with l2": _manifest(cache={"store": {"type": "memory", "l2": {}}}),
+    "a Redis that is neither": _tiered(),
+    "a Redis that is both": _tiered(managed={}, external={"url": "redis://x:6379"}),
+    "a password in the Redis address": _tiered(external={"url": "redis://u:p@x:6379"}),
+    "Redis memory in bytes": _tiered(managed={"memory": "1000000"}),
+    "Redis memory in thousands": _tiered(managed={"memory": "512M"}),
+    "Redis memory with a leading zero": _tiered(managed={"memory": "0512Mi"}),
+    "Redis memory of zero": _tiered(managed={"memory": "0Mi"}),
+    "half a Gi of Redis memory": _tiered(managed={"memory": "0.5Gi"}),
+    "no request bytes": _manifest(limits={"requestBytes": "0"}),
+    "no entry bytes": _manifest(limits={"entryBytes": "0Mi"}),
+    "fewer than no replicas": _manifest(gateway={"replicas": -1}),
+    "replicas in words": _manifest(gateway={"replicas": "two"}),
+    "a quantity that is none": _manifest(gateway={"resources": {"limits": {"memory": "lots"}}}),
+    "a name that begins with a digit": _manifest("1cache"),
+    "a name with a dot": _manifest("a.b"),
+    "a name of fifty-one characters": _manifest("a" * 51),
+}
+
+
+@pytest.mark.parametrize("manifest", [pytest.param(m, id=i) for i, m in ACCEPTED.items()])
+def test_both_accept(manifest: dict[str, Any]) -> None:
+    assert list(problems(manifest, LLMCache)) == []
+    assert list(_api_server(manifest)) == []
+
+
+@pytest.mark.parametrize("manifest", [pytest.param(m, id=i) for i, m in REFUSED.items()])
+def test_both_refuse(manifest: dict[str, Any]) -> None:
+    assert list(problems(manifest, LLMCache))
+    assert list(_api_server(manifest))
+
+
+@pytest.mark.parametrize("manifest", [pytest.param(m, id=i) for i, m in REFUSED.items()])
+def test_a_rule_that_python_breaks_is_broken_in_cel_with_the_same_message(manifest: dict[str, Any]) -> None:
+    rules = {rule["message"] for _, node in _nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", ())}
+    broken = {problem.message for problem in problems(manifest, LLMCache)} & rules
+    assert broken <= {message for _, message in _api_server(manifest)}
+
+
+def test_every_rule_is_broken_by_some_manifest() -> None:
+    # A duplicate upstream is caught before CEL, by the list's type, but by the same rule in a gateway.
+    met = {message for manifest in REFUSED.values() for _, message in _broken_rules(SCHEMA, _defaulted(manifest))}
+    told = {rule["message"] for _, node in _nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", ())}
+    of_scalars = {message for message in told if message.startswith("expected ")}
+    assert told - of_scalars <= met
+
+
+def _defaulted(manifest: dict[str, Any]) -> dict[str, Any]:
+    filled = copy.deepcopy(manifest)
+    _fill(SCHEMA, filled)
+    return filled
+
+
+def _api_server(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Do what an API server does with a new object: fill in defaults, check the schema, then the rules."""
+    filled = _defaulted(manifest)
+    for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(filled):
+        yield error.json_path, error.message
+    yield from _broken_rules(SCHEMA, filled)
+
+
+def _fill(schema: dict[str, Any], value: Any) -> None:
+    if isinstance(value, dict):
+        for name, child in schema.get("properties", {}).items():
+            if name not in value and "default" in child:
+                value[name] = copy.deepcopy(child["default"])
+            if name in value:
+                _fill(child, value[name])
+    elif isinstance(value, list):
+        for item in value:
+            _fill(schema["items"], item)
+
+
+def _broken_rules(schema: dict[str, Any], value: Any, path: str = "self") -> Iterator[tuple[str, str]]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        try:
+            if cel.evaluate(rule["rule"], {"self": value}) is not True:
+                yield path, rule["message"]
+        except (ValueError, TypeError, RuntimeError):
+            # A rule that meets a value of another type than its schema says: the schema has refused it already.
+            yield path, "not of the schema's type"
+    if isinstance(value, dict):
+        for name, child in schema.get("properties", {}).items():
+            if name in value:
+                yield from _broken_rules(child, value[name], f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _broken_rules(schema.get("items", {}), item, f"{path}[{index}]")
+
+
+def _nodes(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "", schema
+    for child in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else ())):
+        yield from _nodes(child)
+
+
+def test_no_rule_uses_what_the_api_server_lacks() -> None:
+    for _, node in _nodes(SCHEMA):
+        for rule in node.get("x-kubernetes-validations", ()):
+            assert not re.search(r"quantity\(|url\(|oldSelf", rule["rule"])
