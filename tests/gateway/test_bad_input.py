@@ -13,8 +13,8 @@ from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider, chunks_of, completion, raw_server, send_events
 from tests.redis_server import free_port
 
-GOOD = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
-STREAMED = {**GOOD, "stream": True}
+GOOD: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+STREAMED: dict[str, Any] = {**GOOD, "stream": True}
 
 
 async def works_again(gateway: TestGateway, provider: Provider) -> None:

@@ -1,0 +1,1 @@
+"""Measurements: the gateway beside others, in one run on one machine."""

@@ -1,0 +1,75 @@
+"""`make bench`: the hit of the gateway beside a bare aiohttp handler and nginx, in one run.
+
+Everything runs with one worker on this machine, and one load generator (wrk) asks each in turn, in rounds, so
+that what else the machine does falls on all. Only the ratios mean anything: the absolute figures are this
+machine's, today's, and its neighbours'.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.load import Load, measure
+from bench.servers import Server, bare_aiohttp, gateway, nginx
+
+BODY = {
+    "model": "gpt-4o",
+    "temperature": 0.2,
+    "messages": [
+        {"role": "system", "content": "You are a helpful assistant of a support desk. " * 8},
+        {"role": "user", "content": "How do I reset my password?"},
+    ],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=3, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="llmcache-bench-") as folder, ExitStack() as stack:
+        loads = list(_loads(Path(folder), stack))
+        rates: dict[str, list[float]] = {load.name: [] for load in loads}
+        for number in range(arguments.rounds):
+            for load in loads:
+                print(f"round {number + 1}/{arguments.rounds}: {load.name}", file=sys.stderr)
+                rates[load.name].append(measure(load, arguments.seconds))
+    _print(rates)
+
+
+def _loads(folder: Path, stack: ExitStack) -> Iterator[Load]:
+    """Start every server, warm it, and yield what is asked of it."""
+    aiohttp = stack.enter_context(bare_aiohttp(folder))
+    cached = stack.enter_context(gateway(folder))
+    proxy = stack.enter_context(nginx(folder, origin=aiohttp))
+    unstreamed = json.dumps(BODY)
+    streamed = json.dumps({**BODY, "stream": True})
+    yield _load("nginx proxy_cache keyed on the body", proxy, unstreamed, folder)
+    yield _load("bare aiohttp handler", aiohttp, unstreamed, folder)
+    yield _load("LLMCache hit", cached, unstreamed, folder)
+    yield _load("LLMCache hit, streamed", cached, streamed, folder)
+
+
+def _load(name: str, server: Server, body: str, folder: Path) -> Load:
+    load = Load(name, f"{server.url}/v1/chat/completions", body, folder)
+    asyncio.run(load.warm())
+    return load
+
+
+def _print(rates: dict[str, list[float]]) -> None:
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    reference = next(iter(medians))
+    print(f"\n{'':38} {'requests/s':>10} {'lowest':>8} {'highest':>8}   ratio to {reference}")
+    for name, values in rates.items():
+        ratio = medians[name] / medians[reference]
+        print(f"{name:38} {medians[name]:10.0f} {min(values):8.0f} {max(values):8.0f}   {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()

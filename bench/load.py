@@ -1,0 +1,44 @@
+"""The load generator: wrk, with one thread and the connections that keep one worker busy."""
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+CONNECTIONS = 32
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked: the same POST again and again."""
+
+    name: str
+    url: str
+    body: str
+    folder: Path
+
+    async def warm(self) -> None:
+        """Ask twice, so that whatever caches has it; both answers must be whole."""
+        async with httpx.AsyncClient(timeout=10) as client:
+            for _ in range(2):
+                response = await client.post(self.url, content=self.body, headers={"Content-Type": "application/json"})
+                response.raise_for_status()
+
+
+def measure(load: Load, seconds: int) -> float:
+    """Return the requests per second of one measurement; RuntimeError when any request failed."""
+    script = load.folder / "post.lua"
+    script.write_text(
+        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = {json.dumps(load.body)}\n'
+    )
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), load.url]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in out or "Socket errors" in out:
+        raise RuntimeError(f"{load.name}: requests failed:\n{out}")
+    match = re.search(r"Requests/sec:\s+([0-9.]+)", out)
+    if match is None:
+        raise RuntimeError(f"{load.name}: wrk said nothing of its rate:\n{out}")
+    return float(match[1])

@@ -1,0 +1,141 @@
+"""The servers that are measured, each one process with one worker on the loopback."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.redis_server import free_port
+
+MANIFEST = """
+apiVersion: llmcache.dev/v1alpha1
+kind: LLMCache
+metadata: {name: bench}
+spec:
+  upstreams: [{name: echo, provider: echo}]
+  prefix: {version: v1}
+"""
+
+HANDLER = """
+import asyncio, sys
+from aiohttp import web
+try:
+    import uvloop
+except ImportError:
+    uvloop = asyncio
+
+ANSWER = sys.stdin.buffer.read()
+
+async def handle(request):
+    await request.read()
+    headers = {"Content-Type": "application/json", "Cache-Control": "max-age=3600"}
+    return web.Response(body=ANSWER, headers=headers)
+
+async def main():
+    runner = web.ServerRunner(web.Server(handle, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", int(sys.argv[1])).start()
+    await asyncio.Event().wait()
+
+uvloop.run(main())
+"""
+
+NGINX = """
+{user}daemon off;
+worker_processes 1;
+error_log stderr crit;
+pid {folder}/nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  keepalive_requests 1000000000;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/temp;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  client_body_buffer_size 64k;
+  proxy_cache_path {folder}/cache keys_zone=bench:10m;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass {origin};
+      proxy_cache bench;
+      proxy_cache_methods POST;
+      proxy_cache_key "$request_uri|$request_body";
+    }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+
+
+@contextmanager
+def gateway(folder: Path) -> Iterator[Server]:
+    """The gateway with a memory store and the echo upstream, its log at warning as under load."""
+    manifest = folder / "llmcache.yaml"
+    manifest.write_text(MANIFEST)
+    port = free_port()
+    command = [sys.executable, "-m", "llmcache_gateway.main", "serve", "--config", str(manifest)]
+    command += ["--port", str(port), "--admin-port", str(free_port()), "--log-level", "warning"]
+    with _running(command, port) as server:
+        yield server
+
+
+@contextmanager
+def bare_aiohttp(folder: Path) -> Iterator[Server]:
+    """The least that aiohttp can do: read the body, answer with bytes of the size of the gateway's answer."""
+    port = free_port()
+    script = folder / "handler.py"
+    script.write_text(textwrap.dedent(HANDLER))
+    with _running([sys.executable, str(script), str(port)], port, stdin=b"{" + b" " * 800 + b"}") as server:
+        yield server
+
+
+@contextmanager
+def nginx(folder: Path, origin: Server) -> Iterator[Server]:
+    """nginx with one worker and proxy_cache, keyed on the request's body as the gateway is."""
+    port = free_port()
+    config = folder / "nginx.conf"
+    # Started by root, nginx would give its worker to a user who may not write to our folder.
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    config.write_text(NGINX.format(user=user, folder=folder, port=port, origin=origin.url))
+    with _running(["/usr/sbin/nginx", "-e", "stderr", "-c", str(config), "-p", str(folder)], port) as server:
+        yield server
+
+
+@contextmanager
+def _running(command: list[str], port: int, stdin: bytes = b"") -> Iterator[Server]:
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(stdin)
+        process.stdin.close()
+        _wait(process, port)
+        yield Server(f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"{process.args!r} did not begin to listen on port {port}")
