@@ -1,0 +1,158 @@
+"""The gateways: configuration, Deployment, Service, disruption budget."""
+
+from typing import Final
+
+import yaml
+
+from llmcache_gateway.config import GatewayConfig
+from llmcache_gateway.config.manifest import Gateway
+from llmcache_operator.specs import pods
+from llmcache_operator.specs.identity import COMPONENT_GATEWAY, Identity, Images, Object
+from llmcache_operator.specs.secrets import referenced_secrets
+
+USER: Final = 10001
+PORT: Final = 4000
+ADMIN_PORT: Final = 4001
+CONFIG_KEY: Final = "gateway.yaml"
+CONFIG_DIR: Final = "/etc/llmcache/config"
+SECRETS_DIR: Final = "/etc/llmcache/secrets"
+
+# An endpoint that leaves a Service takes a moment to reach every node's proxy: the pod goes on serving for that long,
+# and then has the rest of the grace period to finish the streams that it has begun.
+LEAVE_SECONDS: Final = 5
+GRACE_SECONDS: Final = 90
+
+
+def config_map(identity: Identity, config: GatewayConfig) -> Object:
+    """Return the ConfigMap that the gateways read and watch."""
+    text = yaml.safe_dump(config.to_dict(), sort_keys=False, width=120, allow_unicode=True)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": identity.metadata(identity.gateway, COMPONENT_GATEWAY),
+        "data": {CONFIG_KEY: text},
+    }
+
+
+def service(identity: Identity) -> Object:
+    """Return the Service for clients. The admin port is never in it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": identity.metadata(identity.name, COMPONENT_GATEWAY),
+        "spec": {
+            "selector": identity.selector(COMPONENT_GATEWAY),
+            "ports": [
+                {"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"},
+            ],
+        },
+    }
+
+
+def disruption_budget(identity: Identity) -> Object:
+    """Return the budget that lets a node be drained one gateway at a time, and never waits for a broken one."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": identity.metadata(identity.name, COMPONENT_GATEWAY),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": identity.selector(COMPONENT_GATEWAY)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def deployment(identity: Identity, asked: Gateway, config: GatewayConfig, images: Images) -> Object:
+    """Return the gateways' Deployment.
+
+    Its pods depend on the configuration in one way only, through the Secrets that it names: everything else is
+    reloaded by the running gateways, so that a new prefix version restarts nothing.
+    """
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": identity.metadata(identity.name, COMPONENT_GATEWAY),
+        "spec": {
+            "replicas": asked.replicas,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": identity.selector(COMPONENT_GATEWAY)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            "template": {
+                "metadata": {
+                    "labels": identity.labels(COMPONENT_GATEWAY),
+                    "annotations": {"kubectl.kubernetes.io/default-container": "gateway"},
+                },
+                "spec": {
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "securityContext": pods.pod_security(USER),
+                    "terminationGracePeriodSeconds": GRACE_SECONDS,
+                    "topologySpreadConstraints": [_spread(identity)],
+                    "containers": [_container(identity, asked, images)],
+                    "volumes": [
+                        {"name": "config", "configMap": {"name": identity.gateway}},
+                        {"name": "secrets", "projected": {"sources": _secret_sources(identity, config)}},
+                        {"name": "tmp", "emptyDir": {}},
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _container(identity: Identity, asked: Gateway, images: Images) -> Object:
+    own = f"{SECRETS_DIR}/{identity.gateway}"
+    arguments = {
+        "--config": f"{CONFIG_DIR}/{CONFIG_KEY}",
+        "--secrets": SECRETS_DIR,
+        "--admin-token-file": f"{own}/admin-token",
+        "--tenant-key-file": f"{own}/tenant-key",
+        "--host": "0.0.0.0",  # noqa: S104 - a pod's own address
+        "--port": str(PORT),
+        "--admin-port": str(ADMIN_PORT),
+    }
+    resources = pods.resources(asked.resources)
+    return {
+        "name": "gateway",
+        "image": asked.image or images.gateway,
+        **images.pull(),
+        "args": ["serve", *(word for pair in arguments.items() for word in pair)],
+        "ports": [
+            {"name": "http", "containerPort": PORT, "protocol": "TCP"},
+            {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+        ],
+        **({"resources": resources} if resources else {}),
+        "securityContext": pods.container_security(),
+        "startupProbe": pods.http_probe("/healthz", "admin", periodSeconds=1, timeoutSeconds=2, failureThreshold=60),
+        "readinessProbe": pods.http_probe("/readyz", "admin", periodSeconds=5, timeoutSeconds=3, failureThreshold=2),
+        "livenessProbe": pods.http_probe("/healthz", "admin", periodSeconds=10, timeoutSeconds=5, failureThreshold=6),
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(LEAVE_SECONDS)]}}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            # The folder, not the file: a file mounted by subPath never sees an update.
+            {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
+            {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+        ],
+    }
+
+
+def _secret_sources(identity: Identity, config: GatewayConfig) -> list[Object]:
+    """Return the sources of one volume that holds every Secret as NAME/KEY, and only the keys that are asked for."""
+    wanted = referenced_secrets(config)
+    own = wanted.setdefault(identity.gateway, [])
+    own += [key for key in ("admin-token", "tenant-key") if key not in own]
+    return [
+        {"secret": {"name": name, "items": [{"key": key, "path": f"{name}/{key}"} for key in keys]}}
+        for name, keys in sorted(wanted.items())
+    ]
+
+
+def _spread(identity: Identity) -> Object:
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": identity.selector(COMPONENT_GATEWAY)},
+    }

@@ -1,0 +1,87 @@
+"""Secrets: those that the operator makes itself, and those that a configuration refers to."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from llmcache_gateway.config import GatewayConfig
+from llmcache_gateway.config.manifest import SecretRef
+from llmcache_operator.specs.identity import COMPONENT_GATEWAY, COMPONENT_REDIS, Identity, Object
+
+# The gateway reads, writes, scans, deletes, publishes, subscribes and runs scripts. `client` is dangerous as a whole
+# up to Redis 6.2; what is let in again by name is what a client library says when it connects.
+REDIS_RIGHTS = "~* &* +@all -@admin -@dangerous +info +client|id +client|setname +client|getname"
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Values that are made once and then kept: they live in Secrets, and only there."""
+
+    admin_token: str
+    tenant_key: str
+    redis_password: str
+
+
+def generated(gateway: Object | None, redis: Object | None, random: Callable[[], str]) -> Generated:
+    """Return the values of the live Secrets, and new ones for what is not there."""
+    return Generated(
+        admin_token=_value(gateway, "admin-token") or random(),
+        tenant_key=_value(gateway, "tenant-key") or random(),
+        redis_password=_value(redis, "password") or random(),
+    )
+
+
+def gateway_secret(identity: Identity, values: Generated) -> Object:
+    """Return the Secret of the gateways: the admin port's token and the key that tenants' names are hashed with."""
+    data = {"admin-token": values.admin_token, "tenant-key": values.tenant_key}
+    return _secret(identity, identity.gateway, COMPONENT_GATEWAY, data)
+
+
+def redis_secret(identity: Identity, values: Generated) -> Object:
+    """Return the Secret of the managed Redis: the gateways' password, and the ACL file that knows its hash only."""
+    data = {"password": values.redis_password, "users.acl": redis_acl(values)}
+    return _secret(identity, identity.redis, COMPONENT_REDIS, data)
+
+
+def redis_acl(values: Generated) -> str:
+    """Return Redis' ACL file: one user with what a gateway does, and nobody else."""
+    digest = hashlib.sha256(values.redis_password.encode()).hexdigest()
+    return f"user default off\nuser llmcache on #{digest} {REDIS_RIGHTS}\n"
+
+
+def referenced_secrets(config: GatewayConfig) -> dict[str, list[str]]:
+    """Return the Secrets that a configuration refers to, each with its keys, sorted."""
+    found: dict[str, set[str]] = {}
+    for reference in _references(config):
+        found.setdefault(reference.name, set()).add(reference.key)
+    return {name: sorted(keys) for name, keys in sorted(found.items())}
+
+
+def _references(value: Any) -> Iterator[SecretRef]:
+    if isinstance(value, SecretRef):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _references(getattr(value, name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+
+
+def _value(secret: Object | None, key: str) -> str:
+    encoded = ((secret or {}).get("data") or {}).get(key, "")
+    return base64.b64decode(encoded).decode(errors="replace")
+
+
+def _secret(identity: Identity, name: str, component: str, data: dict[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": identity.metadata(name, component),
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
