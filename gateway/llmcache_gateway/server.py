@@ -20,12 +20,12 @@ from llmcache_gateway.dialects import Dialect, dialect_of
 from llmcache_gateway.dialects.base import Request, refuse
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.errors import RequestError, UpstreamError
+from llmcache_gateway.headers import HOP_BY_HOP
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, EventSplitter
 from llmcache_gateway.upstreams.base import Answer, Call, Upstream
-from llmcache_gateway.upstreams.http import HOP_BY_HOP
 
 log = logging.getLogger("llmcache_gateway.requests")
 

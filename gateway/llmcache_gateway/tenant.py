@@ -7,7 +7,7 @@ from typing import Final, Literal
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.canonical import encode
-from llmcache_gateway.upstreams.http import CREDENTIAL_HEADERS
+from llmcache_gateway.headers import CREDENTIAL_HEADERS
 
 SHARED: Final = "shared"
 ANONYMOUS: Final = "anonymous"

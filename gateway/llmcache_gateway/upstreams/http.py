@@ -10,25 +10,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from llmcache_gateway.errors import RequestError, UpstreamError
+from llmcache_gateway.headers import CREDENTIAL_HEADERS, HOP_BY_HOP
 from llmcache_gateway.upstreams.base import Answer, Call
-
-CREDENTIAL_HEADERS: Final = ("Authorization", "x-api-key", "api-key")
-"""Every header in which a client of one of the providers sends its credential."""
-
-HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Headers of one connection only (RFC 9110, section 7.6.1)."""
 
 _NOT_SENT_ON: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
 
