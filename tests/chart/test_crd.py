@@ -19,7 +19,7 @@ def crd(manifests: list[Manifest]) -> Manifest:
 
 def test_the_charts_copy_is_the_generated_file(root: Path) -> None:
     generated = (root / "crds" / NAME).read_bytes()
-    assert (CHART / "files" / NAME).read_bytes() == generated, f"run make generate"
+    assert (CHART / "files" / NAME).read_bytes() == generated, "run make generate"
 
 
 def test_what_is_rendered_is_the_definition_with_metadata_added(render: Render) -> None:
