@@ -1,5 +1,7 @@
 """The gateway's Prometheus metrics."""
 
+from functools import lru_cache
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 _LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -53,3 +55,16 @@ class Metrics:
         self.config_reloads = Counter(
             "llmcache_config_reloads", "Configuration changes seen, by result.", ["result"], registry=registry
         )
+        # Looking a labelled child up costs more than counting with it, and there are few of them.
+        self._requests = lru_cache(maxsize=1000)(self.requests.labels)
+        self._request_seconds = lru_cache(maxsize=10)(self.request_seconds.labels)
+        self._hits = lru_cache(maxsize=10)(self.hits.labels)
+
+    def count_request(self, dialect: str, version: str, outcome: str, seconds: float) -> None:
+        """Count one request that is over, and how long it took."""
+        self._requests(dialect, version, outcome).inc()
+        self._request_seconds(outcome).observe(seconds)
+
+    def count_hit(self, tier: str) -> None:
+        """Count one answer from the cache."""
+        self._hits(tier).inc()

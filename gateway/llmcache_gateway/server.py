@@ -129,7 +129,7 @@ class Handler:
             tenant=tenant,
         )
         exchange.key = key.stored_key(runtime.prefix_name, runtime.prefix_version, tenant, digest)
-        found = await runtime.store.get(exchange.key)
+        found = runtime.store.get_now(exchange.key) or await runtime.store.get(exchange.key)
         if found is not None:
             try:
                 content_type, answer = replay.replay(found.entry, dialect, request)
@@ -269,8 +269,14 @@ class Handler:
                 415, f"Request bodies with Content-Encoding {encoding!r} are not accepted.", code="unsupported_encoding"
             )
         too_large = RequestError(413, f"The body is larger than {limit} bytes.", code="request_too_large")
-        if (http.content_length or 0) > limit:
-            raise too_large
+        length = http.content_length
+        if length is not None:
+            if length > limit:
+                raise too_large
+            try:
+                return await http.content.readexactly(length) if length else b""
+            except asyncio.IncompleteReadError:
+                raise ConnectionResetError("the client hung up in the middle of its request") from None
         body = bytearray()
         async for chunk in http.content.iter_any():
             body += chunk
@@ -292,10 +298,9 @@ class Handler:
     def _account(self, exchange: Exchange) -> None:
         seconds = time.perf_counter() - exchange.started
         name = exchange.dialect.name if exchange.dialect else "none"
-        self._metrics.requests.labels(name, exchange.runtime.prefix_version, exchange.outcome).inc()
-        self._metrics.request_seconds.labels(exchange.outcome).observe(seconds)
+        self._metrics.count_request(name, exchange.runtime.prefix_version, exchange.outcome, seconds)
         if exchange.outcome == "HIT":
-            self._metrics.hits.labels(exchange.reason).inc()
+            self._metrics.count_hit(exchange.reason)
         elif exchange.outcome == "MISS":
             self._metrics.misses.labels("not-found").inc()
         if log.isEnabledFor(logging.INFO):
@@ -322,7 +327,8 @@ class Handler:
 def _refuse_odd_targets(exchange: Exchange) -> None:
     if not exchange.target.startswith("/"):
         raise RequestError(400, "The request target must be a path.", code="invalid_target")
-    if any(unquote(segment) in (".", "..") for segment in exchange.path.split("/")):
+    path = exchange.path
+    if ("/." in path or "%" in path) and any(unquote(segment) in (".", "..") for segment in path.split("/")):
         raise RequestError(400, "The path must not contain '.' or '..' segments.", code="invalid_path")
     if "upgrade" in exchange.http.headers.get("Connection", "").lower():
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")

@@ -49,6 +49,14 @@ async def test_an_entry_comes_back_as_it_was_put(store: Store) -> None:
     assert found.entry == entry
 
 
+async def test_what_is_at_hand_is_what_a_lookup_gives(store: Store) -> None:
+    assert store.get_now("k") is None
+    await store.put("k", an_entry())
+    at_hand = store.get_now("k")
+    assert (at_hand is None) == (store.name == "redis")
+    assert at_hand is None or at_hand == await store.get("k")
+
+
 async def test_a_key_that_was_never_put_is_not_there(store: Store) -> None:
     assert await store.get("nothing") is None
     assert await store.delete("nothing") is False

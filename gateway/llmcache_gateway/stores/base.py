@@ -21,6 +21,9 @@ class Store(Protocol):
 
     name: str
 
+    def get_now(self, key: str) -> Found | None:
+        """Return a fresh entry that is at hand without waiting; None when that can't be said."""
+
     async def get(self, key: str) -> Found | None:
         """Return a fresh entry; None when there is none."""
 

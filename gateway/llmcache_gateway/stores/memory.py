@@ -23,6 +23,9 @@ class MemoryStore:
         self._clock = clock
 
     async def get(self, key: str) -> Found | None:
+        return self.get_now(key)
+
+    def get_now(self, key: str) -> Found | None:
         entry = self._entries.get(key)
         if entry is None:
             return None

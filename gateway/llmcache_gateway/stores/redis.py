@@ -43,6 +43,9 @@ class RedisStore:
         self._namespace = namespace
         self._clock = clock
 
+    def get_now(self, key: str) -> Found | None:
+        return None
+
     async def get(self, key: str) -> Found | None:
         name = self._namespace + key
         with _store_errors():

@@ -16,6 +16,9 @@ class TieredStore:
         self._l1 = l1
         self._l2 = l2
 
+    def get_now(self, key: str) -> Found | None:
+        return self._l1.get_now(key)
+
     async def get(self, key: str) -> Found | None:
         found = await self._l1.get(key)
         if found is not None:
