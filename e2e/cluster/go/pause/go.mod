@@ -1,0 +1,3 @@
+module llmcache.dev/e2e/cluster/pause
+
+go 1.26.0
