@@ -1,0 +1,125 @@
+"""What `llmcache-operator run` is made of."""
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from llmcache_operator import handlers, health, logs
+from llmcache_operator.errors import ApiError
+from llmcache_operator.gateways import Gateways, http_client
+from llmcache_operator.kube import Kube, connect
+from llmcache_operator.metrics import Metrics
+from llmcache_operator.reconcile import Reconciler
+from llmcache_operator.resync import Resync
+from llmcache_operator.settings import Settings
+from llmcache_operator.work import WorkQueue
+
+log = logging.getLogger(__name__)
+
+_CRD_SECONDS = 2.0
+
+
+async def serve(settings: Settings, log_level: str) -> None:
+    """Look after LLMCaches until SIGTERM or SIGINT."""
+    logs.configure(log_level)
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)  # until kopf takes them over
+
+    async with await connect() as api, http_client() as http:
+        kube, metrics, watching = Kube(api), Metrics(), asyncio.Event()
+        reconciler = Reconciler(
+            kube=kube,
+            gateways=Gateways(http),
+            images=settings.images,
+            metrics=metrics,
+            clock=lambda: datetime.now(UTC),
+            random=lambda: secrets.token_urlsafe(32),
+            instance=os.environ.get("HOSTNAME") or socket.gethostname(),
+        )
+        queue = WorkQueue(reconciler, workers=settings.workers, random=random.random)
+        metrics.watch_depth(lambda: queue.depth)
+        resync = Resync(
+            kube,
+            settings.namespaces,
+            queue.add,
+            interval=settings.resync,
+            clock=time.monotonic,
+            random=random.random,
+        )
+        app = health.application(_alive(queue, resync, settings), _ready(watching, resync), registry=metrics.registry)
+        runner = await health.start(app, settings.health_port)
+        try:
+            if await _crd_is_there(kube, stopped):
+                log.info("looking after LLMCaches in %s", ", ".join(settings.namespaces) or "all namespaces")
+                await _until_one_ends(
+                    queue.run(), resync.run(), handlers.watch(settings.namespaces, queue.add, watching)
+                )
+        finally:
+            await runner.cleanup()
+    log.info("stopped")
+
+
+async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run parts that all are to run for ever: when one ends, the others do, and its error is raised."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _crd_is_there(kube: Kube, stopped: asyncio.Event) -> bool:
+    """Wait for the CustomResourceDefinition; False when the process is to stop before it comes."""
+    told = False
+    while not stopped.is_set():
+        try:
+            if await kube.served("LLMCache"):
+                return True
+            if not told:
+                log.warning("the CustomResourceDefinition of LLMCache is not installed: waiting for it")
+                told = True
+        except ApiError as error:
+            log.warning("%s", error)
+        try:
+            await asyncio.wait_for(stopped.wait(), _CRD_SECONDS)
+        except TimeoutError:
+            continue
+    return False
+
+
+def _alive(queue: WorkQueue[Any], resync: Resync, settings: Settings) -> Callable[[], str]:
+    def check() -> str:
+        silence = resync.silence
+        if silence is None:
+            # Nothing may have begun: the CustomResourceDefinition is waited for, which a restart does not bring.
+            return ""
+        if not queue.alive:
+            return "the work queue has died"
+        if silence > 3 * settings.resync:
+            return f"the resync loop has been silent for {silence:.0f} s"
+        return ""
+
+    return check
+
+
+def _ready(watching: asyncio.Event, resync: Resync) -> Callable[[], str]:
+    def check() -> str:
+        if not watching.is_set() or resync.silence is None:
+            return "not watching yet"
+        return ""
+
+    return check

@@ -1,0 +1,53 @@
+"""Reads from the cluster what a reconciliation decides on. Nothing here writes."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from llmcache_operator.errors import GatewayUnreachable
+from llmcache_operator.gateways import Gateways
+from llmcache_operator.kube import Kube
+from llmcache_operator.observed import Pod
+from llmcache_operator.plan import Key
+from llmcache_operator.specs import Identity, Object
+
+
+async def objects(kube: Kube, namespace: str, keys: Iterable[Key]) -> dict[Key, Object | None]:
+    """Return objects by kind and name, None where there is none."""
+    wanted = list(dict.fromkeys(keys))
+    found = await asyncio.gather(*(kube.get(kind, namespace, name) for kind, name in wanted))
+    return dict(zip(wanted, found, strict=True))
+
+
+async def missing_secrets(kube: Kube, namespace: str, wanted: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a phrase for each Secret, or key of one, that is referred to and not there."""
+    live = await objects(kube, namespace, [("Secret", name) for name in wanted])
+    phrases = []
+    for name, keys in wanted.items():
+        secret = live["Secret", name]
+        if secret is None:
+            phrases.append(f"Secret {name} is not there (wanted: {', '.join(keys)})")
+        else:
+            gone = [key for key in keys if key not in (secret.get("data") or {})]
+            phrases += [f"Secret {name} has no key {key}" for key in gone]
+    return phrases
+
+
+async def pods(kube: Kube, identity: Identity) -> dict[str, list[Object]]:
+    """Return the pods of an LLMCache by component."""
+    selector = f"app.kubernetes.io/part-of=llmcache,app.kubernetes.io/instance={identity.name}"
+    found: dict[str, list[Object]] = {}
+    for pod in await kube.list("Pod", identity.namespace, selector):
+        found.setdefault(pod["metadata"]["labels"].get("app.kubernetes.io/component", ""), []).append(pod)
+    return found
+
+
+async def count_current(gateways: Gateways, pods: Iterable[Pod], token: str, revision: str) -> int:
+    """Return how many ready gateways say that they run a configuration revision."""
+
+    async def runs_it(pod: Pod) -> bool:
+        try:
+            return await gateways.revision(pod.address, token) == revision
+        except GatewayUnreachable:
+            return False
+
+    return sum(await asyncio.gather(*(runs_it(pod) for pod in pods if pod.ready and pod.address)))

@@ -1,0 +1,94 @@
+"""Watches the cluster. The one module that knows kopf, which is used as a watcher only.
+
+kopf's handlers for creation, update and deletion would put annotations and a finalizer on every object and keep
+their own idea of what has changed. Its event handlers write nothing: each event becomes a key in our queue.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from llmcache_operator.specs import FIELD_MANAGER
+
+log = logging.getLogger(__name__)
+
+# Several events of one change (a ReplicaSet made, a pod scheduled, a pod ready) become one turn.
+_CHILD_DELAY = 0.2
+_LABEL = f"app.kubernetes.io/managed-by={FIELD_MANAGER}"
+# Not Secrets: to watch them is to be handed all of them. A deleted one comes back with the next resync.
+_CHILDREN = (
+    ("apps", "v1", "deployments"),
+    ("apps", "v1", "statefulsets"),
+    ("", "v1", "services"),
+    ("", "v1", "configmaps"),
+    ("policy", "v1", "poddisruptionbudgets"),
+)
+
+Add = Callable[[tuple[str, str], float], None]
+
+
+async def watch(namespaces: Sequence[str], add: Add, ready: Any) -> None:
+    """Watch LLMCaches and their children until SIGTERM or SIGINT; `add` gets the name of each that may have changed.
+
+    `ready` is an asyncio.Event that is set when the watches begin. No namespaces means all of them.
+    """
+    await kopf.operator(
+        registry=_registry(add),
+        settings=_settings(),
+        namespaces=list(namespaces),
+        clusterwide=not namespaces,
+        standalone=True,
+        ready_flag=ready,
+    )
+
+
+def owner(body: Any) -> tuple[str, str] | None:
+    """Return namespace and name of the LLMCache that a child belongs to."""
+    metadata = body.get("metadata", {})
+    for reference in metadata.get("ownerReferences", ()):
+        if reference.get("kind") == "LLMCache" and reference.get("controller"):
+            return metadata["namespace"], reference["name"]
+    return None
+
+
+def _registry(add: Add) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**context: Any) -> Any:
+        # Called again whenever the API server answers 401: it then reads the token that has replaced the old one.
+        return kopf.login_via_client(**context)
+
+    @kopf.on.event("llmcache.dev", "v1alpha1", "llmcaches", registry=registry)
+    async def resource(body: Any, **_: Any) -> None:
+        add((body["metadata"]["namespace"], body["metadata"]["name"]), 0.0)
+
+    async def child(body: Any, **_: Any) -> None:
+        key = owner(body)
+        if key is not None:
+            add(key, _CHILD_DELAY)
+
+    for group, version, plural in _CHILDREN:
+        kopf.on.event(group=group, version=version, plural=plural, id=f"child-{plural}", registry=registry)(child)
+    return registry
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.networking.connect_timeout = 10
+    settings.networking.request_timeout = 60
+    # A watch that has gone silent is given up: bookmarks come every minute.
+    settings.watching.server_timeout = 10 * 60
+    settings.watching.client_timeout = 11 * 60
+    settings.watching.inactivity_timeout = 70
+    settings.watching.chunk_size = 500
+    for group, version, plural in _CHILDREN:
+        settings.watching.label_selectors[group, version, plural] = _LABEL
+    settings.queueing.worker_limit = 64
+    settings.posting.enabled = False
+    # Nothing appears later that is not watched from the start, so that kopf needs to read neither
+    # CustomResourceDefinitions nor Namespaces.
+    settings.scanning.disabled = True
+    return settings

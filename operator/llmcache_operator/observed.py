@@ -1,0 +1,125 @@
+"""What was found in the cluster for one LLMCache, as one snapshot that decisions are made from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from llmcache_operator.specs import Identity, Object
+
+_PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_LONGEST = 400
+
+
+class Trouble(NamedTuple):
+    """Something that keeps the LLMCache from what it is to be.
+
+    `reason` is one word for programs. A `lasting` trouble will not go away unless somebody acts.
+    """
+
+    reason: str
+    message: str
+    lasting: bool = False
+
+
+class Pod(NamedTuple):
+    """One pod of ours."""
+
+    name: str
+    address: str
+    ready: bool
+    trouble: Trouble | None = None
+
+
+class Rollout(NamedTuple):
+    """How far a Deployment or StatefulSet is."""
+
+    wanted: int
+    replicas: int
+    ready: int
+    settled: bool
+    """Every wanted pod is ready and made from the current template, and there are no others."""
+    overdue: bool = False
+    """Kubernetes has seen no progress for longer than its deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The snapshot. What depends on a readable spec is None where the spec can't be understood."""
+
+    identity: Identity
+    generation: int
+    prefix: tuple[str, str] | None = None
+    """Name and version that spec asks for."""
+    gateways: Rollout | None = None
+    redis: Rollout | None = None
+    redis_wanted: bool = False
+    pods: tuple[Pod, ...] = ()
+    """The gateways' pods that are not on their way out."""
+    current: int = 0
+    """Ready gateways that run the configuration that spec asks for."""
+    troubles: tuple[Trouble, ...] = ()
+    """The gravest first."""
+    waiting: Trouble | None = None
+    """What the gateways' configuration and Deployment are held back for."""
+
+
+def read_pods(pods: list[Object], component: str) -> tuple[Pod, ...]:
+    """Return the pods that stay, by name; `component` is what they are called in a trouble: gateway, redis."""
+    staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    return tuple(_read_pod(pod, component) for pod in sorted(staying, key=lambda pod: str(pod["metadata"]["name"])))
+
+
+def read_rollout(live: Object | None) -> Rollout | None:
+    """Return how far a Deployment or StatefulSet is."""
+    if live is None:
+        return None
+    status, wanted = live.get("status", {}), live["spec"].get("replicas", 1)
+    replicas, ready, updated = (status.get(name, 0) for name in ("replicas", "readyReplicas", "updatedReplicas"))
+    seen = status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    return Rollout(
+        wanted=wanted,
+        replicas=replicas,
+        ready=ready,
+        settled=seen and replicas == ready == updated == wanted,
+        overdue=conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded",
+    )
+
+
+def _read_pod(pod: Object, component: str) -> Pod:
+    status = pod.get("status", {})
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    return Pod(
+        name=pod["metadata"]["name"],
+        address=status.get("podIP", ""),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        trouble=next(_troubles(pod["metadata"]["name"], status, component), None),
+    )
+
+
+def _troubles(name: str, status: Object, component: str) -> Iterator[Trouble]:
+    for container in status.get("containerStatuses", ()):
+        waiting = container.get("state", {}).get("waiting", {})
+        if waiting.get("reason") in _PULL_REASONS:
+            # Kubernetes alternates between two messages about it; ours stands still.
+            yield Trouble(
+                "ImagePullFailed",
+                f"the image {container['image']} can't be pulled; kubectl describe pod {name} says why",
+            )
+        elif waiting.get("reason") == "CreateContainerConfigError":
+            yield Trouble("PodConfigError", f"pod {name} can't be started: {_short(waiting.get('message', ''))}")
+        # Between two crashes the container runs for a moment: what counts is how often it has ended, and that it is
+        # not ready now.
+        ended = container.get("lastState", {}).get("terminated", container.get("state", {}).get("terminated"))
+        if ended and not container.get("ready") and (container.get("restartCount", 0) >= 2 or waiting):
+            yield Trouble(
+                f"{component.capitalize()}CrashLooping",
+                f"pod {name} keeps ending with exit code {ended.get('exitCode')}: "
+                f"{_short(ended.get('message') or ended.get('reason', 'no message'))}",
+            )
+
+
+def _short(text: str) -> str:
+    """Return the end of a text on one line: a log's last words are the ones that tell."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else "…" + line[-_LONGEST:]

@@ -1,0 +1,182 @@
+"""One reconciliation: gather, plan, apply, decide, and write the status last."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+
+from llmcache_gateway.config import LLMCache
+from llmcache_gateway.errors import ConfigError
+from llmcache_operator import events, gather, specs
+from llmcache_operator.decide import decide
+from llmcache_operator.errors import ApiError, Conflict, NotFound, Refused
+from llmcache_operator.gateways import Gateways
+from llmcache_operator.kube import Kube
+from llmcache_operator.manifests import read
+from llmcache_operator.metrics import Metrics
+from llmcache_operator.observed import Observed, Trouble, read_pods, read_rollout
+from llmcache_operator.plan import Key, Plan, plan
+from llmcache_operator.specs import Identity, Object
+from llmcache_operator.status import Status, read_status
+from llmcache_operator.work import Outcome
+
+Name = tuple[str, str]
+"""Namespace and name of an LLMCache."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    """Brings the cluster to what an LLMCache asks for; called with its name, as often as anybody likes."""
+
+    kube: Kube
+    gateways: Gateways
+    images: specs.Images
+    metrics: Metrics
+    clock: Callable[[], datetime]
+    random: Callable[[], str]
+    """Returns a new secret value: 32 random bytes, URL-safe."""
+    instance: str
+    """Name of this process, for Events."""
+
+    async def __call__(self, name: Name) -> Outcome:
+        """Reconcile one LLMCache, and say when it wants to be looked at again."""
+        started = perf_counter()
+        try:
+            outcome = await self._reconcile(name)
+        except ApiError as error:
+            log.warning("%s/%s: %s", *name, error)
+            self.metrics.reconciles.labels("error").inc()
+            return Outcome(backoff=True)
+        self.metrics.reconciles.labels("retry" if outcome.backoff else "ok").inc()
+        self.metrics.seconds.observe(perf_counter() - started)
+        return outcome
+
+    async def _reconcile(self, name: Name) -> Outcome:
+        live = await self.kube.get("LLMCache", *name)
+        if live is None or "deletionTimestamp" in live["metadata"]:
+            return Outcome()  # garbage collection takes the children
+        identity = Identity(live["metadata"]["name"], live["metadata"]["namespace"], live["metadata"]["uid"])
+        generation, previous = live["metadata"]["generation"], read_status(live.get("status"))
+        try:
+            seen = await self._carry_out(read(live), identity, generation)
+        except ConfigError as error:
+            trouble = Trouble("InvalidSpec", "; ".join(map(str, error.problems)), lasting=True)
+            seen = await self._look_only(identity, generation, trouble)
+        except Refused as error:
+            seen = await self._look_only(identity, generation, Trouble("ApplyFailed", error.message, lasting=True))
+        decision = decide(seen, previous, self.clock().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        await self._tell(live, identity, previous, decision.status)
+        return decision.outcome
+
+    async def _carry_out(self, manifest: LLMCache, identity: Identity, generation: int) -> Observed:
+        config = specs.gateway_configuration(manifest, identity)
+        managed = specs.managed_redis(manifest) is not None
+        own = [("Secret", identity.gateway), ("Secret", identity.redis)]
+        live = await gather.objects(self.kube, identity.namespace, own)
+        values = specs.generated(live[own[0]], live[own[1]], self.random)
+
+        desired = specs.children(manifest, identity, self.images, values)
+        former = specs.former_children(manifest, identity)
+        keys = [(child["kind"], child["metadata"]["name"]) for child in desired] + former
+        live |= await gather.objects(self.kube, identity.namespace, [key for key in keys if key not in live])
+        made = {identity.gateway, identity.redis} if managed else {identity.gateway}
+        wanted = {name: keys for name, keys in specs.referenced_secrets(config).items() if name not in made}
+        missing = await gather.missing_secrets(self.kube, identity.namespace, wanted)
+
+        todo = plan(desired, live, former, identity.uid or "")
+        waiting = None
+        if missing:
+            waiting = Trouble("SecretMissing", "; ".join(missing))
+            held = {("ConfigMap", identity.gateway), ("Deployment", identity.name)}
+            todo.apply = [child for child in todo.apply if (child["kind"], child["metadata"]["name"]) not in held]
+        elif todo.leaving:
+            waiting = Trouble("WaitingForDeletion", f"the former {_list(todo.leaving)} must be gone first")
+        troubles = await self._execute(todo, live)
+
+        pods = await gather.pods(self.kube, identity)
+        gateways = read_pods(pods.get("gateway", []), "gateway")
+        others = read_pods(pods.get("redis", []), "redis") if managed else ()
+        troubles += [waiting] if waiting and missing else []
+        troubles += [pod.trouble for pod in (*gateways, *others) if pod.trouble is not None]
+        return Observed(
+            identity=identity,
+            generation=generation,
+            prefix=(config.spec.prefix.name, config.spec.prefix.version),
+            gateways=read_rollout(live.get(("Deployment", identity.name))),
+            redis=read_rollout(live.get(("StatefulSet", identity.redis))) if managed else None,
+            redis_wanted=managed,
+            pods=gateways,
+            current=await gather.count_current(self.gateways, gateways, values.admin_token, config.revision),
+            troubles=tuple(troubles),
+            waiting=waiting,
+        )
+
+    async def _execute(self, todo: Plan, live: dict[Key, Object | None]) -> list[Trouble]:
+        """Carry a plan out; put into `live` what came of it, and return what went wrong for good."""
+        troubles = []
+        for child in todo.apply:
+            key = (child["kind"], child["metadata"]["name"])
+            try:
+                live[key] = await self.kube.apply(child)
+            except Refused as error:
+                self.metrics.applies.labels(child["kind"], "refused").inc()
+                troubles.append(Trouble("ApplyFailed", error.message, lasting=True))
+            except ApiError:
+                self.metrics.applies.labels(child["kind"], "error").inc()
+                raise
+            else:
+                self.metrics.applies.labels(child["kind"], "ok").inc()
+                log.info("%s/%s: applied %s", child["metadata"]["namespace"], key[1], key[0])
+        for child in todo.delete:
+            await self.kube.delete(child["kind"], child)
+            self.metrics.applies.labels(child["kind"], "deleted").inc()
+            log.info("%s/%s: deleted %s", child["metadata"]["namespace"], child["metadata"]["name"], child["kind"])
+        if todo.taken:
+            message = f"{_list(todo.taken)} is there already and not this LLMCache's: delete it, or rename this"
+            troubles.append(Trouble("NameTaken", message, lasting=True))
+        return troubles
+
+    async def _look_only(self, identity: Identity, generation: int, trouble: Trouble) -> Observed:
+        """Observe without touching anything: what runs goes on as it is."""
+        live = await gather.objects(self.kube, identity.namespace, [("Deployment", identity.name)])
+        pods = await gather.pods(self.kube, identity)
+        return Observed(
+            identity=identity,
+            generation=generation,
+            gateways=read_rollout(live["Deployment", identity.name]),
+            pods=read_pods(pods.get("gateway", []), "gateway"),
+            troubles=(trouble,),
+        )
+
+    async def _tell(self, live: Object, identity: Identity, previous: Status, status: Status) -> None:
+        plain = status.to_dict()
+        if live.get("status") == plain:
+            return
+        # The uid makes the API server refuse the status of an LLMCache that was deleted and made anew meanwhile.
+        metadata = {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid}
+        told = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": plain}
+        try:
+            await self.kube.apply(told, "status")
+        except (NotFound, Conflict):
+            return
+        self.metrics.applies.labels("LLMCacheStatus", "ok").inc()
+        for turn in events.turns(previous, status):
+            await self._post(turn, identity)
+
+    async def _post(self, turn: events.Turn, identity: Identity) -> None:
+        now = self.clock()
+        unique = f"{int(now.timestamp() * 1_000_000):x}"
+        stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        log.info("%s/%s: %s: %s", identity.namespace, identity.name, turn.reason, turn.note)
+        try:
+            await self.kube.create(events.event(turn, identity, self.instance, stamp, unique))
+        except ApiError as error:
+            # The status says it too: an Event is not worth another try.
+            log.warning("%s/%s: %s", identity.namespace, identity.name, error)
+
+
+def _list(keys: list[Key]) -> str:
+    return ", ".join(f"{kind} {name}" for kind, name in keys)
