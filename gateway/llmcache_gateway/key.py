@@ -24,12 +24,11 @@ def digest(
     """Return the digest of a request, 64 hex digits.
 
     SHA-256 over the canonical form of everything that can change the answer: schema version, dialect,
-    upstream, tenant, the query string, the answer-changing headers, and every member of the body that is not
-    on the dialect's ignore-list.
+    upstream, tenant, the query string, the answer-changing headers, and every member of the body that the
+    dialect counts.
     """
-    members = {name: value for name, value in request.members.items() if name not in dialect.ignored}
     named = {name: headers.getall(name) for name in dialect.key_headers if name in headers}
-    parts = [SCHEMA, dialect.name, upstream, tenant, query, named, members]
+    parts = [SCHEMA, dialect.name, upstream, tenant, query, named, dialect.counted(request)]
     return hashlib.sha256(encode(parts)).hexdigest()
 
 

@@ -108,10 +108,10 @@ class Handler:
         if dialect is None:
             return await self._pass_through(exchange)
         body = await self._body(exchange)
-        request = dialect.parse(canonical.decode(body))
+        request = dialect.parse(canonical.decode(body), body)
         upstream = runtime.upstream_for(request.model)
         exchange.model, exchange.upstream = request.model, upstream.name
-        call = Call("POST", exchange.target, http.headers.copy(), dialect.for_upstream(body, request), decoded=True)
+        call = Call("POST", exchange.target, http.headers.copy(), dialect.for_upstream(request), decoded=True)
 
         reason = "disabled" if not runtime.enabled else dialect.bypass(request)
         if reason is not None:

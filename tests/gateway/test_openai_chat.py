@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.sse import data_event
@@ -15,6 +16,10 @@ from tests.gateway.provider import chunks_of, completion
 
 DIALECT = OpenAIChat()
 MODEL = {"model": "m", "messages": []}
+
+
+def parse(members: dict[str, Any]) -> Request:
+    return DIALECT.parse(members, json.dumps(members).encode())
 
 
 def blocks_of(*chunks: Any) -> list[bytes]:
@@ -183,12 +188,12 @@ def test_one_bad_choice_keeps_the_answer_out() -> None:
     ],
 )
 def test_only_the_wish_for_usage_is_added_upstream(body: bytes, sent: bytes) -> None:
-    assert DIALECT.for_upstream(body, DIALECT.parse(json.loads(body))) == sent
+    assert DIALECT.for_upstream(DIALECT.parse(json.loads(body), body)) == sent
 
 
 def test_a_client_sees_usage_only_if_it_asked() -> None:
-    asked = DIALECT.parse({**MODEL, "stream": True, "stream_options": {"include_usage": True}})
-    did_not = DIALECT.parse({**MODEL, "stream": True})
+    asked = parse({**MODEL, "stream": True, "stream_options": {"include_usage": True}})
+    did_not = parse({**MODEL, "stream": True})
     with_usage = [data_event(data.encode()) for data in chunks_of(completion(1, "m", "a b"), usage=True)]
     without = [data_event(data.encode()) for data in chunks_of(completion(1, "m", "a b"), usage=False)]
     assert [DIALECT.for_client(block, asked) for block in with_usage] == with_usage
@@ -199,7 +204,7 @@ def test_a_client_sees_usage_only_if_it_asked() -> None:
 
 def test_usage_beside_choices_is_left_alone() -> None:
     block = data_event(json.dumps({**part({}, "stop"), "usage": {"total_tokens": 1}}).encode())
-    assert DIALECT.for_client(block, DIALECT.parse({**MODEL, "stream": True})) == block
+    assert DIALECT.for_client(block, parse({**MODEL, "stream": True})) == block
 
 
 @pytest.mark.parametrize(
@@ -215,7 +220,7 @@ def test_usage_beside_choices_is_left_alone() -> None:
 )
 def test_bad_members_are_refused_by_name(members: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        DIALECT.parse(members)
+        parse(members)
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
@@ -231,4 +236,51 @@ def test_bad_members_are_refused_by_name(members: dict[str, Any], param: str) ->
     ],
 )
 def test_requests_that_a_hit_could_not_serve_are_kept_away(more: dict[str, Any], reason: str | None) -> None:
-    assert DIALECT.bypass(DIALECT.parse({**MODEL, **more})) == reason
+    assert DIALECT.bypass(parse({**MODEL, **more})) == reason
+
+
+MARK = {"type": "ephemeral"}
+
+
+def content(*parts: Any, **more: Any) -> dict[str, Any]:
+    return {**MODEL, "messages": [{"role": "user", "content": list(parts), **more}]}
+
+
+def text_part(text: str, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text, **more}
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (content(text_part("a")), {**MODEL, "messages": [{"role": "user", "content": "a"}]}),
+        (content(text_part("a"), cache_control=MARK), content(text_part("a"))),
+        (content(text_part("a", cache_control=MARK)), content(text_part("a"))),
+        (
+            content(text_part("a"), text_part("b", prompt_cache_breakpoint=MARK)),
+            content(text_part("a"), text_part("b")),
+        ),
+        (
+            {**MODEL, "tools": [{"type": "function", "function": {"name": "f"}, "cache_control": MARK}]},
+            {**MODEL, "tools": [{"type": "function", "function": {"name": "f", "cache_control": MARK}}]},
+        ),
+    ],
+)
+def test_prompt_cache_hints_do_not_count(left: dict[str, Any], right: dict[str, Any]) -> None:
+    assert DIALECT.counted(parse(left)) == DIALECT.counted(parse(right))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (content(text_part("a"), text_part("b")), content(text_part("ab"))),
+        (content(text_part("a", x=1)), content(text_part("a"))),
+        (
+            {**MODEL, "tools": [{"function": {"parameters": {"properties": {"cache_control": {}}}}}]},
+            {**MODEL, "tools": [{"function": {"parameters": {"properties": {}}}}]},
+        ),
+        ({**MODEL, "response_format": {"cache_control": 1}}, {**MODEL, "response_format": {}}),
+    ],
+)
+def test_what_only_looks_like_a_hint_counts(left: dict[str, Any], right: dict[str, Any]) -> None:
+    assert DIALECT.counted(parse(left)) != DIALECT.counted(parse(right))

@@ -9,12 +9,14 @@ from typing import Any, Final, Protocol
 class Request:
     """A request's body as a dialect reads it.
 
-    `members` are the body's top-level members as plain data (fractions as Decimal).
+    `members` are the body's top-level members as plain data (fractions as Decimal); `body` the bytes that they
+    were read from.
     """
 
     model: str
     stream: bool
     members: dict[str, Any]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +55,23 @@ class Dialect(Protocol):
         """Request headers, in lower case, that change the answer."""
 
     @property
-    def ignored(self) -> frozenset[str]:
-        """Top-level members of the body that don't change the answer and so are no part of the key."""
+    def echoes(self) -> bool:
+        """Whether answers repeat members of the request that are no part of the key (see `personal`)."""
 
-    def parse(self, members: Any) -> Request:
+    def parse(self, members: Any, body: bytes) -> Request:
         """Return the request of a decoded body; RequestError(400) when it is none of this dialect."""
+
+    def counted(self, request: Request) -> dict[str, Any]:
+        """Return the members of the body that can change the answer: all, but for those known not to.
+
+        Prompt-cache hints are taken out at any depth, and where a provider takes a text and a list of one text
+        part for the same, so does this.
+        """
 
     def bypass(self, request: Request) -> str | None:
         """Return why this request must not meet the cache at all, as a stable word; None when it may."""
 
-    def for_upstream(self, body: bytes, request: Request) -> bytes:
+    def for_upstream(self, request: Request) -> bytes:
         """Return the body to send upstream: the client's own, with what the recording needs."""
 
     def for_client(self, block: bytes, request: Request) -> bytes | None:
@@ -79,6 +88,9 @@ class Dialect(Protocol):
 
     def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the event blocks of a stream that amounts to the canonical answer, its end included."""
+
+    def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Return a canonical answer in which what repeats the request repeats this one, not the first asker's."""
 
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         """Return an error in the provider's own shape."""

@@ -14,11 +14,33 @@ import msgspec
 from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
 from llmcache_gateway.dialects.merge import merge_delta
 from llmcache_gateway.dialects.openai_errors import error_body
+from llmcache_gateway.dialects.reading import read_request, without
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps, loads, raw_members
 from llmcache_gateway.sse import data_event, event_data
 
 DONE: Final = b"[DONE]"
+IGNORED: Final = frozenset(
+    {
+        "stream",
+        "stream_options",
+        "user",
+        "safety_identifier",
+        "metadata",
+        "store",
+        "service_tier",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "cache_control",
+    }
+)
+"""Top-level members that don't change the answer: who asks, how it is billed, kept or sent, and cache hints."""
+
+HINTS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
+"""Prompt-cache hints on messages and parts. Inside a tool's schema or arguments these names are the user's own."""
+
 COMPLETE: Final = frozenset({"stop", "tool_calls", "function_call"})
 
 
@@ -28,35 +50,24 @@ class OpenAIChat:
     name = "openai-chat"
     path = "/v1/chat/completions"
     key_headers = ("openai-beta", "openai-organization", "openai-project")
-    ignored = frozenset(
-        {
-            "stream",
-            "stream_options",
-            "user",
-            "safety_identifier",
-            "metadata",
-            "store",
-            "service_tier",
-            "prediction",
-            "prompt_cache_key",
-            "prompt_cache_options",
-            "prompt_cache_retention",
-        }
-    )
+    echoes = False
 
-    def parse(self, members: Any) -> Request:
-        if not isinstance(members, dict):
-            raise RequestError(400, "The body must be a JSON object.", code="invalid_json")
-        model = members.get("model")
-        if not isinstance(model, str) or not model:
-            raise RequestError(400, "you must provide a model parameter", code="missing_model", param="model")
-        stream = members.get("stream")
-        if stream is not None and not isinstance(stream, bool):
-            raise RequestError(400, "'stream' must be true or false.", code="invalid_type", param="stream")
+    def parse(self, members: Any, body: bytes) -> Request:
+        request = read_request(members, body)
         options = members.get("stream_options")
         if options is not None and not isinstance(options, dict):
             raise RequestError(400, "'stream_options' must be an object.", code="invalid_type", param="stream_options")
-        return Request(model=model, stream=bool(stream), members=members)
+        return request
+
+    def counted(self, request: Request) -> dict[str, Any]:
+        counted = {name: value for name, value in request.members.items() if name not in IGNORED}
+        messages = counted.get("messages")
+        if isinstance(messages, list):
+            counted["messages"] = [_counted_message(message) for message in messages]
+        tools = counted.get("tools")
+        if isinstance(tools, list) and b"cache_control" in request.body:
+            counted["tools"] = [_counted_tool(tool) for tool in tools]
+        return counted
 
     def bypass(self, request: Request) -> str | None:
         members = request.members
@@ -69,7 +80,8 @@ class OpenAIChat:
             return "audio"
         return None
 
-    def for_upstream(self, body: bytes, request: Request) -> bytes:
+    def for_upstream(self, request: Request) -> bytes:
+        body = request.body
         if not request.stream or _wants_usage(request):
             return body
         if "stream_options" not in request.members:
@@ -132,6 +144,9 @@ class OpenAIChat:
             yield _chunk(top, [], usage=usage)
         yield data_event(DONE)
 
+    def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
+        return answer
+
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         return error_body(status, message, code, param)
 
@@ -141,6 +156,26 @@ class OpenAIChat:
 
 def _chunk(top: Mapping[str, Any], choices: list[dict[str, Any]], **more: Any) -> bytes:
     return data_event(dumps({**top, "choices": choices, **more}))
+
+
+def _counted_message(message: Any) -> Any:
+    """Return a message without hints; a list of one text part is the same as its text."""
+    if not isinstance(message, dict):
+        return message
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [without(part, HINTS) for part in content]
+        single = parts[0] if len(parts) == 1 else None
+        text = isinstance(single, dict) and single.keys() == {"type", "text"} and single["type"] == "text"
+        message = {**message, "content": single["text"] if text and isinstance(single, dict) else parts}
+    return without(message, HINTS)
+
+
+def _counted_tool(tool: Any) -> Any:
+    tool = without(tool, HINTS)
+    if isinstance(tool, dict) and "function" in tool:
+        return {**tool, "function": without(tool["function"], HINTS)}
+    return tool
 
 
 def _wants_usage(request: Request) -> bool:
