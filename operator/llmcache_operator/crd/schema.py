@@ -72,8 +72,8 @@ def _struct(kind: type[Struct]) -> Schema:
         default = known.default if known.default_factory is NODEFAULT else known.default_factory()
         if default is NODEFAULT:
             required.append(known.encode_name)
-        elif default is not None and default is not UNSET:
-            # A nested struct's default comes out as {}: the API server then fills in the defaults below it.
+        elif default is not None and default is not UNSET and issubclass(kind, Model):
+            # Only what people write has defaults: in a status they would say what nobody has found out.
             node = {"default": _plain_default(default)} | node
         properties[known.encode_name] = node
     node = {"type": "object", "properties": properties}
@@ -86,15 +86,15 @@ def _struct(kind: type[Struct]) -> Schema:
 
 
 def _plain_default(value: Any) -> Any:
-    """Return a default as plain data, holding only what the defaults below it would not fill in."""
+    """Return a default as plain data, whole.
+
+    The API server would fill `{}` in from the defaults below it, but only when it meets an object: it checks the
+    default itself as it stands, rules included, and refuses the CRD when a rule misses a field.
+    """
     if not isinstance(value, Struct):
         return msgspec.to_builtins(value)
-    plain = {}
-    for known in msgspec.structs.fields(value):
-        item = getattr(value, known.name)
-        if item != (known.default if known.default_factory is NODEFAULT else known.default_factory()):
-            plain[known.encode_name] = _plain_default(item)
-    return plain
+    fields = {known.encode_name: getattr(value, known.name) for known in msgspec.structs.fields(value)}
+    return {name: _plain_default(item) for name, item in fields.items() if item is not None}
 
 
 def _rules(kind: type[Struct], node: Schema) -> list[Schema]:
