@@ -17,7 +17,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from llmcache_gateway.admin import admin_app
-from llmcache_gateway.config.manifest import ExternalRedis
+from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.reload import Reloader, not_in_force, read_config
 from llmcache_gateway.runtime import Resources, provision

@@ -6,8 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from llmcache_gateway.config import GatewayConfig, Problem, gateway_config, load_config, parts_for_the_operator
-from llmcache_gateway.config.manifest import ExternalRedis
+from llmcache_gateway.config import (
+    ExternalRedis,
+    GatewayConfig,
+    Problem,
+    gateway_config,
+    load_config,
+    parts_for_the_operator,
+)
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime

@@ -10,8 +10,8 @@ from typing import Any, Final
 import aiohttp
 
 from llmcache_gateway.config import GatewayConfig, byte_count, seconds
-from llmcache_gateway.config.manifest import MemoryStore as MemoryBounds
-from llmcache_gateway.config.manifest import Upstream as UpstreamConfig
+from llmcache_gateway.config import MemoryStore as MemoryBounds
+from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.errors import ConfigError, RequestError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.secrets import Secrets

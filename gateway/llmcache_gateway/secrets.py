@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmcache_gateway.config import Problem
-from llmcache_gateway.config.manifest import Credential, SecretRef
+from llmcache_gateway.config import Credential, Problem, SecretRef
 
 
 class Secrets:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from llmcache_gateway.config.manifest import described
+from llmcache_gateway.config import described
 
 
 class StatusPart(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

@@ -1,21 +1,50 @@
 """Configuration types and how they are read. The one package that the operator imports of the gateway."""
 
+from llmcache_gateway.config.cache import Cache, KeySettings, MemoryStore, Store
 from llmcache_gateway.config.gateway import GatewayConfig, gateway_config, parts_for_the_operator
 from llmcache_gateway.config.load import load_config, load_yaml, parse
-from llmcache_gateway.config.manifest import API_VERSION, GROUP, VERSION, LLMCache, LLMCacheSpec, Model
-from llmcache_gateway.config.scalars import byte_count, seconds
+from llmcache_gateway.config.manifest import Gateway, LLMCache, LLMCacheSpec, Resources
+from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, SecretRef, described
+from llmcache_gateway.config.policy import CacheOverride, Match, Policy
+from llmcache_gateway.config.redis import ExternalRedis, ManagedRedis, Redis, RedisLogin
+from llmcache_gateway.config.scalars import byte_count, seconds, share
+from llmcache_gateway.config.tenancy import GatewayKeys, Tenancy, TenantHeader
+from llmcache_gateway.config.upstream import Credential, Echo, Upstream
 from llmcache_gateway.config.validate import Problem, problems
+from llmcache_gateway.errors import ConfigError
 
 __all__ = [
     "API_VERSION",
     "GROUP",
     "VERSION",
+    "Cache",
+    "CacheOverride",
+    "ConfigError",
+    "Credential",
+    "Echo",
+    "ExternalRedis",
+    "Gateway",
     "GatewayConfig",
+    "GatewayKeys",
+    "KeySettings",
     "LLMCache",
     "LLMCacheSpec",
+    "ManagedRedis",
+    "Match",
+    "MemoryStore",
     "Model",
+    "Policy",
     "Problem",
+    "Redis",
+    "RedisLogin",
+    "Resources",
+    "SecretRef",
+    "Store",
+    "Tenancy",
+    "TenantHeader",
+    "Upstream",
     "byte_count",
+    "described",
     "gateway_config",
     "load_config",
     "load_yaml",
@@ -23,4 +52,5 @@ __all__ = [
     "parts_for_the_operator",
     "problems",
     "seconds",
+    "share",
 ]

@@ -10,19 +10,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import field
 
-from llmcache_gateway.config.manifest import (
-    API_VERSION,
-    Cache,
-    ExternalRedis,
-    Limits,
-    LLMCache,
-    Metadata,
-    Model,
-    Tenancy,
-    Upstream,
-    described,
-)
+from llmcache_gateway.config.cache import Cache
+from llmcache_gateway.config.manifest import Limits, LLMCache, Metadata
+from llmcache_gateway.config.model import API_VERSION, Model, described
+from llmcache_gateway.config.policy import Policy
+from llmcache_gateway.config.redis import ExternalRedis
 from llmcache_gateway.config.scalars import PrefixPart
+from llmcache_gateway.config.tenancy import Tenancy
+from llmcache_gateway.config.upstream import Upstream
 
 
 class ActivePrefix(Model, frozen=True, kw_only=True):
@@ -40,6 +35,7 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     cache: Cache = field(default_factory=Cache)
     tenancy: Tenancy = field(default_factory=Tenancy)
     limits: Limits = field(default_factory=Limits)
+    policies: list[Policy] = field(default_factory=list)
     redis: ExternalRedis | None = None
 
 
@@ -81,6 +77,7 @@ def gateway_config(manifest: LLMCache, redis: ExternalRedis | None) -> GatewayCo
             cache=spec.cache,
             tenancy=spec.tenancy,
             limits=spec.limits,
+            policies=spec.policies,
             redis=redis,
         ),
     )

@@ -7,7 +7,8 @@ import msgspec
 import yaml
 
 from llmcache_gateway.config.gateway import GatewayConfig
-from llmcache_gateway.config.manifest import API_VERSION, LLMCache
+from llmcache_gateway.config.manifest import LLMCache
+from llmcache_gateway.config.model import API_VERSION
 from llmcache_gateway.config.validate import Problem, problems
 from llmcache_gateway.errors import ConfigError
 

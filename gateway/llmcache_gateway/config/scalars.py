@@ -31,6 +31,17 @@ Bytes = Annotated[
 ]
 """A number of bytes in Kubernetes' notation: Ki, Mi, Gi, Ti are powers of 1024; k, M, G, T of 1000."""
 
+Percent = Annotated[
+    str,
+    Meta(
+        title="a percentage",
+        pattern=r"^(100|[0-9]{1,2}(\.[0-9]+)?)%$",
+        max_length=16,
+        examples=["10%", "0.5%"],
+    ),
+]
+"""A share of a hundred, with its sign."""
+
 Quantity = Annotated[
     str,
     Meta(
@@ -108,6 +119,13 @@ def seconds(duration: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError(f"{duration!r} is no duration: write numbers with ms, s, m, h or d, such as 60s or 1h30m")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def share(percent: str) -> float:
+    """Return a Percent as a number from 0 to 1; ValueError when the text is none."""
+    if not percent.endswith("%"):
+        raise ValueError(f"{percent!r} is no percentage: write a number with %, such as 10%")
+    return float(percent[:-1]) / 100
 
 
 def byte_count(quantity: str) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct, UnsetType
 
-from llmcache_gateway.config.manifest import Model
+from llmcache_gateway.config.model import Model
 
 
 class Problem(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType
 
-from llmcache_gateway.config.manifest import Model
+from llmcache_gateway.config import Model
 
 Schema = dict[str, Any]
 

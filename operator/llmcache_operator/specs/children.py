@@ -1,7 +1,14 @@
 """Every object of an LLMCache, in the order in which they are applied: what is mounted comes before the pods."""
 
-from llmcache_gateway.config import GatewayConfig, LLMCache, gateway_config
-from llmcache_gateway.config.manifest import ExternalRedis, ManagedRedis, RedisLogin, SecretRef
+from llmcache_gateway.config import (
+    ExternalRedis,
+    GatewayConfig,
+    LLMCache,
+    ManagedRedis,
+    RedisLogin,
+    SecretRef,
+    gateway_config,
+)
 from llmcache_operator.specs import gateway, redis, secrets
 from llmcache_operator.specs.identity import Identity, Images, Object
 from llmcache_operator.specs.secrets import Generated

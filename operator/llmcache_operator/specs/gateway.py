@@ -4,8 +4,7 @@ from typing import Final
 
 import yaml
 
-from llmcache_gateway.config import GatewayConfig
-from llmcache_gateway.config.manifest import Gateway
+from llmcache_gateway.config import Gateway, GatewayConfig
 from llmcache_operator.specs import pods
 from llmcache_operator.specs.identity import COMPONENT_GATEWAY, Identity, Images, Object
 from llmcache_operator.specs.secrets import referenced_secrets

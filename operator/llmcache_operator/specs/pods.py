@@ -1,6 +1,6 @@
 """What every pod of ours has in common: it meets the `restricted` Pod Security Standard."""
 
-from llmcache_gateway.config.manifest import Resources
+from llmcache_gateway.config import Resources
 from llmcache_operator.specs.identity import Object
 
 

@@ -3,8 +3,7 @@
 import hashlib
 from typing import Final
 
-from llmcache_gateway.config import byte_count
-from llmcache_gateway.config.manifest import ManagedRedis, Resources
+from llmcache_gateway.config import ManagedRedis, Resources, byte_count
 from llmcache_operator.specs import pods
 from llmcache_operator.specs.identity import COMPONENT_REDIS, Identity, Images, Object
 from llmcache_operator.specs.secrets import Generated, redis_acl

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llmcache_gateway.config import GatewayConfig
-from llmcache_gateway.config.manifest import SecretRef
+from llmcache_gateway.config import GatewayConfig, SecretRef
 from llmcache_operator.specs.identity import COMPONENT_GATEWAY, COMPONENT_REDIS, Identity, Object
 
 # The gateway reads, writes, scans, deletes, publishes, subscribes and runs scripts. `client` is dangerous as a whole

@@ -1,0 +1,145 @@
+"""What is cached, how its key is made, for how long, and where it is kept."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from llmcache_gateway.config.model import Model, described
+from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.scalars import Bytes, Duration, Percent, seconds
+
+CacheMode = Literal["Enabled", "OptIn", "Disabled"]
+Sampling = Literal["Cache", "Bypass"]
+StoreAlso = Literal["truncated", "filtered", "refused"]
+Admit = Literal["stateful", "hosted-tools", "remote-content", "audio"]
+
+ESSENTIAL_MEMBERS = ("model", "messages", "input", "prompt", "system", "instructions", "tools", "contents")
+"""Members of a request that no setting takes out of the key: without them every question has one answer."""
+"""Members of a request that no setting takes out of the key: without them every question has one answer."""
+
+
+class MemoryStore(Model, frozen=True, kw_only=True):
+    """Bounds of the memory store; the least recently used entry leaves first."""
+
+    entries: Annotated[int, described("Most entries kept.", ge=1, le=100_000_000)] = 10_000
+    bytes: Annotated[Bytes, described("Most bytes kept, keys and values together.")] = "256Mi"
+
+
+class SharedStore(Model, frozen=True, kw_only=True):
+    """The store behind the memory store, shared by all replicas."""
+
+    type: Annotated[Literal["redis"], described("`redis`: the Redis of `spec.redis`.")] = "redis"
+
+
+class Store(Model, frozen=True, kw_only=True):
+    """Where entries are kept."""
+
+    RULES = (
+        Rule(
+            cel="self.type != 'redis' || !has(self.l1)",
+            holds=lambda s: s.type != "redis" or s.l1 is None,
+            message="store type redis keeps nothing in memory: remove l1, or set type: tiered",
+            field="l1",
+        ),
+        Rule(
+            cel="self.type == 'tiered' || !has(self.l2)",
+            holds=lambda s: s.type == "tiered" or s.l2 is None,
+            message="l2 belongs to store type tiered: remove it, or set type: tiered",
+            field="l2",
+        ),
+    )
+
+    type: Annotated[
+        Literal["memory", "redis", "tiered"],
+        described("`memory`: each replica for itself; `redis`: shared; `tiered`: memory (L1) in front of L2."),
+    ] = "memory"
+    l1: Annotated[MemoryStore | None, described("Bounds of the memory store.")] = None
+    l2: Annotated[SharedStore | None, described("The store behind L1; Redis when left out.")] = None
+
+
+class KeySettings(Model, frozen=True, kw_only=True):
+    """What is taken out of the key, or evened out before it. Each makes more requests equal: choose with care."""
+
+    RULES = (
+        Rule(
+            cel=f"!self.ignore.exists(i, i in {list(ESSENTIAL_MEMBERS)})",
+            holds=lambda k: not set(k.ignore) & set(ESSENTIAL_MEMBERS),
+            message="ignore must not name what the answer is made from: " + ", ".join(ESSENTIAL_MEMBERS),
+            field="ignore",
+        ),
+    )
+
+    ignore: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=128)]],
+        described(
+            "Top-level members of the body that are no part of the key, beside the dialect's own.", max_length=32
+        ),
+    ] = field(default_factory=list)
+    normalize: Annotated[
+        list[Literal["whitespace", "case", "punctuation"]],
+        described(
+            "How texts are evened out for the key, and for the key only: `whitespace` makes runs of it one space and "
+            "drops it at the ends, `case` folds case, `punctuation` drops it at the end.",
+            max_length=3,
+        ),
+    ] = field(default_factory=list)
+    builder: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256, examples=["my_keys:build_key"])]
+        | None,
+        described(
+            "A function, as `module:function`, that is given the request and the default key and returns the key to "
+            "use. The module must be importable in the gateway. Its keys stay inside tenant and prefix."
+        ),
+    ] = None
+
+
+class Cache(Model, frozen=True, kw_only=True):
+    """What is cached, and for how long."""
+
+    RULES = (
+        Rule(
+            cel="self.ttl.matches('[1-9]')",
+            holds=lambda c: seconds(c.ttl) > 0,
+            message="ttl must be longer than zero; to cache nothing set mode: Disabled",
+            field="ttl",
+        ),
+    )
+
+    mode: Annotated[
+        CacheMode,
+        described(
+            "`Disabled` sends every request upstream and stores nothing; `OptIn` does so unless the request's body "
+            'says `"cache": {"use-cache": true}`.'
+        ),
+    ] = "Enabled"
+    ttl: Annotated[Duration, described("Time for which an answer is fresh. A change holds for new entries.")] = "1h"
+    ttl_jitter: Annotated[
+        Percent,
+        described("By how much a lifetime is shortened at most, at random, so that entries don't end all at once."),
+    ] = "0%"
+    stale_while_revalidate: Annotated[
+        Duration,
+        described("For how long after that it is still served while one request in the background refreshes it."),
+    ] = "0s"
+    stale_if_error: Annotated[Duration, described("For how long after that it is served when the upstream fails.")] = (
+        "0s"
+    )
+    sampling: Annotated[
+        Sampling,
+        described("`Bypass` keeps requests with temperature above 0 or n above 1 away from the cache."),
+    ] = "Cache"
+    store_also: Annotated[
+        list[StoreAlso],
+        described(
+            "Answers that are stored although they are not whole: cut off by a limit, filtered, or refused.",
+            max_length=4,
+        ),
+    ] = field(default_factory=list)
+    admit: Annotated[
+        list[Admit],
+        described("Requests that meet the cache although an equal request may deserve another answer.", max_length=8),
+    ] = field(default_factory=list)
+    key: Annotated[KeySettings, described("What is taken out of the key, or evened out before it.")] = field(
+        default_factory=KeySettings
+    )
+    store: Annotated[Store, described("Where entries are kept.")] = field(default_factory=Store)

@@ -1,0 +1,30 @@
+"""The base of every configuration type."""
+
+from typing import Annotated, Any, ClassVar, Final
+
+from msgspec import Meta, Struct
+
+from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.scalars import SecretKey, SecretName
+
+GROUP = "llmcache.dev"
+VERSION = "v1alpha1"
+API_VERSION: Final = "llmcache.dev/v1alpha1"
+
+
+class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The base of every configuration type: frozen, strict, camelCase on the wire."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+
+def described(text: str, **constraints: Any) -> Meta:
+    """Return a field's description and bounds, as they stand in CRD and reference page."""
+    return Meta(description=text, **constraints)
+
+
+class SecretRef(Model, frozen=True, kw_only=True):
+    """One value of a Secret in the LLMCache's own namespace."""
+
+    name: Annotated[SecretName, described("Name of the Secret.")]
+    key: Annotated[SecretKey, described("Key inside the Secret.")]

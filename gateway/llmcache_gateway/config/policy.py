@@ -1,0 +1,89 @@
+"""Policies: settings of their own for some requests."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from llmcache_gateway.config.cache import Admit, CacheMode, KeySettings, Sampling, StoreAlso
+from llmcache_gateway.config.model import Model, described
+from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.scalars import Duration, Name, Percent
+from llmcache_gateway.config.tenancy import HEADER_NAME
+
+DialectName = Literal[
+    "openai-chat", "openai-completions", "openai-embeddings", "openai-responses", "anthropic-messages"
+]
+
+
+class CacheOverride(Model, frozen=True, kw_only=True):
+    """What a policy changes of `spec.cache`. What it does not name stays."""
+
+    mode: Annotated[CacheMode | None, described("As in spec.cache.")] = None
+    ttl: Annotated[Duration | None, described("As in spec.cache.")] = None
+    ttl_jitter: Annotated[Percent | None, described("As in spec.cache.")] = None
+    stale_while_revalidate: Annotated[Duration | None, described("As in spec.cache.")] = None
+    stale_if_error: Annotated[Duration | None, described("As in spec.cache.")] = None
+    sampling: Annotated[Sampling | None, described("As in spec.cache.")] = None
+    store_also: Annotated[list[StoreAlso] | None, described("As in spec.cache.", max_length=4)] = None
+    admit: Annotated[list[Admit] | None, described("As in spec.cache.", max_length=8)] = None
+    key: Annotated[KeySettings | None, described("As in spec.cache; all of it, not member by member.")] = None
+
+
+class TenancyOverride(Model, frozen=True, kw_only=True):
+    """What a policy changes of `spec.tenancy`."""
+
+    isolation: Annotated[
+        Literal["Credential", "Shared"],
+        described("`Shared`: all clients share the entries of this policy's requests. `Credential`: they don't."),
+    ]
+
+
+class HeaderMatch(Model, frozen=True, kw_only=True):
+    """A request header and what its value must look like."""
+
+    name: Annotated[Annotated[str, HEADER_NAME], described("Name of the header, in any case.")]
+    value: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)], described("Pattern of its value; `*` stands for anything.")
+    ]
+
+
+class Match(Model, frozen=True, kw_only=True):
+    """Which requests a policy is for: those that match every condition that is set."""
+
+    RULES = (
+        Rule(
+            cel="size(self.dialects) + size(self.models) + size(self.tenants) + size(self.headers) > 0",
+            holds=lambda m: bool(m.dialects or m.models or m.tenants or m.headers),
+            message="set at least one of dialects, models, tenants or headers; what holds for all goes to spec.cache",
+        ),
+    )
+
+    dialects: Annotated[list[DialectName], described("Names of dialects.", max_length=16)] = field(default_factory=list)
+    models: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=128)]],
+        described("Patterns of model names; `*` stands for anything.", max_length=32),
+    ] = field(default_factory=list)
+    tenants: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=128)]],
+        described("Patterns of tenants' names, as they stand in the key.", max_length=32),
+    ] = field(default_factory=list)
+    headers: Annotated[
+        list[HeaderMatch], described("Request headers and their values. Clients choose their headers.", max_length=8)
+    ] = field(default_factory=list)
+
+
+class Policy(Model, frozen=True, kw_only=True):
+    """Settings of their own for some requests."""
+
+    RULES = (
+        Rule(
+            cel="has(self.cache) || has(self.tenancy)",
+            holds=lambda p: p.cache is not None or p.tenancy is not None,
+            message="a policy that changes nothing has no effect: set cache or tenancy",
+        ),
+    )
+
+    name: Annotated[Name, described("Name of the policy, unique in the manifest; shown in logs and metrics.")]
+    match: Annotated[Match, described("Which requests it is for.")]
+    cache: Annotated[CacheOverride | None, described("What it changes of spec.cache.")] = None
+    tenancy: Annotated[TenancyOverride | None, described("What it changes of spec.tenancy.")] = None

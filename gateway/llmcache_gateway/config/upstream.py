@@ -1,0 +1,101 @@
+"""Upstreams: the provider endpoints of a manifest."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from llmcache_gateway.config.model import Model, SecretRef, described
+from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.scalars import Duration, Name
+
+
+class Credential(Model, frozen=True, kw_only=True):
+    """Where the upstream's API key comes from: exactly one of the four."""
+
+    RULES = (
+        Rule(
+            cel="[has(self.secretRef), has(self.env), has(self.file), self.passthrough].exists_one(c, c)",
+            holds=lambda c: sum((c.secret_ref is not None, c.env is not None, c.file is not None, c.passthrough)) == 1,
+            message="set exactly one of secretRef, env, file or passthrough: true",
+        ),
+    )
+
+    secret_ref: Annotated[
+        SecretRef | None,
+        described("A key of a Secret. Standalone it is read from the folder given by --secrets."),
+    ] = None
+    env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)] | None,
+        described("An environment variable of the gateway process. For a gateway outside Kubernetes."),
+    ] = None
+    file: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024)] | None,
+        described("A file that holds the key and nothing else. For a gateway outside Kubernetes."),
+    ] = None
+    passthrough: Annotated[
+        bool,
+        described("Send the client's own credential on. The gateway then holds no key of its own."),
+    ] = False
+
+
+class Echo(Model, frozen=True, kw_only=True):
+    """How the built-in echo upstream behaves."""
+
+    delay: Annotated[Duration, described("Time before the first byte of an answer.")] = "0s"
+    chunk_delay: Annotated[Duration, described("Time between two chunks of a streamed answer.")] = "0s"
+
+
+class Upstream(Model, frozen=True, kw_only=True):
+    """One provider endpoint."""
+
+    RULES = (
+        Rule(
+            cel="self.provider == 'echo' || has(self.baseURL)",
+            holds=lambda u: u.provider == "echo" or u.base_url is not None,
+            message="baseURL is required for this provider, such as https://api.openai.com/v1",
+            field="baseURL",
+        ),
+        Rule(
+            cel="self.provider != 'echo' || !(has(self.baseURL) || has(self.credential))",
+            holds=lambda u: u.provider != "echo" or (u.base_url is None and u.credential is None),
+            message="the echo provider is built in: remove baseURL and credential",
+        ),
+        Rule(
+            cel="self.provider == 'echo' || !has(self.echo)",
+            holds=lambda u: u.provider == "echo" or u.echo is None,
+            message="echo settings have an effect with provider: echo only: remove them",
+            field="echo",
+        ),
+    )
+
+    name: Annotated[Name, described("Name of the upstream, unique in the manifest; part of every key.")]
+    provider: Annotated[
+        Literal["openai", "echo"],
+        described(
+            "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it, `echo` for "
+            "the built-in stand-in that answers with the question."
+        ),
+    ]
+    base_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$", max_length=1024, examples=["https://api.openai.com/v1"])]
+        | None,
+        described("Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI."),
+    ] = field(default=None, name="baseURL")
+    models: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=128)]],
+        described(
+            "Patterns of the model names it serves (`*` stands for anything). The first upstream that matches "
+            "gets the request.",
+            min_length=1,
+            max_length=64,
+        ),
+    ] = field(default_factory=lambda: ["*"])
+    credential: Annotated[
+        Credential | None,
+        described("The API key sent upstream. Without it requests go out with no credential."),
+    ] = None
+    timeout: Annotated[
+        Duration,
+        described("Longest silence of the upstream: to connect, to begin an answer, between two chunks of it."),
+    ] = "60s"
+    echo: Annotated[Echo | None, described("Settings of provider echo.")] = None
