@@ -18,7 +18,9 @@ from prometheus_client.process_collector import ProcessCollector
 
 from llmcache_gateway.admin import admin_app
 from llmcache_gateway.config import ExternalRedis
+from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.reload import Reloader, not_in_force, read_config
 from llmcache_gateway.runtime import Resources, provision
 from llmcache_gateway.server import Handler
@@ -83,7 +85,9 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             provision=lambda config, previous: provision(config, resources, previous),
             metrics=metrics,
         )
-        handler = Handler(lambda: reloader.current, metrics, time.time)
+        forwarder = Forwarder(metrics, time.time)
+        refresher = Refresher(forwarder, metrics)
+        handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, time.time)
 
         public = web.ServerRunner(
             web.Server(handler.handle, access_log=None, auto_decompress=False),
@@ -109,6 +113,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         finally:
             # The public port first: the admin port answers /readyz with 503 while requests in flight finish.
             await public.cleanup()
+            await refresher.close()
             await reloader.close()
             await admin.cleanup()
 

@@ -22,18 +22,23 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     blocks: list[bytes]
     model: str
     stored_at: float
-    expires_at: float
+    fresh_until: float
+    kept_until: float
+
+    def is_kept(self, now: float) -> bool:
+        """Say whether a store may still give it out, fresh or stale."""
+        return now < self.kept_until
 
     def is_fresh(self, now: float) -> bool:
-        return now < self.expires_at
+        return now < self.fresh_until
 
     def age(self, now: float) -> int:
         """Return the whole seconds since the answer was stored (RFC 9111, section 4.2.3)."""
         return max(0, int(now - self.stored_at))
 
-    def remaining(self, now: float) -> float:
-        """Return the seconds for which it may still be served."""
-        return max(0.0, self.expires_at - now)
+    def freshness(self, now: float) -> float:
+        """Return the seconds for which it is still fresh; less than zero when it is stale."""
+        return self.fresh_until - now
 
     @property
     def size(self) -> int:

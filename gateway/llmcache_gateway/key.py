@@ -1,12 +1,18 @@
 """The key of a request: equal for requests that must get the same answer, and for no others."""
 
 import hashlib
-from typing import Final
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.canonical import encode
 from llmcache_gateway.dialects.base import Dialect, Request
+from llmcache_gateway.normalize import normalize
+from llmcache_gateway.policy import Settings
+
+log = logging.getLogger(__name__)
 
 SCHEMA: Final = 1
 """Version of what goes into a key. It grows with every change here, so that old entries are never found again."""
@@ -16,22 +22,46 @@ def digest(
     *,
     dialect: Dialect,
     request: Request,
+    settings: Settings,
     query: str,
     headers: CIMultiDict[str] | CIMultiDictProxy[str],
-    upstream: tuple[str, ...],
+    upstream: Sequence[str],
     tenant: str,
+    namespace: str,
 ) -> str:
     """Return the digest of a request, 64 hex digits.
 
     SHA-256 over the canonical form of everything that can change the answer: schema version, dialect,
-    upstream, tenant, the query string, the answer-changing headers, and every member of the body that the
-    dialect counts.
+    upstream, tenant, namespace, the query string, the answer-changing headers, and every member of the body
+    that the dialect counts and the settings do not ignore. A key builder of the settings may replace all but
+    dialect, upstream, tenant and namespace; one that fails leaves the default key, which shares less.
     """
+    where = [SCHEMA, dialect.name, list(upstream), tenant, namespace]
     named = {name: headers.getall(name) for name in dialect.key_headers if name in headers}
-    parts = [SCHEMA, dialect.name, upstream, tenant, query, named, dialect.counted(request)]
-    return hashlib.sha256(encode(parts)).hexdigest()
+    standard = _hash([*where, query, named, _counted(dialect, request, settings)])
+    if settings.builder is None:
+        return standard
+    try:
+        built = settings.builder(request, standard)
+        if not isinstance(built, str):
+            raise TypeError(f"it returned {type(built).__name__}, not a string")
+    except Exception:
+        log.exception("the key builder of policy %s failed; the default key is used", settings.policy)
+        return standard
+    return standard if built == standard else _hash([*where, "built", built])
 
 
 def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: str) -> str:
     """Return the key under which an entry stands in a store."""
     return f"{prefix_name}:{prefix_version}:{tenant}:{digest_hex}"
+
+
+def _counted(dialect: Dialect, request: Request, settings: Settings) -> dict[str, Any]:
+    members = dialect.counted(request)
+    if settings.ignore:
+        members = {name: value for name, value in members.items() if name not in settings.ignore}
+    return normalize(members, settings.normalize) if settings.normalize else members
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(encode(parts)).hexdigest()

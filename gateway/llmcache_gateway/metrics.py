@@ -1,6 +1,7 @@
 """The gateway's Prometheus metrics."""
 
 from functools import lru_cache
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -8,11 +9,15 @@ _LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
+MAX_MODELS: Final = 200
+"""Most models counted under their own names: clients choose them, and every name is a series."""
+
+
 class Metrics:
     """Every metric, made once per process and passed in where it is counted.
 
-    Label values are bounded: dialects, outcomes, reasons and tiers are fixed words; model and version come from
-    requests and configuration, and a model no upstream serves is never counted under its own name.
+    Label values are bounded: dialects, outcomes, reasons and tiers are fixed words, policies and versions come from
+    the configuration, and of models only the first MAX_MODELS are counted under their names.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -20,7 +25,7 @@ class Metrics:
         self.requests = Counter(
             "llmcache_requests",
             "Requests by what the cache did.",
-            ["dialect", "version", "outcome"],
+            ["dialect", "model", "policy", "version", "outcome"],
             registry=registry,
         )
         self.hits = Counter(
@@ -28,6 +33,10 @@ class Metrics:
         )
         self.misses = Counter(
             "llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry=registry
+        )
+        self.stale = Counter("llmcache_stale", "Answers served stale, by why.", ["why"], registry=registry)
+        self.refreshes = Counter(
+            "llmcache_refreshes", "Stale entries refreshed in the background, by result.", ["result"], registry=registry
         )
         self.lookup_seconds = Histogram(
             "llmcache_lookup_seconds", "Time to look into the store.", registry=registry, buckets=_LOOKUP_BUCKETS
@@ -55,14 +64,22 @@ class Metrics:
         self.config_reloads = Counter(
             "llmcache_config_reloads", "Configuration changes seen, by result.", ["result"], registry=registry
         )
+        self._models: set[str] = set()
         # Looking a labelled child up costs more than counting with it, and there are few of them.
         self._requests = lru_cache(maxsize=1000)(self.requests.labels)
         self._request_seconds = lru_cache(maxsize=10)(self.request_seconds.labels)
         self._hits = lru_cache(maxsize=10)(self.hits.labels)
 
-    def count_request(self, dialect: str, version: str, outcome: str, seconds: float) -> None:
+    def count_request(
+        self, *, dialect: str, model: str, policy: str, version: str, outcome: str, seconds: float
+    ) -> None:
         """Count one request that is over, and how long it took."""
-        self._requests(dialect, version, outcome).inc()
+        if model not in self._models:
+            if len(self._models) >= MAX_MODELS:
+                model = "other"
+            else:
+                self._models.add(model)
+        self._requests(dialect, model, policy, version, outcome).inc()
         self._request_seconds(outcome).observe(seconds)
 
     def count_hit(self, tier: str) -> None:

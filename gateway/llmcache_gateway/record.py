@@ -1,9 +1,10 @@
-"""Decides whether an answer is stored, and makes the entry of it."""
+"""Recording an answer: collected as it comes, then judged, then made an entry."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from llmcache_gateway.dialects.base import Dialect, Verdict, refuse
+from llmcache_gateway.dialects.base import STORE, Dialect, Verdict, refuse
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.plainjson import loads
 
@@ -12,42 +13,89 @@ Form = Literal["json", "sse"]
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """When an answer is recorded, and for how long it may be served, in seconds."""
+    """When an answer is recorded, for how long it is fresh, and for how long it is kept after that, in seconds."""
 
     now: float
     ttl: float
+    stale: float
 
 
-def judge_json(dialect: Dialect, status: int, body: bytes) -> Verdict:
-    """Say whether an unstreamed answer may be stored."""
-    if status != 200:
-        return refuse("status")
-    try:
-        answer = loads(body)
-    except ValueError:
-        return refuse("not-json")
-    return dialect.judge(answer)
+class Recording:
+    """One answer as it comes: either a body in pieces, or event blocks.
 
+    More than `max_bytes` is not kept, and makes the answer one that is not stored. `store_also` names verdicts
+    of the dialect that the settings overrule.
+    """
 
-def judge_stream(dialect: Dialect, status: int, blocks: list[bytes], *, ended: bool) -> Verdict:
-    """Say whether a streamed answer may be stored. `ended`: its terminal event has come."""
-    if status != 200:
-        return refuse("status")
-    if not ended:
-        return refuse("unterminated")
-    try:
-        return dialect.judge(dialect.assemble(blocks))
-    except ValueError:
-        return refuse("no-answer")
+    def __init__(self, dialect: Dialect, store_also: frozenset[str], max_bytes: int) -> None:
+        self._dialect = dialect
+        self._store_also = store_also
+        self._max = max_bytes
+        self._form: Form = "json"
+        self._body = bytearray()
+        self._blocks: list[bytes] = []
+        self._size = 0
+        self.ended = False
+        """Whether the stream's terminal event has come."""
 
+    def add_body(self, chunk: bytes) -> None:
+        """Take a piece of an unstreamed answer."""
+        self._body += chunk
+        self._size += len(chunk)
 
-def entry(form: Form, blocks: list[bytes], *, content_type: str, model: str, lifetime: Lifetime) -> Entry:
-    """Return the entry of an answer that may be stored."""
-    return Entry(
-        form=form,
-        content_type=content_type,
-        blocks=blocks,
-        model=model,
-        stored_at=lifetime.now,
-        expires_at=lifetime.now + lifetime.ttl,
-    )
+    def add_events(self, blocks: Iterable[bytes]) -> None:
+        """Take event blocks of a stream. Comments are keep-alives and no part of the answer."""
+        self._form = "sse"
+        for block in blocks:
+            if self.ended or block.startswith(b":"):
+                continue
+            self._size += len(block)
+            if self.too_large:
+                self._blocks.clear()
+            else:
+                self._blocks.append(block)
+            self.ended = self._dialect.is_terminal(block)
+
+    @property
+    def body(self) -> bytes:
+        """What has come of an unstreamed answer."""
+        return bytes(self._body)
+
+    @property
+    def too_large(self) -> bool:
+        """Whether more has come than may be stored."""
+        return self._size > self._max
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing that could still come would change the verdict."""
+        return self.ended or self.too_large
+
+    def verdict(self, status: int) -> Verdict:
+        """Say whether the answer, whole now, may be stored."""
+        if status != 200:
+            return refuse("status")
+        if self.too_large:
+            return refuse("too-large")
+        if self._form == "sse" and not self.ended:
+            return refuse("unterminated")
+        try:
+            verdict = self._dialect.judge(self._canonical())
+        except ValueError:
+            return refuse("no-answer" if self._form == "sse" else "not-json")
+        return STORE if verdict.reason in self._store_also else verdict
+
+    def entry(self, *, content_type: str, model: str, lifetime: Lifetime) -> Entry:
+        """Return the entry of an answer that may be stored."""
+        return Entry(
+            form=self._form,
+            content_type=content_type,
+            blocks=self._blocks if self._form == "sse" else [self.body],
+            model=model,
+            stored_at=lifetime.now,
+            fresh_until=lifetime.now + lifetime.ttl,
+            kept_until=lifetime.now + lifetime.ttl + lifetime.stale,
+        )
+
+    def _canonical(self) -> object:
+        return self._dialect.assemble(self._blocks) if self._form == "sse" else loads(self.body)

@@ -3,24 +3,32 @@
 Cache-Status is RFC 9211; its strings are those of RFC 8941.
 """
 
+import math
 from typing import Final, Literal
 
 from multidict import CIMultiDict
 
-Outcome = Literal["HIT", "MISS", "BYPASS"]
+Outcome = Literal["HIT", "STALE", "MISS", "BYPASS"]
 
 CACHE_NAME: Final = "llmcache"
 
 
-def hit(*, ttl: float, age: int, key: str, tier: str, prefix: str) -> CIMultiDict[str]:
-    """Return the headers of an answer from the cache. `ttl` is what remains of its lifetime, in seconds."""
-    status = f"{CACHE_NAME}; hit; ttl={int(ttl)}; key={_string(key)}; detail={_string(tier)}"
-    return _headers("HIT", status, key=key, prefix=prefix, age=age)
+def hit(*, ttl: float, age: int, key: str, detail: str, prefix: str) -> CIMultiDict[str]:
+    """Return the headers of an answer from the cache.
+
+    `ttl` is what remains of its freshness in seconds, less than zero when it is stale; `detail` is the tier it
+    came from, or why it is served stale.
+    """
+    status = f"{CACHE_NAME}; hit; ttl={math.floor(ttl)}; key={_string(key)}; detail={_string(detail)}"
+    return _headers("HIT" if ttl > 0 else "STALE", status, key=key, prefix=prefix, age=age)
 
 
-def miss(*, key: str, prefix: str, stored: bool = False, detail: str | None = None) -> CIMultiDict[str]:
-    """Return the headers of an answer from upstream that the cache was asked for first."""
-    status = f"{CACHE_NAME}; fwd=miss"
+def miss(*, forward: str, key: str, prefix: str, stored: bool = False, detail: str | None = None) -> CIMultiDict[str]:
+    """Return the headers of an answer from upstream that the cache was asked for first.
+
+    `forward` is why it was not answered from the cache: miss, stale, or request (the client's directives).
+    """
+    status = f"{CACHE_NAME}; fwd={forward}"
     if stored:
         status += "; stored"
     status += f"; key={_string(key)}"
@@ -34,9 +42,9 @@ def bypass(*, detail: str, prefix: str) -> CIMultiDict[str]:
     return _headers("BYPASS", f"{CACHE_NAME}; fwd=bypass; detail={_string(detail)}", prefix=prefix)
 
 
-def error(*, detail: str, prefix: str, forwarded: bool) -> CIMultiDict[str]:
-    """Return the headers of an answer that the gateway itself had to give."""
-    status = f"{CACHE_NAME}; fwd=miss; detail=" if forwarded else f"{CACHE_NAME}; detail="
+def error(*, detail: str, prefix: str, forward: str | None) -> CIMultiDict[str]:
+    """Return the headers of an answer that the gateway itself had to give; `forward` when it had asked upstream."""
+    status = f"{CACHE_NAME}; fwd={forward}; detail=" if forward else f"{CACHE_NAME}; detail="
     return _headers("BYPASS", status + _string(detail), prefix=prefix)
 
 

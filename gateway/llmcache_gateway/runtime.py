@@ -1,6 +1,8 @@
 """One configuration, provisioned: everything a request needs, made once and then only read."""
 
 import asyncio
+import dataclasses
+import importlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,15 +11,18 @@ from typing import Any, Final
 
 import aiohttp
 
-from llmcache_gateway.config import GatewayConfig, byte_count, seconds
+from llmcache_gateway.config import Cache, GatewayConfig, Problem, Tenancy, byte_count, seconds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
+from llmcache_gateway.config.gateway import GatewaySpec
 from llmcache_gateway.errors import ConfigError, RequestError
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import MemoryStore, RedisStore, Store, TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
-from llmcache_gateway.tenant import TenantResolver
+from llmcache_gateway.tenant import NAME as TENANT_NAME
+from llmcache_gateway.tenant import Front, TenantResolver
 from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
@@ -48,14 +53,17 @@ class Runtime:
     store_identity: tuple[Any, ...]
     """Equal for two configurations that can use the same store object, so that a reload keeps what it holds."""
 
-    credentials: tuple[str | None, ...]
+    credentials: tuple[Any, ...]
     """Every secret value in use, to notice when one changes."""
+
+    policies: Policies
+    isolation: str
+    own_headers: tuple[str, ...]
+    """Headers between a front and the gateway, which go no further."""
 
     revision: str
     prefix_name: str
     prefix_version: str
-    enabled: bool
-    ttl_seconds: float
     request_bytes: int
     entry_bytes: int
     in_flight: int = 0
@@ -100,6 +108,8 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     password = None
     if spec.redis is not None and spec.redis.credential is not None:
         password = secrets.secret(spec.redis.credential.secret_ref, "spec.redis.credential.secretRef")
+    tenancy = _tenancy(spec.tenancy, secrets)
+    policies = _policies(spec, secrets.problems)
     if secrets.problems:
         raise ConfigError(secrets.problems)
     identity = (spec.cache.store, spec.redis, password, config.metadata)
@@ -113,18 +123,85 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         upstreams=tuple(
             _upstream(upstream, key, resources) for upstream, key in zip(spec.upstreams, keys, strict=True)
         ),
-        tenants=TenantResolver(spec.tenancy.isolation, resources.tenant_key),
+        tenants=TenantResolver(
+            spec.tenancy.isolation, resources.tenant_key, tenancy.front, _listed(tenancy.client_keys)
+        ),
         store=store,
         store_identity=identity,
-        credentials=(*keys, password),
+        credentials=(*keys, password, tenancy),
+        policies=policies,
+        isolation=spec.tenancy.isolation,
+        own_headers=(tenancy.front.name, tenancy.front.proof) if tenancy.front else (),
         revision=config.revision,
         prefix_name=spec.prefix.name,
         prefix_version=spec.prefix.version,
-        enabled=spec.cache.mode == "Enabled",
-        ttl_seconds=seconds(spec.cache.ttl),
         request_bytes=byte_count(spec.limits.request_bytes),
         entry_bytes=byte_count(spec.limits.entry_bytes),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _TenancySecrets:
+    """The secret parts of a tenancy, comparable, so that a change of them is noticed."""
+
+    front: Front | None = None
+    client_keys: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+
+
+def _tenancy(tenancy: Tenancy, secrets: Secrets) -> _TenancySecrets:
+    front = None
+    if tenancy.header is not None:
+        secret = secrets.secret(tenancy.header.secret_ref, "spec.tenancy.header.secretRef")
+        front = Front(tenancy.header.name, tenancy.header.proof, secret or "")
+    if tenancy.keys is None:
+        return _TenancySecrets(front)
+    path = "spec.tenancy.keys.secretName"
+    found = secrets.folder(tenancy.keys.secret_name, path)
+    keys = {tenant: tuple(filter(None, map(str.strip, text.splitlines()))) for tenant, text in found.items()}
+    for tenant in keys:
+        if not TENANT_NAME.fullmatch(tenant):
+            secrets.problems.append(Problem(path, f"{tenant!r} can't be a tenant's name"))
+    every = [key for of_tenant in keys.values() for key in of_tenant]
+    if len(set(every)) != len(every):
+        secrets.problems.append(Problem(path, "one key stands under two tenants, or twice under one"))
+    if not every and not secrets.problems:
+        secrets.problems.append(Problem(path, f"the Secret {tenancy.keys.secret_name} holds no key"))
+    return _TenancySecrets(front, tuple(keys.items()))
+
+
+def _listed(keys: tuple[tuple[str, tuple[str, ...]], ...] | None) -> dict[str, tuple[str, ...]] | None:
+    return None if keys is None else dict(keys)
+
+
+def _policies(spec: GatewaySpec, problems: list[Problem]) -> Policies:
+    def settings(cache: Cache, isolation: str, path: str) -> Settings:
+        builder = None
+        if cache.key.builder is not None:
+            try:
+                builder = _load_function(cache.key.builder)
+            except ConfigError as error:
+                problems.append(Problem(f"{path}.key.builder", str(error)))
+        return default_settings(cache, isolation, builder)
+
+    isolation = spec.tenancy.isolation
+    matched = []
+    for at, policy in enumerate(spec.policies):
+        of_policy = policy.tenancy.isolation if policy.tenancy is not None else isolation
+        merged = settings(overridden_cache(spec.cache, policy), of_policy, f"spec.policies[{at}].cache")
+        matched.append((policy.match, dataclasses.replace(merged, policy=policy.name)))
+    return Policies(settings(spec.cache, isolation, "spec.cache"), matched)
+
+
+def _load_function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:
+        # Whatever a user's module does when it is imported, it is a configuration that can't be used.
+        raise ConfigError([f"{name} can't be loaded: {error}"]) from None
+    if not callable(found):
+        raise ConfigError([f"{name} is not a function"])
+    return found
 
 
 def _store(config: GatewayConfig, password: str | None) -> Store:

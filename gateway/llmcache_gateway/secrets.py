@@ -39,6 +39,20 @@ class Secrets:
             return None
         return self._file(self._folder / ref.name / ref.key, path)
 
+    def folder(self, name: str, path: str) -> dict[str, str]:
+        """Return a whole Secret: its keys and their texts; nothing when it can't be read."""
+        if self._folder is None:
+            self._problem(path, f"no folder to read Secrets from: give --secrets DIR with the folder {name}")
+            return {}
+        try:
+            # Kubernetes mounts a Secret's values as links beside folders of its own, which begin with two dots.
+            files = [file for file in (self._folder / name).iterdir() if not file.name.startswith(".")]
+            return {file.name: file.read_text() for file in sorted(files)}
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it holds what is no text"
+            self._problem(path, f"{self._folder / name} can't be read: {reason}")
+            return {}
+
     def _file(self, file: Path, path: str) -> str | None:
         try:
             return self._clean(file.read_text(), path)

@@ -7,65 +7,47 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 from aiohttp import web
-from multidict import CIMultiDict
 
-from llmcache_gateway import canonical, key, record, replay, report
+from llmcache_gateway import canonical, freshness, key, replay, report
+from llmcache_gateway.bodies import read_body
 from llmcache_gateway.dialects import Dialect, dialect_of
-from llmcache_gateway.dialects.base import Request, refuse
 from llmcache_gateway.dialects.openai_errors import error_body
+from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
-from llmcache_gateway.headers import HOP_BY_HOP
+from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.forward import Forwarder, StaleInstead, answer_headers, pass_on
+from llmcache_gateway.freshness import Controls, Use
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.plainjson import dumps
+from llmcache_gateway.plainjson import dumps, raw_members
+from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
-from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, EventSplitter
-from llmcache_gateway.upstreams.base import Answer, Call, Upstream
+from llmcache_gateway.upstreams.base import Call
 
 log = logging.getLogger("llmcache_gateway.requests")
 
-DRAIN_SECONDS: Final = 0.1
-"""How long to wait for the end of a stream whose last event has come, so that its connection can be used again."""
-
-
-@dataclass(slots=True)
-class Exchange:
-    """What belongs to one request, and what its log line says."""
-
-    http: web.BaseRequest
-    runtime: Runtime
-    prefix: str
-    started: float
-    dialect: Dialect | None = None
-    model: str | None = None
-    tenant: str | None = None
-    key: str | None = None
-    upstream: str | None = None
-    outcome: str = "ERROR"
-    reason: str = ""
-    status: int = 0
-
-    @property
-    def target(self) -> str:
-        """The raw path with its query, as the client sent it."""
-        return self.http.raw_path
-
-    @property
-    def path(self) -> str:
-        """The raw path without its query."""
-        return self.target.partition("?")[0]
+DEBUG_HEADER = "X-LLMCache-Debug"
+"""A client that sends it learns which policy applied, in X-LLMCache-Policy."""
 
 
 class Handler:
     """Answers the requests of the public port. `runtime` returns the configuration now in force."""
 
-    def __init__(self, runtime: Callable[[], Runtime], metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        runtime: Callable[[], Runtime],
+        forwarder: Forwarder,
+        refresher: Refresher,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
         self._runtime = runtime
+        self._forwarder = forwarder
+        self._refresher = refresher
         self._metrics = metrics
         self._clock = clock
 
@@ -102,226 +84,169 @@ class Handler:
             return _error(exchange, 500, "The gateway failed; its log says why.", "internal_error", None)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
-        http, runtime = exchange.http, exchange.runtime
         _refuse_odd_targets(exchange)
-        dialect = exchange.dialect = dialect_of(http.method, exchange.path)
+        dialect = exchange.dialect = dialect_of(exchange.http.method, exchange.path)
         if dialect is None:
             return await self._pass_through(exchange)
-        body = await self._body(exchange)
-        request = dialect.parse(canonical.decode(body), body)
-        upstream = runtime.upstream_for(request.model)
-        exchange.model, exchange.upstream = request.model, upstream.name
-        call = Call("POST", exchange.target, http.headers.copy(), dialect.for_upstream(request), decoded=True)
-
-        reason = "disabled" if not runtime.enabled else dialect.bypass(request)
+        question = await self._read(exchange, dialect)
+        reason = question.settings.bypass(question.request, question.controls, dialect.bypass(question.request))
         if reason is not None:
-            exchange.outcome, exchange.reason = "BYPASS", reason
-            headers = report.bypass(detail=reason, prefix=exchange.prefix)
-            return await self._forward(exchange, upstream, call, request, dialect, headers)
+            exchange.outcome, exchange.reason, exchange.forward = "BYPASS", reason, "bypass"
+            return await self._forwarder.forward(exchange, question)
 
-        tenant = exchange.tenant = runtime.tenants.tenant(http.headers)
-        digest = key.digest(
-            dialect=dialect,
-            request=request,
-            query=exchange.target.partition("?")[2],
-            headers=http.headers,
-            upstream=upstream.identity,
-            tenant=tenant,
-        )
-        exchange.key = key.stored_key(runtime.prefix_name, runtime.prefix_version, tenant, digest)
-        found = runtime.store.get_now(exchange.key) or await runtime.store.get(exchange.key)
-        if found is not None:
-            try:
-                content_type, answer = replay.replay(found.entry, dialect, request)
-            except (ValueError, KeyError, TypeError):
-                log.exception("the entry %s can't be replayed; asking upstream", exchange.key)
-            else:
-                exchange.outcome, exchange.reason = "HIT", found.tier
-                now = self._clock()
-                headers = report.hit(
-                    ttl=found.entry.remaining(now),
-                    age=found.entry.age(now),
-                    key=exchange.key,
-                    tier=found.tier,
-                    prefix=exchange.prefix,
-                )
-                headers["Content-Type"] = content_type
-                return web.Response(body=answer, headers=headers)
-        exchange.outcome = "MISS"
-        return await self._forward(exchange, upstream, call, request, dialect, None)
-
-    async def _forward(
-        self,
-        exchange: Exchange,
-        upstream: Upstream,
-        call: Call,
-        request: Request,
-        dialect: Dialect,
-        headers: CIMultiDict[str] | None,
-    ) -> web.StreamResponse:
-        """Ask upstream and record the answer. `headers` are given where nothing is to be recorded."""
-        asked = time.perf_counter()
-        async with upstream.send(call) as answer:
-            self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
-            if answer.content_type == CONTENT_TYPE and answer.status == 200:
-                return await self._stream(exchange, answer, request, dialect, headers)
-            return await self._whole(exchange, answer, request, dialect, headers)
-
-    async def _whole(
-        self,
-        exchange: Exchange,
-        answer: Answer,
-        request: Request,
-        dialect: Dialect,
-        headers: CIMultiDict[str] | None,
-    ) -> web.StreamResponse:
-        """Give an unstreamed answer: held until it is whole, or passed on as it comes when it is too large."""
-        body = bytearray()
-        limit = exchange.runtime.entry_bytes
-        async for chunk in answer.chunks:
-            body += chunk
-            if len(body) > limit:
-                self._skip(exchange, "too-large")
-                marked = _answer_headers(answer, headers or _miss(exchange, detail="too-large"))
-                return await _pass_on(exchange, answer, marked, bytes(body))
-        if headers is None:
-            verdict = record.judge_json(dialect, answer.status, bytes(body))
-            if verdict.store:
-                stored = self._store(exchange, "json", [bytes(body)], answer)
-                headers = _miss(exchange, stored=stored)
-            else:
-                self._skip(exchange, verdict.reason)
-                headers = _miss(exchange, detail=verdict.reason)
-        return web.Response(status=answer.status, body=bytes(body), headers=_answer_headers(answer, headers))
-
-    async def _stream(
-        self,
-        exchange: Exchange,
-        answer: Answer,
-        request: Request,
-        dialect: Dialect,
-        headers: CIMultiDict[str] | None,
-    ) -> web.StreamResponse:
-        """Give a streamed answer event by event, as it comes, and record it on the way."""
-        recording = headers is None
-        response = web.StreamResponse(headers=_answer_headers(answer, headers or _miss(exchange)))
-        await response.prepare(exchange.http)
-        splitter = EventSplitter(exchange.runtime.entry_bytes)
-        blocks: list[bytes] = []
-        size = 0
-        ended = False
-        try:
-            async for chunk in answer.chunks:
-                new = splitter.feed(chunk)
-                shown = [block for block in (dialect.for_client(block, request) for block in new) if block is not None]
-                if shown:
-                    await response.write(END_OF_EVENT.join([*shown, b""]))
-                size += sum(map(len, new))
-                recording = recording and size <= exchange.runtime.entry_bytes
-                if recording:
-                    blocks += [block for block in new if not block.startswith(b":")]
-                ended = any(map(dialect.is_terminal, new))
-                if ended:
-                    break
-        except UpstreamError as error:
-            # The status line is gone: only an event can still say that the answer is not whole.
-            log.warning("%s", error.message)
-            self._skip(exchange, "unterminated")
-            status = 504 if error.timed_out else 502
-            await response.write(dialect.error_event(status, error.message, "upstream_failed") + END_OF_EVENT)
-            await response.write_eof()
+        exchange.key = self._key(exchange, question)
+        response = await self._from_store(exchange, question)
+        if response is not None:
             return response
-        await response.write_eof()
-        if headers is None:
-            if size > exchange.runtime.entry_bytes:
-                verdict = refuse("too-large")
-            else:
-                verdict = record.judge_stream(dialect, answer.status, blocks, ended=ended)
-            if verdict.store:
-                self._store(exchange, "sse", blocks, answer)
-            else:
-                self._skip(exchange, verdict.reason)
-        with suppress(TimeoutError, UpstreamError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                async for _ in answer.chunks:
-                    pass
-        return response
+        if question.controls.only_if_cached:
+            message = "Nothing is stored for this request that may be served, and it asked for nothing else."
+            raise RequestError(504, message, code="only_if_cached")
+        exchange.outcome = "MISS"
+        try:
+            return await self._forwarder.forward(exchange, question)
+        except StaleInstead as instead:
+            stale = exchange.stale
+            if stale is None:
+                raise
+            log.info("stale-if-error: %s", instead.reason)
+            return self._serve(exchange, question, stale, Use.IF_ERROR.value)
+
+    async def _read(self, exchange: Exchange, dialect: Dialect) -> Question:
+        """Read the request, and find what holds for it."""
+        http, runtime = exchange.http, exchange.runtime
+        tenant = runtime.tenants.tenant(http.headers)  # first: a stranger's body is not even read
+        body = await read_body(http, runtime.request_bytes)
+        members = canonical.decode(body)
+        controls = Controls()
+        own = members.pop("cache", None) if isinstance(members, dict) else None
+        if own is not None:
+            body = _without_cache_member(body)
+        controls = freshness.read_controls(http.headers, own)
+        request = dialect.parse(members, body)
+        upstream = runtime.upstream_for(request.model)
+        settings = runtime.policies.settings(
+            dialect=dialect.name, model=request.model, tenant=tenant, headers=http.headers
+        )
+        if settings.isolation != runtime.isolation:
+            tenant = runtime.tenants.tenant(http.headers, settings.isolation)
+        exchange.model, exchange.upstream = request.model, upstream.name
+        exchange.tenant, exchange.policy = tenant, settings.policy
+        headers = http.headers.copy()
+        headers.popall("Content-Encoding", None)
+        for name in runtime.own_headers:
+            headers.popall(name, None)
+        call = Call("POST", exchange.target, headers, dialect.for_upstream(request), decoded=True)
+        return Question(dialect, request, upstream, call, controls, settings)
+
+    def _key(self, exchange: Exchange, question: Question) -> str:
+        tenant = exchange.tenant or ""
+        digest = key.digest(
+            dialect=question.dialect,
+            request=question.request,
+            settings=question.settings,
+            query=exchange.query,
+            headers=exchange.http.headers,
+            upstream=question.upstream.identity,
+            tenant=tenant,
+            namespace=question.controls.namespace,
+        )
+        return key.stored_key(exchange.runtime.prefix_name, exchange.runtime.prefix_version, tenant, digest)
+
+    async def _from_store(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
+        """Answer from the store where that may be; else note in the exchange why not."""
+        runtime, settings, store_key = exchange.runtime, question.settings, exchange.key or ""
+        found = runtime.store.get_now(store_key) or await runtime.store.get(store_key)
+        if found is None:
+            return None
+        use = freshness.judge(
+            found.entry,
+            self._clock(),
+            question.controls,
+            stale_while_revalidate=settings.stale_while_revalidate,
+            stale_if_error=settings.stale_if_error,
+        )
+        if use is Use.FRESH or use is Use.REVALIDATE:
+            detail = found.tier if use is Use.FRESH else use.value
+            try:
+                response = self._serve(exchange, question, found.entry, detail)
+            except (ValueError, KeyError, TypeError):
+                log.exception("the entry %s can't be replayed; asking upstream", store_key)
+                return None
+            if use is Use.REVALIDATE:
+                self._refresher.refresh_soon(runtime, question, store_key)
+            return response
+        exchange.forward = "request" if found.entry.is_fresh(self._clock()) else "stale"
+        exchange.stale = found.entry if use is Use.IF_ERROR else None
+        return None
+
+    def _serve(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> web.Response:
+        content_type, body = replay.replay(entry, question.dialect, question.request)
+        now = self._clock()
+        headers = report.hit(
+            ttl=entry.freshness(now),
+            age=entry.age(now),
+            key=exchange.key or "",
+            detail=detail,
+            prefix=exchange.prefix,
+        )
+        headers["Content-Type"] = content_type
+        if DEBUG_HEADER in exchange.http.headers:
+            headers["X-LLMCache-Policy"] = question.settings.policy
+        exchange.outcome, exchange.reason = headers["X-LLMCache"], detail
+        return web.Response(body=body, headers=headers)
 
     async def _pass_through(self, exchange: Exchange) -> web.StreamResponse:
         """Send on a request that no dialect knows, byte for byte in both directions."""
-        http = exchange.http
-        upstream = exchange.runtime.upstreams[0]
+        http, runtime = exchange.http, exchange.runtime
+        runtime.tenants.tenant(http.headers)  # where clients need a key, they need it here too
+        upstream = runtime.upstreams[0]
         exchange.upstream = upstream.name
         exchange.outcome, exchange.reason = "BYPASS", "unknown-path"
+        headers = http.headers.copy()
+        for name in runtime.own_headers:
+            headers.popall(name, None)
         body = http.content.iter_any() if http.body_exists else None
-        call = Call(http.method, exchange.target, http.headers.copy(), body, decoded=False)
+        call = Call(http.method, exchange.target, headers, body, decoded=False)
         async with upstream.send(call) as answer:
-            marked = _answer_headers(
-                answer, report.bypass(detail="unknown-path", prefix=exchange.prefix), decoded=False
-            )
-            return await _pass_on(exchange, answer, marked, b"")
-
-    async def _body(self, exchange: Exchange) -> bytes:
-        http, limit = exchange.http, exchange.runtime.request_bytes
-        encoding = http.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            raise RequestError(
-                415, f"Request bodies with Content-Encoding {encoding!r} are not accepted.", code="unsupported_encoding"
-            )
-        too_large = RequestError(413, f"The body is larger than {limit} bytes.", code="request_too_large")
-        length = http.content_length
-        if length is not None:
-            if length > limit:
-                raise too_large
-            try:
-                return await http.content.readexactly(length) if length else b""
-            except asyncio.IncompleteReadError:
-                raise ConnectionResetError("the client hung up in the middle of its request") from None
-        body = bytearray()
-        async for chunk in http.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
-        return bytes(body)
-
-    def _store(self, exchange: Exchange, form: record.Form, blocks: list[bytes], answer: Answer) -> bool:
-        lifetime = record.Lifetime(now=self._clock(), ttl=exchange.runtime.ttl_seconds)
-        content_type = answer.headers.get("Content-Type", replay.JSON_TYPE)
-        entry = record.entry(form, blocks, content_type=content_type, model=exchange.model or "", lifetime=lifetime)
-        return exchange.runtime.store.put_soon(exchange.key or "", entry)
-
-    def _skip(self, exchange: Exchange, reason: str) -> None:
-        if exchange.outcome == "MISS":
-            exchange.reason = reason
-            self._metrics.store_skipped.labels(reason).inc()
+            own = report.bypass(detail="unknown-path", prefix=exchange.prefix)
+            return await pass_on(exchange, answer, answer_headers(answer, own, decoded=False))
 
     def _account(self, exchange: Exchange) -> None:
         seconds = time.perf_counter() - exchange.started
         name = exchange.dialect.name if exchange.dialect else "none"
-        self._metrics.count_request(name, exchange.runtime.prefix_version, exchange.outcome, seconds)
+        self._metrics.count_request(
+            dialect=name,
+            model=exchange.model or "none",
+            policy=exchange.policy or "none",
+            version=exchange.runtime.prefix_version,
+            outcome=exchange.outcome,
+            seconds=seconds,
+        )
         if exchange.outcome == "HIT":
             self._metrics.count_hit(exchange.reason)
+        elif exchange.outcome == "STALE":
+            self._metrics.stale.labels(exchange.reason).inc()
         elif exchange.outcome == "MISS":
-            self._metrics.misses.labels("not-found").inc()
+            self._metrics.misses.labels(exchange.forward).inc()
         if log.isEnabledFor(logging.INFO):
-            log.info(
-                f"CACHE {exchange.outcome}",
-                extra={
-                    "fields": {
-                        "reason": exchange.reason,
-                        "status": exchange.status,
-                        "method": exchange.http.method,
-                        "path": exchange.path[:200],
-                        "dialect": name,
-                        "model": exchange.model and exchange.model[:200],
-                        "upstream": exchange.upstream,
-                        "tenant": exchange.tenant,
-                        "prefix": exchange.prefix,
-                        "key": exchange.key,
-                        "milliseconds": round(seconds * 1000, 3),
-                    }
-                },
-            )
+            log.info(f"CACHE {exchange.outcome}", extra={"fields": _log_fields(exchange, name, seconds)})
+
+
+def _log_fields(exchange: Exchange, dialect: str, seconds: float) -> dict[str, Any]:
+    return {
+        "reason": exchange.reason or exchange.forward,
+        "status": exchange.status,
+        "method": exchange.http.method,
+        "path": exchange.path[:200],
+        "dialect": dialect,
+        "model": exchange.model and exchange.model[:200],
+        "upstream": exchange.upstream,
+        "tenant": exchange.tenant,
+        "policy": exchange.policy,
+        "prefix": exchange.prefix,
+        "key": exchange.key,
+        "milliseconds": round(seconds * 1000, 3),
+    }
 
 
 def _refuse_odd_targets(exchange: Exchange) -> None:
@@ -334,48 +259,22 @@ def _refuse_odd_targets(exchange: Exchange) -> None:
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")
 
 
-def _miss(exchange: Exchange, *, stored: bool = False, detail: str | None = None) -> CIMultiDict[str]:
-    return report.miss(key=exchange.key or "", prefix=exchange.prefix, stored=stored, detail=detail)
-
-
-def _answer_headers(answer: Answer, own: CIMultiDict[str], *, decoded: bool = True) -> CIMultiDict[str]:
-    """Return the upstream's headers as they may be passed on, with the cache's own in place of any it sent."""
-    listed = {name.strip().lower() for name in answer.headers.get("Connection", "").split(",")}
-    dropped = HOP_BY_HOP | listed | {name.lower() for name in own} | {"x-llmcache", "age"}
-    if decoded:
-        dropped |= {"content-length", "content-encoding"}
-    headers = CIMultiDict((name, value) for name, value in answer.headers.items() if name.lower() not in dropped)
-    headers.extend(own)
-    return headers
-
-
-async def _pass_on(exchange: Exchange, answer: Answer, headers: CIMultiDict[str], begun: bytes) -> web.StreamResponse:
-    """Give an answer as it comes; `begun` is what has come of it already."""
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(exchange.http)
-    try:
-        if begun:
-            await response.write(begun)
-        async for chunk in answer.chunks:
-            await response.write(chunk)
-    except UpstreamError as error:
-        # An answer that ends early must not look whole: the connection is cut instead of being ended.
-        log.warning("%s", error.message)
-        exchange.reason = "unterminated"
-        if exchange.http.transport is not None:
-            exchange.http.transport.abort()
-        return response
-    await response.write_eof()
-    return response
+def _without_cache_member(body: bytes) -> bytes:
+    """Return a JSON object's bytes without its `cache` member; all others stay as they were written."""
+    members = raw_members(body)
+    if members is None:
+        raise RequestError(400, "'cache' can't be taken out of this body.", code="invalid_json", param="cache")
+    members.pop("cache", None)
+    return msgspec.json.encode(members)
 
 
 def _error(exchange: Exchange, status: int, message: str, code: str | None, param: str | None) -> web.StreamResponse:
     shape = exchange.dialect.error_body if exchange.dialect else error_body
-    forwarded = exchange.outcome != "ERROR"
-    headers = report.error(detail=exchange.reason, prefix=exchange.prefix, forwarded=forwarded)
+    forward = None if exchange.outcome == "ERROR" else exchange.forward
+    headers = report.error(detail=exchange.reason, prefix=exchange.prefix, forward=forward)
     exchange.outcome = "ERROR"
     headers["Content-Type"] = replay.JSON_TYPE
     response = web.Response(status=status, body=dumps(shape(status, message, code, param)), headers=headers)
-    if status == 413:
+    if status in (401, 413):
         response.force_close()  # the rest of the body is not read
     return response

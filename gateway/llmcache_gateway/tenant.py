@@ -2,37 +2,105 @@
 
 import hashlib
 import hmac
-from typing import Final, Literal
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.canonical import encode
+from llmcache_gateway.errors import RequestError
 from llmcache_gateway.headers import CREDENTIAL_HEADERS
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
 SHARED: Final = "shared"
 ANONYMOUS: Final = "anonymous"
 """The tenant of all requests without a credential. Its name can't be that of another: those are hex digits."""
 
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""What a tenant may be called, by a front or in the Secret of keys: no ':', which separates the parts of a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """How a trusted front names the tenant: in `name`, proven by `secret` in `proof`."""
+
+    name: str
+    proof: str
+    secret: str
+
 
 class TenantResolver:
-    """Names the tenant of a request from its credential.
+    """Names the tenant of a request.
 
-    `key` makes the names: without it nobody can tell from a stored key whose credential it was, nor make one
-    up. All replicas that share a store need the same key.
+    `key` makes names of credentials: without it nobody can tell from a stored key whose credential it was, nor
+    make one up. All replicas that share a store need the same key. `front` is given for isolation Header,
+    `client_keys` (tenant's name → its clients' keys) where the gateway knows its clients.
     """
 
-    def __init__(self, isolation: Literal["Credential", "Shared"], key: bytes) -> None:
+    def __init__(
+        self,
+        isolation: str,
+        key: bytes,
+        front: Front | None = None,
+        client_keys: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._isolation = isolation
         self._key = key
+        self._front = front
+        self._tenants = None
+        if client_keys is not None:
+            self._tenants = {self._digest(one): name for name, keys in client_keys.items() for one in keys}
 
-    def tenant(self, headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> str:
-        """Return the tenant of a request with these headers.
+    def tenant(self, headers: Headers, isolation: str | None = None) -> str:
+        """Return the tenant of a request with these headers; `isolation` is a policy's, in place of the cache's.
 
-        Every header that may carry a credential counts, so that one more or one less is another tenant.
+        RequestError(401) when a client has no key of this gateway, a front no proof, or names no tenant. That is
+        checked whatever a policy says of isolation.
         """
-        if self._isolation == "Shared":
+        named = None
+        if self._tenants is not None:
+            named = "key-" + self._by_key(headers)
+        elif self._front is not None:
+            named = "front-" + self._by_front(headers, self._front)
+        if (isolation or self._isolation) == "Shared":
             return SHARED
+        return named or self._by_credential(headers)
+
+    def _by_credential(self, headers: Headers) -> str:
+        # Every header that may carry a credential counts, so that one more or one less is another tenant.
         credentials = [[name, headers.getall(name)] for name in CREDENTIAL_HEADERS if name in headers]
         if not credentials:
             return ANONYMOUS
         return hmac.new(self._key, encode(credentials), hashlib.sha256).hexdigest()[:32]
+
+    def _by_key(self, headers: Headers) -> str:
+        given = [value for name in CREDENTIAL_HEADERS for value in headers.getall(name, ())]
+        if len(given) != 1:
+            raise _refused("send one API key" if given else "no API key was sent")
+        digest = self._digest(given[0].removeprefix("Bearer ").strip())
+        found = None
+        # All are looked at, whichever matches: how long it takes says nothing of the keys.
+        for known, name in (self._tenants or {}).items():
+            if hmac.compare_digest(known, digest):
+                found = name
+        if found is None:
+            raise _refused("the API key is not known here")
+        return found
+
+    def _by_front(self, headers: Headers, front: Front) -> str:
+        if not hmac.compare_digest(headers.get(front.proof, "").encode(), front.secret.encode()):
+            raise _refused(f"requests must come through the front that sends {front.proof}")
+        names = headers.getall(front.name, [])
+        if len(names) != 1 or not NAME.fullmatch(names[0]):
+            raise _refused(f"{front.name} must name one tenant, of letters, digits, '.', '_' and '-'")
+        return names[0]
+
+    def _digest(self, client_key: str) -> bytes:
+        return hmac.new(self._key, client_key.encode(), hashlib.sha256).digest()
+
+
+def _refused(message: str) -> RequestError:
+    return RequestError(401, f"{message[0].upper()}{message[1:]}.", code="invalid_api_key")

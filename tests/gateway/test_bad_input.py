@@ -1,7 +1,9 @@
 """What goes wrong is said clearly, in the provider's own shape; nothing of it is stored, and the next request works."""
 
 import asyncio
+import gzip
 import json
+import zlib
 from typing import Any
 
 import httpx
@@ -68,11 +70,42 @@ async def test_a_body_over_the_limit_is_refused_even_when_its_length_is_not_anno
         await works_again(gateway, provider)
 
 
-async def test_a_compressed_body_is_refused_with_a_reason(gateway: TestGateway, provider: Provider) -> None:
-    response = await gateway.post(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
-    assert response.status_code == 415
-    assert "gzip" in response.json()["error"]["message"]
-    await works_again(gateway, provider)
+PLAIN = json.dumps(GOOD).encode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [("gzip", gzip.compress(PLAIN)), ("x-gzip", gzip.compress(PLAIN)), ("deflate", zlib.compress(PLAIN))],
+)
+async def test_a_compressed_body_is_the_same_request(
+    gateway: TestGateway, provider: Provider, encoding: str, body: bytes
+) -> None:
+    assert (await gateway.post(body, headers={"Content-Encoding": encoding})).headers["X-LLMCache"] == "MISS"
+    assert (await gateway.post(PLAIN)).headers["X-LLMCache"] == "HIT"
+    assert provider.calls[0]["raw"] == PLAIN
+    assert "Content-Encoding" not in provider.calls[0]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "says"),
+    [
+        ("br", b"x", 415, "'br' is not accepted"),
+        ("zstd", b"x", 415, "'zstd' is not accepted"),
+        ("gzip, gzip", gzip.compress(gzip.compress(PLAIN)), 415, "is not accepted"),
+        ("gzip", b"not gzip", 400, "not valid gzip"),
+        ("gzip", gzip.compress(PLAIN)[:-9], 400, "not one whole gzip stream"),
+        ("gzip", gzip.compress(PLAIN) + b"more", 400, "not one whole gzip stream"),
+        ("gzip", gzip.compress(b" " * 10_000_000), 413, "larger than"),
+    ],
+)
+async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
+    start_gateway: StartGateway, provider: Provider, encoding: str, body: bytes, status: int, says: str
+) -> None:
+    async with start_gateway(manifest(provider.base_url, limits={"requestBytes": "1Mi"})) as gateway:
+        response = await gateway.post(body, headers={"Content-Encoding": encoding})
+        assert response.status_code == status
+        assert says in response.json()["error"]["message"]
+        await works_again(gateway, provider)
 
 
 @pytest.mark.parametrize("path", ["/v1/../admin", "/v1/%2e%2e/x", "/v1/x/./y", "/other/path"])
@@ -250,7 +283,8 @@ async def test_a_client_that_hangs_up_in_the_middle_leaves_no_entry_and_no_error
     writer.transport.abort()
     provider.chunk_seconds = 0.0
     await asyncio.sleep(0.5)
-    assert await gateway.metric('llmcache_requests_total{dialect="openai-chat",outcome="ERROR",version="v1"}') == 0
+    labels = 'dialect="openai-chat",model="gpt-4o",outcome="ERROR",policy="default",version="v1"'
+    assert await gateway.metric(f"llmcache_requests_total{{{labels}}}") == 0
     await works_again(gateway, provider)
 
 

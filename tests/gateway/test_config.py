@@ -6,9 +6,8 @@ import random
 import pytest
 import yaml
 
-from llmcache_gateway.config import byte_count, gateway_config, load_config, seconds
+from llmcache_gateway.config import LLMCache, byte_count, gateway_config, load_config, seconds
 from llmcache_gateway.config.gateway import GatewayConfig
-from llmcache_gateway.config import LLMCache
 from llmcache_gateway.errors import ConfigError
 
 HEAD = "apiVersion: llmcache.dev/v1alpha1\nkind: LLMCache\nmetadata: {name: c}\n"

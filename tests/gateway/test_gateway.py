@@ -167,8 +167,9 @@ async def test_admin_port_shows_health_and_metrics_to_all_and_the_rest_to_the_to
     assert status["revision"] == gateway.running.reloader.current.config.revision
     assert status["store"] == {"type": "memory", "healthy": True, "error": None}
     assert await gateway.metric('llmcache_hits_total{tier="memory"}') == 1
-    assert await gateway.metric('llmcache_misses_total{reason="not-found"}') == 1
-    assert await gateway.metric('llmcache_requests_total{dialect="openai-chat",outcome="HIT",version="v1"}') == 1
+    assert await gateway.metric('llmcache_misses_total{reason="miss"}') == 1
+    labels = 'dialect="openai-chat",model="gpt-4o",outcome="HIT",policy="default",version="v1"'
+    assert await gateway.metric(f"llmcache_requests_total{{{labels}}}") == 1
 
 
 async def test_the_public_port_knows_nothing_of_the_admin_api(gateway: TestGateway, provider: Provider) -> None:

@@ -17,7 +17,7 @@ from tests.redis_server import free_port
 
 def an_entry(text: str = "answer", ttl: float = 60.0, size: int = 0) -> Entry:
     now = time.time()
-    return Entry("json", "application/json", [text.encode() + b"x" * size], "m", now, now + ttl)
+    return Entry("json", "application/json", [text.encode() + b"x" * size], "m", now, now + ttl / 2, now + ttl)
 
 
 def memory(entries: int = 100, size: int = 10**6) -> MemoryStore:
@@ -42,7 +42,8 @@ async def store(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
 
 async def test_an_entry_comes_back_as_it_was_put(store: Store) -> None:
     now = time.time()
-    entry = Entry("sse", "text/event-stream; charset=utf-8", [b"data: \xff\x00", b""], "m\ud7ff", now, now + 60)
+    blocks = [b"data: \xff\x00", b""]
+    entry = Entry("sse", "text/event-stream; charset=utf-8", blocks, "m\ud7ff", now, now + 30, now + 60)
     await store.put("k:1", entry)
     found = await store.get("k:1")
     assert found is not None
@@ -167,7 +168,7 @@ async def test_tiered_finds_in_l1_what_l2_had_and_ends_it_at_the_same_time(redis
     for _ in range(2):
         found = await store.get("k")
         assert found is not None
-        assert found.entry.expires_at == entry.expires_at
+        assert found.entry.kept_until == entry.kept_until
         tiers.append(found.tier)
     assert tiers == ["redis", "memory"]
     await store.close()

@@ -13,22 +13,22 @@ class Found(NamedTuple):
 
 
 class Store(Protocol):
-    """Keeps entries by key until they expire.
+    """Keeps entries by key until their `kept_until`.
 
     A key is `{prefix.name}:{prefix.version}:{tenant}:{digest}`. Every method may raise StoreError; none raises
-    anything else but cancellation. An entry is never returned at or after its `expires_at`.
+    anything else but cancellation. An entry is never returned after that; one that is stale may be.
     """
 
     name: str
 
     def get_now(self, key: str) -> Found | None:
-        """Return a fresh entry that is at hand without waiting; None when that can't be said."""
+        """Return an entry that is at hand without waiting; None when that can't be said."""
 
     async def get(self, key: str) -> Found | None:
-        """Return a fresh entry; None when there is none."""
+        """Return an entry; None when there is none."""
 
     async def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry until it expires, in place of one with the same key."""
+        """Keep an entry until it is over, in place of one with the same key."""
 
     async def delete(self, key: str) -> bool:
         """Remove an entry; say whether there was one."""

@@ -33,11 +33,11 @@ class GuardedStore:
         return self._store.name
 
     def get_now(self, key: str) -> Found | None:
-        """Return a fresh entry that is at hand without waiting; None when that can't be said."""
+        """Return an entry that is at hand without waiting; None when that can't be said."""
         return self._store.get_now(key)
 
     async def get(self, key: str) -> Found | None:
-        """Return a fresh entry; None when there is none, or the store can't tell in time."""
+        """Return an entry; None when there is none, or the store can't tell in time."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout):

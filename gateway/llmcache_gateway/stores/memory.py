@@ -29,7 +29,7 @@ class MemoryStore:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if not entry.is_fresh(self._clock()):
+        if not entry.is_kept(self._clock()):
             self._remove(key)
             return None
         self._entries.move_to_end(key)
@@ -37,7 +37,7 @@ class MemoryStore:
 
     async def put(self, key: str, entry: Entry) -> None:
         self._remove(key)
-        if _cost(key, entry) > self._max_bytes or not entry.is_fresh(self._clock()):
+        if _cost(key, entry) > self._max_bytes or not entry.is_kept(self._clock()):
             return
         self._entries[key] = entry
         self._bytes += _cost(key, entry)

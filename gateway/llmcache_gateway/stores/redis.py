@@ -57,10 +57,10 @@ class RedisStore:
             except StoreError:
                 await self._redis.unlink(name)  # it would only fail again
                 raise
-        return Found(entry, self.name) if entry.is_fresh(self._clock()) else None
+        return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 
     async def put(self, key: str, entry: Entry) -> None:
-        milliseconds = math.floor(entry.remaining(self._clock()) * 1000)
+        milliseconds = math.floor((entry.kept_until - self._clock()) * 1000)
         if milliseconds <= 0:
             return
         with _store_errors():

@@ -1,0 +1,68 @@
+"""What belongs to one request."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from llmcache_gateway.dialects import Dialect
+from llmcache_gateway.dialects.base import Request
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.freshness import Controls
+from llmcache_gateway.policy import Settings
+from llmcache_gateway.upstreams.base import Call, Upstream
+
+if TYPE_CHECKING:
+    from llmcache_gateway.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that a dialect has read, and all that is needed to ask it upstream and to record the answer."""
+
+    dialect: Dialect
+    request: Request
+    upstream: Upstream
+    call: Call
+    controls: Controls
+    settings: Settings
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way, and what its log line will say."""
+
+    http: web.BaseRequest
+    runtime: "Runtime"
+    prefix: str
+    started: float
+    dialect: Dialect | None = None
+    model: str | None = None
+    tenant: str | None = None
+    policy: str | None = None
+    key: str | None = None
+    upstream: str | None = None
+    stale: Entry | None = None
+    """What may be served instead when the upstream fails."""
+
+    forward: str = "miss"
+    """Why it went upstream, in RFC 9211's words: miss, stale, request or bypass."""
+
+    outcome: str = "ERROR"
+    reason: str = ""
+    status: int = 0
+
+    @property
+    def target(self) -> str:
+        """The raw path with its query, as the client sent it."""
+        return self.http.raw_path
+
+    @property
+    def path(self) -> str:
+        """The raw path without its query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """The raw query."""
+        return self.target.partition("?")[2]

@@ -1,0 +1,132 @@
+"""Which settings hold for a request: those of the first policy that matches, over those of the cache."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from llmcache_gateway.config import Cache, Match, Policy, seconds, share
+from llmcache_gateway.dialects.base import Request
+from llmcache_gateway.freshness import Controls
+
+DEFAULT = "default"
+"""The name of what holds where no policy matches."""
+
+KeyBuilder = Callable[[Request, str], str]
+"""A custom key builder: given the request and the default key's digest, it returns the key to use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for a request. Times are seconds, shares from 0 to 1."""
+
+    policy: str
+    mode: str
+    ttl: float
+    jitter: float
+    stale_while_revalidate: float
+    stale_if_error: float
+    sampling: str
+    store_also: frozenset[str]
+    admit: frozenset[str]
+    ignore: frozenset[str]
+    normalize: tuple[str, ...]
+    builder: KeyBuilder | None
+    isolation: str
+
+    @property
+    def stale(self) -> float:
+        """For how long an entry is kept after it was fresh."""
+        return max(self.stale_while_revalidate, self.stale_if_error)
+
+    def lifetime(self, controls_ttl: float, response_ttl: float, random: float) -> float:
+        """Return a new entry's lifetime; `random` is from 0 to 1 and shortens it by the jitter."""
+        return min(self.ttl * (1 - self.jitter * random), controls_ttl, response_ttl)
+
+    def bypass(self, request: Request, controls: Controls, reason: str | None) -> str | None:
+        """Return why a request must not meet the cache, as a stable word; None when it may.
+
+        `reason` is the dialect's own.
+        """
+        if self.mode == "Disabled":
+            return "disabled"
+        if self.mode == "OptIn" and not controls.use_cache:
+            return "not-opted-in"
+        if controls.no_store:
+            return "no-store"
+        if reason is not None and reason not in self.admit:
+            return reason
+        if self.sampling == "Bypass" and _samples(request.members):
+            return "sampling"
+        return None
+
+
+class Policies:
+    """The settings of a configuration, by request."""
+
+    def __init__(self, default: Settings, policies: Sequence[tuple[Match, Settings]]) -> None:
+        self._default = default
+        self._policies = tuple(policies)
+
+    def settings(
+        self, *, dialect: str, model: str, tenant: str, headers: CIMultiDict[str] | CIMultiDictProxy[str]
+    ) -> Settings:
+        """Return what holds for a request; `headers` are the client's."""
+        for match, settings in self._policies:
+            if _matches(match, dialect, model, tenant, headers):
+                return settings
+        return self._default
+
+
+def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -> Settings:
+    """Return the settings that hold where no policy matches."""
+    return Settings(
+        policy=DEFAULT,
+        mode=cache.mode,
+        ttl=seconds(cache.ttl),
+        jitter=share(cache.ttl_jitter),
+        stale_while_revalidate=seconds(cache.stale_while_revalidate),
+        stale_if_error=seconds(cache.stale_if_error),
+        sampling=cache.sampling,
+        store_also=frozenset(cache.store_also),
+        admit=frozenset(cache.admit),
+        ignore=frozenset(cache.key.ignore),
+        normalize=tuple(cache.key.normalize),
+        builder=builder,
+        isolation=isolation,
+    )
+
+
+def overridden_cache(cache: Cache, policy: Policy) -> Cache:
+    """Return the cache's settings with those of a policy in their place."""
+    changes: dict[str, Any] = {}
+    if policy.cache is not None:
+        names = policy.cache.__struct_fields__
+        changes = {name: value for name in names if (value := getattr(policy.cache, name)) is not None}
+    kept = {name: getattr(cache, name) for name in cache.__struct_fields__}
+    return Cache(**{**kept, **changes})
+
+
+def _matches(
+    match: Match, dialect: str, model: str, tenant: str, headers: CIMultiDict[str] | CIMultiDictProxy[str]
+) -> bool:
+    return (
+        (not match.dialects or dialect in match.dialects)
+        and (not match.models or any(fnmatchcase(model, pattern) for pattern in match.models))
+        and (not match.tenants or any(fnmatchcase(tenant, pattern) for pattern in match.tenants))
+        and all(
+            any(fnmatchcase(value, wanted.value) for value in headers.getall(wanted.name, ()))
+            for wanted in match.headers
+        )
+    )
+
+
+def _samples(members: dict[str, Any]) -> bool:
+    temperature, choices = members.get("temperature"), members.get("n")
+    return _above(temperature, 0) or _above(choices, 1)
+
+
+def _above(value: Any, bound: int) -> bool:
+    return not isinstance(value, bool | str | list | dict) and value is not None and value > bound
