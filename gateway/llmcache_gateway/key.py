@@ -27,9 +27,14 @@ def digest(
     upstream, tenant, the query string, the answer-changing headers, and every member of the body that the
     dialect counts.
     """
-    named = {name: headers.getall(name) for name in dialect.key_headers if name in headers}
+    named = {name: _items(headers.getall(name)) for name in dialect.key_headers if name in headers}
     parts = [SCHEMA, dialect.name, upstream, tenant, query, named, dialect.counted(request)]
     return hashlib.sha256(encode(parts)).hexdigest()
+
+
+def _items(values: list[str]) -> list[str]:
+    """Return a header as a set: these are lists of flags, or one value. A list may come in several lines (RFC 9110)."""
+    return sorted({item.strip() for value in values for item in value.split(",")})
 
 
 def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: str) -> str:
