@@ -12,7 +12,7 @@ import aiohttp
 from llmcache_gateway.config import GatewayConfig, byte_count, seconds
 from llmcache_gateway.config.manifest import MemoryStore as MemoryBounds
 from llmcache_gateway.config.manifest import Upstream as UpstreamConfig
-from llmcache_gateway.errors import ConfigError, RequestError
+from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import MemoryStore, RedisStore, Store, TieredStore
@@ -60,13 +60,6 @@ class Runtime:
     entry_bytes: int
     in_flight: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def upstream_for(self, model: str) -> Upstream:
-        """Return the first upstream that serves a model; RequestError(404) when none does."""
-        for upstream in self.upstreams:
-            if upstream.serves(model):
-                return upstream
-        raise RequestError(404, f"No upstream serves the model {model[:200]!r}.", code="model_not_found", param="model")
 
     def enter(self) -> None:
         """Note one more request that uses it."""

@@ -16,7 +16,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from llmcache_gateway import canonical, key, record, replay, report
-from llmcache_gateway.dialects import Dialect, dialect_of
+from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.base import Request, refuse
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.errors import RequestError, UpstreamError
@@ -25,6 +25,7 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, EventSplitter
+from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Answer, Call, Upstream
 
 log = logging.getLogger("llmcache_gateway.requests")
@@ -109,7 +110,7 @@ class Handler:
             return await self._pass_through(exchange)
         body = await self._body(exchange)
         request = dialect.parse(canonical.decode(body), body)
-        upstream = runtime.upstream_for(request.model)
+        upstream = choice.for_model(runtime.upstreams, dialect, request.model)
         exchange.model, exchange.upstream = request.model, upstream.name
         call = Call("POST", exchange.target, http.headers.copy(), dialect.for_upstream(request), decoded=True)
 
@@ -250,7 +251,7 @@ class Handler:
     async def _pass_through(self, exchange: Exchange) -> web.StreamResponse:
         """Send on a request that no dialect knows, byte for byte in both directions."""
         http = exchange.http
-        upstream = exchange.runtime.upstreams[0]
+        upstream = choice.for_path(exchange.runtime.upstreams, kin_of(exchange.path, http.headers))
         exchange.upstream = upstream.name
         exchange.outcome, exchange.reason = "BYPASS", "unknown-path"
         body = http.content.iter_any() if http.body_exists else None
@@ -370,7 +371,8 @@ async def _pass_on(exchange: Exchange, answer: Answer, headers: CIMultiDict[str]
 
 
 def _error(exchange: Exchange, status: int, message: str, code: str | None, param: str | None) -> web.StreamResponse:
-    shape = exchange.dialect.error_body if exchange.dialect else error_body
+    dialect = exchange.dialect or kin_of(exchange.path, exchange.http.headers)
+    shape = dialect.error_body if dialect else error_body
     forwarded = exchange.outcome != "ERROR"
     headers = report.error(detail=exchange.reason, prefix=exchange.prefix, forwarded=forwarded)
     exchange.outcome = "ERROR"

@@ -15,6 +15,7 @@ from llmcache_operator.crd import definition
 SCHEMA: dict[str, Any] = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 ECHO = {"name": "echo", "provider": "echo"}
 OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
+ANTHROPIC = {"name": "anthropic", "provider": "anthropic", "baseURL": "https://api.anthropic.com"}
 
 
 def _manifest(name: str = "demo", **spec: Any) -> dict[str, Any]:
@@ -43,6 +44,8 @@ ACCEPTED = {
     "the client's own credential": _credential(passthrough=True),
     "an echo with a delay": _manifest(upstreams=[ECHO | {"echo": {"delay": "300ms"}}]),
     "two upstreams": _manifest(upstreams=[ECHO, OPENAI]),
+    "an Anthropic endpoint": _manifest(upstreams=[ANTHROPIC]),
+    "an Anthropic endpoint below a path": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://x/v1beta/anthropic/"}]),
     "a managed Redis with all defaults": _tiered(managed={}),
     "a managed Redis of a size": _tiered(managed={"memory": "512Mi", "maxmemoryPolicy": "allkeys-lfu"}),
     "an external Redis": _tiered(external={"url": "rediss://redis.example:6379/1"}),
@@ -64,6 +67,7 @@ REFUSED = {
     "a provider without an address": _manifest(upstreams=[{"name": "openai", "provider": "openai"}]),
     "an unknown provider": _manifest(upstreams=[{"name": "x", "provider": "nobody"}]),
     "an address with a query": _manifest(upstreams=[OPENAI | {"baseURL": "https://x/?a=1"}]),
+    "an Anthropic endpoint with /v1": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://api.anthropic.com/v1/"}]),
     "an echo with an address": _manifest(upstreams=[ECHO | {"baseURL": "https://x"}]),
     "an echo with a credential": _manifest(upstreams=[ECHO | {"credential": {"env": "X"}}]),
     "echo settings for another provider": _manifest(upstreams=[OPENAI | {"echo": {}}]),
