@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,8 @@ class Options:
     tenant_key: bytes
     drain_seconds: float
     environment: Mapping[str, str]
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,16 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             tenant_key=options.tenant_key,
             secrets_folder=options.secrets,
             environment=options.environment,
+            clock=options.clock,
         )
         reloader = Reloader(
             read=lambda: read_config(options.config, redis),
             provision=lambda config, previous: provision(config, resources, previous),
             metrics=metrics,
         )
-        forwarder = Forwarder(metrics, time.time)
+        forwarder = Forwarder(metrics, options.clock)
         refresher = Refresher(forwarder, metrics)
-        handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, time.time)
+        handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, options.clock)
 
         public = web.ServerRunner(
             web.Server(handler.handle, access_log=None, auto_decompress=False),

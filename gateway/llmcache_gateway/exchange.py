@@ -1,6 +1,6 @@
 """What belongs to one request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -42,6 +42,9 @@ class Exchange:
     policy: str | None = None
     key: str | None = None
     upstream: str | None = None
+    explained: dict[str, str] = field(default_factory=dict)
+    """Further headers of the answer, for a client that asked for them."""
+
     stale: Entry | None = None
     """What may be served instead when the upstream fails."""
 

@@ -165,6 +165,7 @@ class Forwarder:
             )
         else:
             own = report.bypass(detail=exchange.reason, prefix=exchange.prefix)
+        own.extend(exchange.explained)
         return answer_headers(answer, own)
 
     def _skip(self, exchange: Exchange, reason: str) -> None:

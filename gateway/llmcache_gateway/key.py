@@ -37,7 +37,7 @@ def digest(
     dialect, upstream, tenant and namespace; one that fails leaves the default key, which shares less.
     """
     where = [SCHEMA, dialect.name, list(upstream), tenant, namespace]
-    named = {name: headers.getall(name) for name in dialect.key_headers if name in headers}
+    named = {name: _items(headers.getall(name)) for name in dialect.key_headers if name in headers}
     standard = _hash([*where, query, named, _counted(dialect, request, settings)])
     if settings.builder is None:
         return standard
@@ -49,6 +49,11 @@ def digest(
         log.exception("the key builder of policy %s failed; the default key is used", settings.policy)
         return standard
     return standard if built == standard else _hash([*where, "built", built])
+
+
+def _items(values: list[str]) -> list[str]:
+    """Return a header as a set: these are lists of flags, or one value. A list may come in several lines (RFC 9110)."""
+    return sorted({item.strip() for value in values for item in value.split(",")})
 
 
 def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: str) -> str:

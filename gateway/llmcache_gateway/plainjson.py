@@ -5,7 +5,8 @@ cuts its text between the halves of an emoji does send.
 """
 
 import json
-from typing import Any
+import math
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -19,9 +20,20 @@ def loads(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return json.loads(data)
+        return json.loads(data, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")  # as infinity it would be written as null
+    return number
 
 
 def dumps(value: Any) -> bytes:

@@ -3,8 +3,7 @@
 import asyncio
 import dataclasses
 import importlib
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,14 +14,13 @@ from llmcache_gateway.config import Cache, GatewayConfig, Problem, Tenancy, byte
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.gateway import GatewaySpec
-from llmcache_gateway.errors import ConfigError, RequestError
+from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import MemoryStore, RedisStore, Store, TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
-from llmcache_gateway.tenant import NAME as TENANT_NAME
-from llmcache_gateway.tenant import Front, TenantResolver
+from llmcache_gateway.tenant import Front, TenantResolver, client_keys
 from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
@@ -40,6 +38,7 @@ class Resources:
     tenant_key: bytes
     secrets_folder: Path | None
     environment: Mapping[str, str]
+    clock: Callable[[], float]
 
 
 @dataclass(slots=True, eq=False)
@@ -68,13 +67,6 @@ class Runtime:
     entry_bytes: int
     in_flight: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def upstream_for(self, model: str) -> Upstream:
-        """Return the first upstream that serves a model; RequestError(404) when none does."""
-        for upstream in self.upstreams:
-            if upstream.serves(model):
-                return upstream
-        raise RequestError(404, f"No upstream serves the model {model[:200]!r}.", code="model_not_found", param="model")
 
     def enter(self) -> None:
         """Note one more request that uses it."""
@@ -116,7 +108,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     if previous is not None and previous.store_identity == identity:
         store = previous.store
     else:
-        inner = _store(config, password)
+        inner = _store(config, password, resources)
         store = GuardedStore(inner, timeout_seconds=STORE_TIMEOUT_SECONDS, metrics=resources.metrics)
     return Runtime(
         config=config,
@@ -155,17 +147,10 @@ def _tenancy(tenancy: Tenancy, secrets: Secrets) -> _TenancySecrets:
         front = Front(tenancy.header.name, tenancy.header.proof, secret or "")
     if tenancy.keys is None:
         return _TenancySecrets(front)
-    path = "spec.tenancy.keys.secretName"
-    found = secrets.folder(tenancy.keys.secret_name, path)
-    keys = {tenant: tuple(filter(None, map(str.strip, text.splitlines()))) for tenant, text in found.items()}
-    for tenant in keys:
-        if not TENANT_NAME.fullmatch(tenant):
-            secrets.problems.append(Problem(path, f"{tenant!r} can't be a tenant's name"))
-    every = [key for of_tenant in keys.values() for key in of_tenant]
-    if len(set(every)) != len(every):
-        secrets.problems.append(Problem(path, "one key stands under two tenants, or twice under one"))
-    if not every and not secrets.problems:
-        secrets.problems.append(Problem(path, f"the Secret {tenancy.keys.secret_name} holds no key"))
+    path = "spec.tenancy.keys.secretRef"
+    text = secrets.text(tenancy.keys.secret_ref, path)
+    keys, problems = client_keys(text) if text is not None else ({}, [])
+    secrets.problems.extend(Problem(path, problem) for problem in problems)
     return _TenancySecrets(front, tuple(keys.items()))
 
 
@@ -204,10 +189,10 @@ def _load_function(name: str) -> Any:
     return found
 
 
-def _store(config: GatewayConfig, password: str | None) -> Store:
+def _store(config: GatewayConfig, password: str | None, resources: Resources) -> Store:
     wanted = config.spec.cache.store
     if wanted.type == "memory":
-        return _memory(wanted.l1 or MemoryBounds())
+        return _memory(wanted.l1 or MemoryBounds(), resources)
     if config.spec.redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
         raise ConfigError(["spec.redis: this store type needs a Redis: set spec.redis, or give --redis-url"])
     login = config.spec.redis.credential
@@ -217,15 +202,15 @@ def _store(config: GatewayConfig, password: str | None) -> Store:
         password=password,
         namespace=f"llmcache:{config.metadata.namespace}/{config.metadata.name}:",
         timeout_seconds=STORE_TIMEOUT_SECONDS,
-        clock=time.time,
+        clock=resources.clock,
     )
     if wanted.type == "redis":
         return shared
-    return TieredStore(_memory(wanted.l1 or MemoryBounds()), shared)
+    return TieredStore(_memory(wanted.l1 or MemoryBounds(), resources), shared)
 
 
-def _memory(bounds: MemoryBounds) -> MemoryStore:
-    return MemoryStore(max_entries=bounds.entries, max_bytes=byte_count(bounds.bytes), clock=time.time)
+def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:
+    return MemoryStore(max_entries=bounds.entries, max_bytes=byte_count(bounds.bytes), clock=resources.clock)
 
 
 def _upstream(config: UpstreamConfig, key: str | None, resources: Resources) -> Upstream:
@@ -237,7 +222,7 @@ def _upstream(config: UpstreamConfig, key: str | None, resources: Resources) -> 
             delay_seconds=seconds(echo.delay) if echo else 0.0,
             chunk_delay_seconds=seconds(echo.chunk_delay) if echo else 0.0,
             timeout_seconds=seconds(config.timeout),
-            clock=time.time,
+            clock=resources.clock,
         )
     return HTTPUpstream(
         name=config.name,

@@ -31,31 +31,30 @@ class Secrets:
         return self._file(Path(credential.file or ""), f"{path}.file")
 
     def secret(self, ref: SecretRef, path: str) -> str | None:
-        """Return a Secret's value; None when it can't be read."""
+        """Return a Secret's value of one line; None when it can't be read."""
+        file = self._secret_file(ref, path)
+        return None if file is None else self._file(file, path)
+
+    def text(self, ref: SecretRef, path: str) -> str | None:
+        """Return a Secret's value of more than one line, as it is; None when it can't be read."""
+        file = self._secret_file(ref, path)
+        return None if file is None else self._read(file, path)
+
+    def _secret_file(self, ref: SecretRef, path: str) -> Path | None:
         if self._folder is None:
             self._problem(
                 path, f"no folder to read Secrets from: give --secrets DIR with the file {ref.name}/{ref.key}"
             )
             return None
-        return self._file(self._folder / ref.name / ref.key, path)
-
-    def folder(self, name: str, path: str) -> dict[str, str]:
-        """Return a whole Secret: its keys and their texts; nothing when it can't be read."""
-        if self._folder is None:
-            self._problem(path, f"no folder to read Secrets from: give --secrets DIR with the folder {name}")
-            return {}
-        try:
-            # Kubernetes mounts a Secret's values as links beside folders of its own, which begin with two dots.
-            files = [file for file in (self._folder / name).iterdir() if not file.name.startswith(".")]
-            return {file.name: file.read_text() for file in sorted(files)}
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it holds what is no text"
-            self._problem(path, f"{self._folder / name} can't be read: {reason}")
-            return {}
+        return self._folder / ref.name / ref.key
 
     def _file(self, file: Path, path: str) -> str | None:
+        text = self._read(file, path)
+        return None if text is None else self._clean(text, path)
+
+    def _read(self, file: Path, path: str) -> str | None:
         try:
-            return self._clean(file.read_text(), path)
+            return file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             self._problem(path, f"{file} can't be read: {reason}")

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from llmcache_gateway import canonical, freshness, key, replay, report
 from llmcache_gateway.bodies import read_body
-from llmcache_gateway.dialects import Dialect, dialect_of
+from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
@@ -26,6 +26,7 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps, raw_members
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
+from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Call
 
 log = logging.getLogger("llmcache_gateway.requests")
@@ -123,7 +124,7 @@ class Handler:
             body = _without_cache_member(body)
         controls = freshness.read_controls(http.headers, own)
         request = dialect.parse(members, body)
-        upstream = runtime.upstream_for(request.model)
+        upstream = choice.for_model(runtime.upstreams, dialect, request.model)
         settings = runtime.policies.settings(
             dialect=dialect.name, model=request.model, tenant=tenant, headers=http.headers
         )
@@ -131,6 +132,8 @@ class Handler:
             tenant = runtime.tenants.tenant(http.headers, settings.isolation)
         exchange.model, exchange.upstream = request.model, upstream.name
         exchange.tenant, exchange.policy = tenant, settings.policy
+        if DEBUG_HEADER in http.headers:
+            exchange.explained = {"X-LLMCache-Policy": settings.policy}
         headers = http.headers.copy()
         headers.popall("Content-Encoding", None)
         for name in runtime.own_headers:
@@ -190,8 +193,7 @@ class Handler:
             prefix=exchange.prefix,
         )
         headers["Content-Type"] = content_type
-        if DEBUG_HEADER in exchange.http.headers:
-            headers["X-LLMCache-Policy"] = question.settings.policy
+        headers.extend(exchange.explained)
         exchange.outcome, exchange.reason = headers["X-LLMCache"], detail
         return web.Response(body=body, headers=headers)
 
@@ -199,7 +201,7 @@ class Handler:
         """Send on a request that no dialect knows, byte for byte in both directions."""
         http, runtime = exchange.http, exchange.runtime
         runtime.tenants.tenant(http.headers)  # where clients need a key, they need it here too
-        upstream = runtime.upstreams[0]
+        upstream = choice.for_path(runtime.upstreams, kin_of(exchange.path, http.headers))
         exchange.upstream = upstream.name
         exchange.outcome, exchange.reason = "BYPASS", "unknown-path"
         headers = http.headers.copy()
@@ -269,7 +271,8 @@ def _without_cache_member(body: bytes) -> bytes:
 
 
 def _error(exchange: Exchange, status: int, message: str, code: str | None, param: str | None) -> web.StreamResponse:
-    shape = exchange.dialect.error_body if exchange.dialect else error_body
+    dialect = exchange.dialect or kin_of(exchange.path, exchange.http.headers)
+    shape = dialect.error_body if dialect else error_body
     forward = None if exchange.outcome == "ERROR" else exchange.forward
     headers = report.error(detail=exchange.reason, prefix=exchange.prefix, forward=forward)
     exchange.outcome = "ERROR"

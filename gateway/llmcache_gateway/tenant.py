@@ -10,7 +10,8 @@ from typing import Final
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.canonical import encode
-from llmcache_gateway.errors import RequestError
+from llmcache_gateway.config import load_yaml
+from llmcache_gateway.errors import ConfigError, RequestError
 from llmcache_gateway.headers import CREDENTIAL_HEADERS
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
@@ -21,6 +22,10 @@ ANONYMOUS: Final = "anonymous"
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """What a tenant may be called, by a front or in the Secret of keys: no ':', which separates the parts of a key."""
+
+
+MIN_KEY: Final = 8
+"""Fewest characters of a client's key: a shorter one is guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,35 @@ class TenantResolver:
 
     def _digest(self, client_key: str) -> bytes:
         return hmac.new(self._key, client_key.encode(), hashlib.sha256).digest()
+
+
+def client_keys(text: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Return a YAML text of tenants' names and their clients' keys, and what is wrong with it.
+
+    A tenant has one key, or a list of them. No problem says what a key is.
+    """
+    try:
+        documents = load_yaml(text)
+    except ConfigError:
+        return {}, ["it is not readable as YAML"]
+    if len(documents) != 1 or not isinstance(documents[0], dict) or not documents[0]:
+        return {}, ["it must be a mapping of tenants' names to keys, such as red: [sk-1, sk-2]"]
+    found: dict[str, tuple[str, ...]] = {}
+    problems = []
+    for name, keys in documents[0].items():
+        listed = keys if isinstance(keys, list) else [keys]
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            problems.append(f"{str(name)[:80]!r} can't be a tenant's name: use letters, digits, '.', '_' and '-'")
+        elif not listed or not all(
+            isinstance(key, str) and len(key) >= MIN_KEY and key.isprintable() for key in listed
+        ):
+            problems.append(f"the keys of {name} must be texts of at least {MIN_KEY} characters, each on one line")
+        else:
+            found[name] = tuple(listed)
+    every = [key for keys in found.values() for key in keys]
+    if len(set(every)) != len(every):
+        problems.append("one key stands under two tenants, or twice under one")
+    return found, problems
 
 
 def _refused(message: str) -> RequestError:

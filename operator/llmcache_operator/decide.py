@@ -73,22 +73,38 @@ def decide(seen: Observed, previous: Status, now: str) -> Decision:
         replicas=seen.gateways.replicas if seen.gateways else 0,
         ready_replicas=seen.gateways.ready if seen.gateways else 0,
         selector=seen.identity.label_selector(COMPONENT_GATEWAY),
-        gateways=GatewaysStatus(ready=_ready_pods(seen), on_current_config=seen.current),
+        gateways=GatewaysStatus(ready=seen.ready, on_current_config=seen.current),
     )
     again = trouble is not None or seen.waiting is not None
     return Decision(status, Outcome(backoff=True) if again else Outcome(after=progress.after))
 
 
-def _ready_pods(seen: Observed) -> int:
-    return sum(pod.ready for pod in seen.pods)
-
-
 def _gravest(seen: Observed) -> Trouble | None:
     if seen.troubles:
         return seen.troubles[0]
-    if seen.gateways is not None and seen.gateways.overdue:
-        message = f"{seen.gateways.ready} of {seen.gateways.wanted} gateways ready, and no progress for ten minutes"
+    gateways = seen.gateways
+    if gateways is None or not seen.revision:
+        return None
+    if gateways.overdue:
+        message = f"{gateways.ready} of {gateways.wanted} gateways ready, and no progress for ten minutes"
         return Trouble("GatewaysUnavailable", message)
+    # While pods are replaced the old ones meet a configuration that was not made for them.
+    if gateways.settled:
+        return _told(seen)
+    return None
+
+
+def _told(seen: Observed) -> Trouble | None:
+    """Return the trouble that the gateways themselves tell of."""
+    for name, report in sorted(seen.reports.items()):
+        if report.config_error and report.revision != seen.revision:
+            return Trouble("ConfigurationRefused", f"pod {name} goes on with its last one: {report.config_error}")
+    if seen.redis_wanted and not (seen.redis and seen.redis.settled):
+        return None  # it is on its way
+    failing = [report.store_error for report in seen.reports.values() if report.store_error]
+    if failing:
+        message = f"{len(failing)} of {seen.ready} gateways can't use their store and go upstream: {failing[0]}"
+        return Trouble("StoreUnavailable", message)
     return None
 
 
@@ -97,7 +113,7 @@ def _progress(seen: Observed) -> _Progress:
         return _Progress(seen.waiting.reason, seen.waiting.message)
     if seen.prefix is None:
         return _Progress()
-    gateways, ready = seen.gateways, _ready_pods(seen)
+    gateways, ready = seen.gateways, seen.ready
     if gateways is None:
         return _Progress("GatewaysStarting", "the gateways are being created", STARTING_SECONDS)
     if not gateways.settled:
@@ -112,7 +128,7 @@ def _progress(seen: Observed) -> _Progress:
 
 
 def _ready(seen: Observed, trouble: Trouble | None, progress: _Progress) -> tuple[bool, str, str]:
-    ready = _ready_pods(seen)
+    ready = seen.ready
     if ready:
         wanted = seen.gateways.wanted if seen.gateways else ready
         also = f"; {trouble.message}" if trouble else ""
@@ -130,7 +146,7 @@ def _prefix(seen: Observed, previous: Status) -> PrefixStatus | None:
         return previous.prefix
     name, version = seen.prefix
     active = previous.prefix.active if previous.prefix else None
-    ready = _ready_pods(seen)
+    ready = seen.ready
     everywhere = ready > 0 and seen.current == ready
     nowhere = not seen.pods and seen.gateways is not None and seen.gateways.wanted == 0
     if (everywhere or nowhere) and seen.waiting is None:

@@ -3,6 +3,7 @@
 import httpx
 
 from llmcache_operator.errors import GatewayUnreachable
+from llmcache_operator.observed import Report
 
 ADMIN_PORT = 4001
 
@@ -13,15 +14,20 @@ class Gateways:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
-    async def revision(self, address: str, token: str) -> str:
-        """Return the configuration revision that the gateway at a pod's address runs; GatewayUnreachable if unknown."""
+    async def report(self, address: str, token: str) -> Report:
+        """Return what the gateway at a pod's address says of itself; GatewayUnreachable when it says nothing usable."""
         host = f"[{address}]" if ":" in address else address
         url = f"http://{host}:{ADMIN_PORT}/admin/v1/status"
         try:
             response = await self._http.get(url, headers={"Authorization": f"Bearer {token}"})
             response.raise_for_status()
-            return str(response.json()["revision"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            told = response.json()
+            return Report(
+                revision=str(told["revision"]),
+                config_error=str(told.get("configError") or ""),
+                store_error=str((told.get("store") or {}).get("error") or ""),
+            )
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise GatewayUnreachable(f"{url}: {error!r}") from error
 
 

@@ -1,14 +1,17 @@
 """Reads from the cluster what a reconciliation decides on. Nothing here writes."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 
 from llmcache_operator.errors import GatewayUnreachable
 from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
-from llmcache_operator.observed import Pod
+from llmcache_operator.observed import Pod, Report
 from llmcache_operator.plan import Key
 from llmcache_operator.specs import Identity, Object
+
+log = logging.getLogger(__name__)
 
 
 async def objects(kube: Kube, namespace: str, keys: Iterable[Key]) -> dict[Key, Object | None]:
@@ -41,13 +44,15 @@ async def pods(kube: Kube, identity: Identity) -> dict[str, list[Object]]:
     return found
 
 
-async def count_current(gateways: Gateways, pods: Iterable[Pod], token: str, revision: str) -> int:
-    """Return how many ready gateways say that they run a configuration revision."""
+async def reports(gateways: Gateways, pods: Iterable[Pod], token: str) -> dict[str, Report]:
+    """Return what each ready gateway says of itself, by pod; those that can't be asked are left out."""
 
-    async def runs_it(pod: Pod) -> bool:
+    async def ask(pod: Pod) -> tuple[str, Report] | None:
         try:
-            return await gateways.revision(pod.address, token) == revision
-        except GatewayUnreachable:
-            return False
+            return pod.name, await gateways.report(pod.address, token)
+        except GatewayUnreachable as error:
+            log.debug("%s", error)
+            return None
 
-    return sum(await asyncio.gather(*(runs_it(pod) for pod in pods if pod.ready and pod.address)))
+    asked = await asyncio.gather(*(ask(pod) for pod in pods if pod.ready and pod.address))
+    return dict(answer for answer in asked if answer is not None)

@@ -1,7 +1,7 @@
 """What was found in the cluster for one LLMCache, as one snapshot that decisions are made from."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from llmcache_operator.specs import Identity, Object
@@ -30,6 +30,14 @@ class Pod(NamedTuple):
     trouble: Trouble | None = None
 
 
+class Report(NamedTuple):
+    """What a gateway says of itself. The errors are empty when there are none."""
+
+    revision: str
+    config_error: str = ""
+    store_error: str = ""
+
+
 class Rollout(NamedTuple):
     """How far a Deployment or StatefulSet is."""
 
@@ -55,12 +63,25 @@ class Observed:
     redis_wanted: bool = False
     pods: tuple[Pod, ...] = ()
     """The gateways' pods that are not on their way out."""
-    current: int = 0
-    """Ready gateways that run the configuration that spec asks for."""
+    revision: str = ""
+    """The configuration that spec asks for."""
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    """What the ready gateways say of themselves, by pod."""
     troubles: tuple[Trouble, ...] = ()
     """The gravest first."""
     waiting: Trouble | None = None
     """What the gateways' configuration and Deployment are held back for."""
+
+    @property
+    def ready(self) -> int:
+        """Gateways that are ready."""
+        return sum(pod.ready for pod in self.pods)
+
+    @property
+    def current(self) -> int:
+        """Ready gateways that run the configuration that spec asks for."""
+        running = {name for name, report in self.reports.items() if report.revision == self.revision}
+        return sum(pod.ready and pod.name in running for pod in self.pods)
 
 
 def read_pods(pods: list[Object], component: str) -> tuple[Pod, ...]:

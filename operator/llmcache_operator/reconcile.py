@@ -109,7 +109,8 @@ class Reconciler:
             redis=read_rollout(live.get(("StatefulSet", identity.redis))) if managed else None,
             redis_wanted=managed,
             pods=gateways,
-            current=await gather.count_current(self.gateways, gateways, values.admin_token, config.revision),
+            revision=config.revision,
+            reports=await gather.reports(self.gateways, gateways, values.admin_token),
             troubles=tuple(troubles),
             waiting=waiting,
         )

@@ -74,6 +74,11 @@ def test_the_gateways_lock_has_no_kubernetes_client() -> None:
     assert not {"kopf", "kubernetes", "httpx"} & names
 
 
+def test_the_gateways_image_gets_none_of_the_operators_code() -> None:
+    copied = [arguments for name, arguments in instructions("gateway") if name == "COPY"]
+    assert not any("operator" in arguments for arguments in copied)
+
+
 def test_the_build_context_is_an_allow_list() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"

@@ -26,11 +26,8 @@ def _nodes(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any
         yield from _nodes(node["items"], f"{path}[]")
 
 
-NODES = [
-    pytest.param(node, id=path)
-    for part in ("spec", "status")
-    for path, node in _nodes(_schema()["properties"][part], part)
-]
+FIELDS = [pair for part in ("spec", "status") for pair in _nodes(_schema()["properties"][part], part)]
+NODES = [pytest.param(node, id=path) for path, node in FIELDS]
 
 
 def test_the_committed_crd_is_what_the_types_generate() -> None:
@@ -71,10 +68,7 @@ def test_every_rule_has_a_message_and_a_field_path_that_exists(node: dict[str, A
 
 def test_every_field_is_described() -> None:
     bare = [
-        path
-        for part in ("spec", "status")
-        for path, node in _nodes(_schema()["properties"][part], part)
-        if not node.get("description") and not path.endswith(("[]", ".cpu", ".memory"))
+        path for path, node in FIELDS if not node.get("description") and not path.endswith(("[]", ".cpu", ".memory"))
     ]
     assert bare == []
 
@@ -83,7 +77,7 @@ def test_an_object_that_nobody_looked_at_yet_says_so() -> None:
     assert _schema()["properties"]["status"]["default"] == {"observedGeneration": -1}
 
 
-@pytest.mark.parametrize("node", [p for p in NODES if "default" in p.values[0]])
+@pytest.mark.parametrize("node", [pytest.param(n, id=path) for path, n in FIELDS if "default" in n])
 def test_every_default_keeps_the_rules_as_it_stands(node: dict[str, Any]) -> None:
     # An API server 1.37 refused the whole CRD: it checks a default before anything is filled in below it.
     for rule in node.get("x-kubernetes-validations", ()):

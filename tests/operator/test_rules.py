@@ -15,6 +15,7 @@ from llmcache_operator.crd import definition
 SCHEMA: dict[str, Any] = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 ECHO = {"name": "echo", "provider": "echo"}
 OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
+ANTHROPIC = {"name": "anthropic", "provider": "anthropic", "baseURL": "https://api.anthropic.com"}
 
 
 def _manifest(name: str = "demo", **spec: Any) -> dict[str, Any]:
@@ -34,6 +35,8 @@ def _tiered(**redis: Any) -> dict[str, Any]:
     return _manifest(cache={"store": {"type": "tiered"}}, redis=redis)
 
 
+KEYS = {"secretRef": {"name": "keys", "key": "keys.yaml"}}
+
 ACCEPTED = {
     "the smallest manifest": _manifest(),
     "a provider with an address": _manifest(upstreams=[OPENAI]),
@@ -43,6 +46,8 @@ ACCEPTED = {
     "the client's own credential": _credential(passthrough=True),
     "an echo with a delay": _manifest(upstreams=[ECHO | {"echo": {"delay": "300ms"}}]),
     "two upstreams": _manifest(upstreams=[ECHO, OPENAI]),
+    "an Anthropic endpoint": _manifest(upstreams=[ANTHROPIC]),
+    "an Anthropic endpoint below a path": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://x/v1beta/anthropic/"}]),
     "a managed Redis with all defaults": _tiered(managed={}),
     "a managed Redis of a size": _tiered(managed={"memory": "512Mi", "maxmemoryPolicy": "allkeys-lfu"}),
     "an external Redis": _tiered(external={"url": "rediss://redis.example:6379/1"}),
@@ -54,16 +59,55 @@ ACCEPTED = {
     "a ttl in two units": _manifest(cache={"ttl": "0h30m"}),
     "a ttl of half a second": _manifest(cache={"ttl": "0.5s"}),
     "no caching": _manifest(cache={"mode": "Disabled"}),
+    "every setting of freshness": _manifest(
+        cache={
+            "mode": "OptIn",
+            "ttlJitter": "10%",
+            "staleWhileRevalidate": "5m",
+            "staleIfError": "1d",
+            "admit": ["audio"],
+        }
+    ),
+    "keys evened out": _manifest(cache={"key": {"ignore": ["seed"], "normalize": ["case"], "builder": "a.b:c"}}),
+    "a policy": _manifest(
+        policies=[
+            {
+                "name": "p",
+                "match": {"models": ["x-*"], "headers": [{"name": "X-A", "value": "*"}]},
+                "cache": {"ttl": "5m", "storeAlso": ["truncated"]},
+                "tenancy": {"isolation": "Shared"},
+            }
+        ]
+    ),
+    "tenants by header": _manifest(
+        tenancy={"isolation": "Header", "header": {"secretRef": {"name": "front", "key": "secret"}}}
+    ),
+    "tenants by key": _manifest(tenancy={"keys": KEYS}),
     "resources emptied": _manifest(gateway={"resources": {}}),
     "a name of fifty characters": _manifest("a" * 50),
 }
 
 REFUSED = {
     "no upstream": _manifest(upstreams=[]),
+    "a jitter in no unit": _manifest(cache={"ttlJitter": "10"}),
+    "the question ignored": _manifest(cache={"key": {"ignore": ["seed", "messages"]}}),
+    "a builder without a function": _manifest(cache={"key": {"builder": "module"}}),
+    "a header without its isolation": _manifest(tenancy={"header": {"secretRef": {"name": "f", "key": "s"}}}),
+    "isolation by a header that is not named": _manifest(tenancy={"isolation": "Header"}),
+    "keys where all share": _manifest(tenancy={"isolation": "Shared", "keys": KEYS}),
+    "keys beside passthrough": _manifest(
+        upstreams=[OPENAI | {"credential": {"passthrough": True}}], tenancy={"keys": KEYS}
+    ),
+    "a policy for everything": _manifest(policies=[{"name": "p", "match": {}, "cache": {"ttl": "5m"}}]),
+    "a policy that changes nothing": _manifest(policies=[{"name": "p", "match": {"models": ["x"]}}]),
+    "two policies of one name": _manifest(
+        policies=[{"name": "p", "match": {"models": [model]}, "cache": {"ttl": "5m"}} for model in "ab"]
+    ),
     "two upstreams of one name": _manifest(upstreams=[ECHO, ECHO]),
     "a provider without an address": _manifest(upstreams=[{"name": "openai", "provider": "openai"}]),
     "an unknown provider": _manifest(upstreams=[{"name": "x", "provider": "nobody"}]),
     "an address with a query": _manifest(upstreams=[OPENAI | {"baseURL": "https://x/?a=1"}]),
+    "an Anthropic endpoint with /v1": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://api.anthropic.com/v1/"}]),
     "an echo with an address": _manifest(upstreams=[ECHO | {"baseURL": "https://x"}]),
     "an echo with a credential": _manifest(upstreams=[ECHO | {"credential": {"env": "X"}}]),
     "echo settings for another provider": _manifest(upstreams=[OPENAI | {"echo": {}}]),

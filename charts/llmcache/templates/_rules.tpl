@@ -1,45 +1,37 @@
-{{/* What the operator may do, the same list for the whole cluster and for a namespace. docs/operator.md says what each is for. */}}
+{{/* What the operator may do, the same list for the whole cluster and for one namespace. tests/chart/test_rbac.py holds it against the code. */}}
 {{- define "llmcache.operatorRules" -}}
-# The resource itself. Its spec is never written: patch is for kopf's annotations and the finalizer.
+# The resource itself: its spec is never written.
 - apiGroups: [llmcache.dev]
   resources: [llmcaches]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
 - apiGroups: [llmcache.dev]
   resources: [llmcaches/status]
-  verbs: [get, patch, update]
-# Clusters that enforce it let only those who may change an owner's finalizers set a blocking owner reference.
+  verbs: [patch]
+# Some clusters let only those who may change an owner's finalizers set the owner reference that its objects have.
 - apiGroups: [llmcache.dev]
   resources: [llmcaches/finalizers]
   verbs: [update]
-# What an LLMCache is made of: gateways, a managed Redis, and what keeps them up.
+# What an LLMCache is made of: gateways, a managed Redis, and what keeps them up. Server-side apply is a patch, and a
+# creation where nothing is there yet.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services, configmaps, serviceaccounts]
+  resources: [services, configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [autoscaling]
-  resources: [horizontalpodautoscalers]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [monitoring.coreos.com]
-  resources: [servicemonitors, prometheusrules]
-  verbs: [get, list, watch, create, patch, delete]
-# Its own (the admin token, a managed Redis' password) and, by name, those that a resource refers to. Listing is left
-# out: whoever takes the operator over should not be handed every Secret at one call.
+# Its own (the admin token, a managed Redis' password) and, by name, those that a resource refers to. Never a list or a
+# watch: whoever takes the operator over is not handed every Secret at one call.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, delete]
-# Which gateways are ready, and on which configuration.
+# Which gateways are ready, and why others are not.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
-- apiGroups: ["", events.k8s.io]
+  verbs: [list]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

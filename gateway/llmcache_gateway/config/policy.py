@@ -24,8 +24,8 @@ class CacheOverride(Model, frozen=True, kw_only=True):
     stale_while_revalidate: Annotated[Duration | None, described("As in spec.cache.")] = None
     stale_if_error: Annotated[Duration | None, described("As in spec.cache.")] = None
     sampling: Annotated[Sampling | None, described("As in spec.cache.")] = None
-    store_also: Annotated[list[StoreAlso] | None, described("As in spec.cache.", max_length=4)] = None
-    admit: Annotated[list[Admit] | None, described("As in spec.cache.", max_length=8)] = None
+    store_also: Annotated[Annotated[list[StoreAlso], Meta(max_length=4)] | None, described("As in spec.cache.")] = None
+    admit: Annotated[Annotated[list[Admit], Meta(max_length=8)] | None, described("As in spec.cache.")] = None
     key: Annotated[KeySettings | None, described("As in spec.cache; all of it, not member by member.")] = None
 
 

@@ -6,7 +6,6 @@ from msgspec import Meta
 
 from llmcache_gateway.config.model import Model, SecretRef, described
 from llmcache_gateway.config.rules import Rule
-from llmcache_gateway.config.scalars import SecretName
 
 Isolation = Literal["Credential", "Header", "Shared"]
 HEADER_NAME = Meta(title="a header name", pattern=r"^[A-Za-z0-9-]+$", max_length=64, examples=["X-Tenant"])
@@ -23,9 +22,15 @@ class TenantHeader(Model, frozen=True, kw_only=True):
 
 
 class GatewayKeys(Model, frozen=True, kw_only=True):
-    """A Secret whose keys are tenants' names and whose values are their clients' keys, one a line."""
+    """The keys that this gateway gave to its clients."""
 
-    secret_name: Annotated[SecretName, described("Name of the Secret. A change of it is picked up without a restart.")]
+    secret_ref: Annotated[
+        SecretRef,
+        described(
+            "A Secret's value in YAML: tenants' names, each with its clients' keys, such as `red: [sk-1, sk-2]`. A "
+            "change of it is picked up without a restart."
+        ),
+    ]
 
 
 class Tenancy(Model, frozen=True, kw_only=True):

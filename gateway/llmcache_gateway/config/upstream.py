@@ -1,5 +1,6 @@
 """Upstreams: the provider endpoints of a manifest."""
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
@@ -56,6 +57,12 @@ class Upstream(Model, frozen=True, kw_only=True):
             field="baseURL",
         ),
         Rule(
+            cel="self.provider != 'anthropic' || !has(self.baseURL) || !self.baseURL.matches('/v1/*$')",
+            holds=lambda u: u.provider != "anthropic" or re.search(r"/v1/*\Z", u.base_url or "") is None,
+            message="Anthropic's own paths begin with /v1: remove it, such as https://api.anthropic.com",
+            field="baseURL",
+        ),
+        Rule(
             cel="self.provider != 'echo' || !(has(self.baseURL) || has(self.credential))",
             holds=lambda u: u.provider != "echo" or (u.base_url is None and u.credential is None),
             message="the echo provider is built in: remove baseURL and credential",
@@ -70,16 +77,19 @@ class Upstream(Model, frozen=True, kw_only=True):
 
     name: Annotated[Name, described("Name of the upstream, unique in the manifest; part of every key.")]
     provider: Annotated[
-        Literal["openai", "echo"],
+        Literal["openai", "anthropic", "echo"],
         described(
-            "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it, `echo` for "
-            "the built-in stand-in that answers with the question."
+            "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it, `anthropic` for "
+            "Anthropic's messages, `echo` for the built-in stand-in that answers with the question."
         ),
     ]
     base_url: Annotated[
         Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$", max_length=1024, examples=["https://api.openai.com/v1"])]
         | None,
-        described("Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI."),
+        described(
+            "Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI, without it "
+            "for Anthropic (https://api.anthropic.com)."
+        ),
     ] = field(default=None, name="baseURL")
     models: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=128)]],

@@ -51,6 +51,10 @@ class Dialect(Protocol):
         """The path below the gateway's root, such as /v1/chat/completions."""
 
     @property
+    def providers(self) -> frozenset[str]:
+        """The kinds of upstream, as `provider` names them in the manifest, that speak this API."""
+
+    @property
     def key_headers(self) -> tuple[str, ...]:
         """Request headers, in lower case, that change the answer."""
 

@@ -49,6 +49,7 @@ class OpenAIChat:
 
     name = "openai-chat"
     path = "/v1/chat/completions"
+    providers = frozenset({"openai", "echo"})
     key_headers = ("openai-beta", "openai-organization", "openai-project")
     echoes = False
 

@@ -46,6 +46,10 @@ class Upstream(Protocol):
         """The upstream's name in the manifest."""
 
     @property
+    def provider(self) -> str:
+        """Which kind of endpoint it is, as the manifest has it."""
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """What tells this endpoint from another in a key: name, provider and address, but no credential."""
 

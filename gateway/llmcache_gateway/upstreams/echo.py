@@ -22,6 +22,8 @@ from llmcache_gateway.upstreams.base import Answer, Call
 class EchoUpstream:
     """A provider without a network. `clock` returns seconds since the epoch."""
 
+    provider = "echo"
+
     def __init__(
         self,
         *,
@@ -33,7 +35,7 @@ class EchoUpstream:
         clock: Callable[[], float],
     ) -> None:
         self.name = name
-        self.identity = (name, "echo")
+        self.identity = (name, self.provider)
         self._models = models
         self._delay = delay_seconds
         self._chunk_delay = chunk_delay_seconds

@@ -1,7 +1,8 @@
 """An upstream that is reached over HTTP."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -13,11 +14,30 @@ from llmcache_gateway.errors import RequestError, UpstreamError
 from llmcache_gateway.headers import CREDENTIAL_HEADERS, HOP_BY_HOP
 from llmcache_gateway.upstreams.base import Answer, Call
 
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the endpoints of one kind of provider are addressed.
+
+    `root` is what the address in the manifest has already of the gateway's paths; `credential` makes the header
+    that carries an API key.
+    """
+
+    root: str
+    credential: Callable[[str], tuple[str, str]]
+
+
+SHAPES: Final = {
+    "openai": Shape(root="/v1", credential=lambda key: ("Authorization", f"Bearer {key}")),
+    "anthropic": Shape(root="", credential=lambda key: ("x-api-key", key)),
+}
+"""One for each provider that is reached over HTTP, by its name in the manifest."""
+
 _NOT_SENT_ON: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
 
 
 class HTTPUpstream:
-    """A provider endpoint shaped like OpenAI's: the gateway's `/v1/…` is `base_url` + `/…`.
+    """A provider endpoint, addressed as `SHAPES` has it for its provider.
 
     `credential` is the API key to send, None to send none; with `passthrough` the client's own goes on.
     `timeout_seconds` bounds each silence: to connect, until the answer begins, between two pieces of it.
@@ -36,7 +56,9 @@ class HTTPUpstream:
         session: aiohttp.ClientSession,
     ) -> None:
         self.name = name
+        self.provider = provider
         self.identity = (name, provider, base_url.rstrip("/"))
+        self._shape = SHAPES[provider]
         self._base_url = base_url.rstrip("/")
         self._models = models
         self._credential = credential
@@ -83,13 +105,13 @@ class HTTPUpstream:
         return f"upstream {self.name!r} was silent for {self._seconds:g} s {when}"
 
     def _url(self, target: str) -> URL:
-        path = target.partition("?")[0]
-        if path != "/v1" and not path.startswith("/v1/"):
+        path, root = target.partition("?")[0], self._shape.root
+        if root and path != root and not path.startswith(f"{root}/"):
             raise RequestError(
-                404, f"No upstream serves the path {path}: it must begin with /v1/.", code="unknown_path"
+                404, f"No upstream serves the path {path}: it must begin with {root}/.", code="unknown_path"
             )
         # encoded=True keeps the client's own escapes; the caller has refused dot segments.
-        return URL(self._base_url + target.removeprefix("/v1"), encoded=True)
+        return URL(self._base_url + target.removeprefix(root), encoded=True)
 
     def _headers(self, call: Call) -> CIMultiDict[str]:
         listed = {name.strip().lower() for name in call.headers.get("Connection", "").split(",")}
@@ -104,7 +126,8 @@ class HTTPUpstream:
             for name in CREDENTIAL_HEADERS:
                 headers.popall(name, None)
             if self._credential is not None:
-                headers["Authorization"] = f"Bearer {self._credential}"
+                name, value = self._shape.credential(self._credential)
+                headers[name] = value
         if call.decoded:
             headers["Accept-Encoding"] = "identity"
         return headers

@@ -1,0 +1,250 @@
+"""What the status says of what was found, case by case."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from llmcache_operator import events
+from llmcache_operator.decide import Decision, decide
+from llmcache_operator.observed import Observed, Pod, Report, Rollout, Trouble
+from llmcache_operator.specs import Identity
+from llmcache_operator.status import Status, read_status
+from llmcache_operator.work import Outcome
+
+BLANK = Status(observed_generation=-1)
+NOW, LATER = "2026-11-23T12:00:00Z", "2026-11-23T13:00:00Z"
+IDENTITY = Identity("demo", "ai", "uid-1")
+SETTLED = Rollout(wanted=2, replicas=2, ready=2, settled=True)
+PODS = (Pod("demo-a", "10.0.0.1", True), Pod("demo-b", "10.0.0.2", True))
+BOTH = {"demo-a": Report("new"), "demo-b": Report("new")}
+HEALTHY = Observed(
+    identity=IDENTITY,
+    generation=3,
+    prefix=("demo", "v2"),
+    gateways=SETTLED,
+    pods=PODS,
+    revision="new",
+    reports=BOTH,
+)
+MISSING = Trouble("SecretMissing", "Secret openai is not there")
+INVALID = Trouble("InvalidSpec", "spec.upstreams: required", lasting=True)
+
+
+def _conditions(decision: Decision) -> dict[str, tuple[str, str]]:
+    return {c.type: (c.status, c.reason) for c in decision.status.conditions}
+
+
+CASES: dict[str, tuple[Observed, dict[str, tuple[str, str]], Outcome]] = {
+    "everything runs": (
+        HEALTHY,
+        {"Ready": ("True", "Serving"), "Progressing": ("False", "Done"), "Degraded": ("False", "AsExpected")},
+        Outcome(),
+    ),
+    "the Deployment was just made": (
+        replace(HEALTHY, gateways=None, pods=(), reports={}),
+        {
+            "Ready": ("False", "GatewaysStarting"),
+            "Progressing": ("True", "GatewaysStarting"),
+            "Degraded": ("False", "AsExpected"),
+            "Reconciling": ("True", "GatewaysStarting"),
+        },
+        Outcome(after=3.0),
+    ),
+    "one of two gateways is ready": (
+        replace(HEALTHY, gateways=Rollout(2, 2, 1, False), pods=(PODS[0], Pod("demo-b", "", False))),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("True", "GatewaysRolling"),
+            "Degraded": ("False", "AsExpected"),
+            "Reconciling": ("True", "GatewaysRolling"),
+        },
+        Outcome(after=3.0),
+    ),
+    "one of two gateways still runs the old configuration": (
+        replace(HEALTHY, reports={"demo-a": Report("new"), "demo-b": Report("old")}),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("True", "ConfigurationSpreading"),
+            "Degraded": ("False", "AsExpected"),
+            "Reconciling": ("True", "ConfigurationSpreading"),
+        },
+        Outcome(after=1.0),
+    ),
+    "a gateway can't be asked": (
+        replace(HEALTHY, reports={"demo-a": Report("new")}),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("True", "ConfigurationSpreading"),
+            "Degraded": ("False", "AsExpected"),
+            "Reconciling": ("True", "ConfigurationSpreading"),
+        },
+        Outcome(after=1.0),
+    ),
+    "a gateway refuses the configuration": (
+        replace(HEALTHY, reports={"demo-a": Report("new"), "demo-b": Report("old", config_error="no such file")}),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("True", "ConfigurationSpreading"),
+            "Degraded": ("True", "ConfigurationRefused"),
+            "Reconciling": ("True", "ConfigurationSpreading"),
+        },
+        Outcome(backoff=True),
+    ),
+    "the store can't be reached": (
+        replace(HEALTHY, reports=BOTH | {"demo-b": Report("new", store_error="connection refused")}),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("False", "Done"),
+            "Degraded": ("True", "StoreUnavailable"),
+        },
+        Outcome(backoff=True),
+    ),
+    "the managed Redis is starting": (
+        replace(HEALTHY, redis_wanted=True, redis=Rollout(1, 1, 0, False)),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("True", "RedisStarting"),
+            "Degraded": ("False", "AsExpected"),
+            "Reconciling": ("True", "RedisStarting"),
+        },
+        Outcome(after=3.0),
+    ),
+    "a Secret is missing before anything runs": (
+        replace(HEALTHY, gateways=None, pods=(), reports={}, troubles=(MISSING,), waiting=MISSING),
+        {
+            "Ready": ("False", "SecretMissing"),
+            "Progressing": ("True", "SecretMissing"),
+            "Degraded": ("True", "SecretMissing"),
+            "Reconciling": ("True", "SecretMissing"),
+        },
+        Outcome(backoff=True),
+    ),
+    "a Secret is missing for a change of what runs": (
+        replace(HEALTHY, troubles=(MISSING,), waiting=MISSING),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("True", "SecretMissing"),
+            "Degraded": ("True", "SecretMissing"),
+            "Reconciling": ("True", "SecretMissing"),
+        },
+        Outcome(backoff=True),
+    ),
+    "the spec can't be understood": (
+        Observed(identity=IDENTITY, generation=3, gateways=SETTLED, pods=PODS, troubles=(INVALID,)),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("False", "InvalidSpec"),
+            "Degraded": ("True", "InvalidSpec"),
+            "Stalled": ("True", "InvalidSpec"),
+        },
+        Outcome(backoff=True),
+    ),
+    "no gateways are asked for": (
+        replace(HEALTHY, gateways=Rollout(0, 0, 0, True), pods=(), reports={}),
+        {"Ready": ("True", "ScaledToZero"), "Progressing": ("False", "Done"), "Degraded": ("False", "AsExpected")},
+        Outcome(),
+    ),
+    "no gateway has become ready in ten minutes": (
+        replace(HEALTHY, gateways=Rollout(2, 2, 0, False, overdue=True), pods=(), reports={}),
+        {
+            "Ready": ("False", "GatewaysUnavailable"),
+            "Progressing": ("True", "GatewaysStarting"),
+            "Degraded": ("True", "GatewaysUnavailable"),
+            "Reconciling": ("True", "GatewaysStarting"),
+        },
+        Outcome(backoff=True),
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "conditions", "outcome"), [pytest.param(*case, id=i) for i, case in CASES.items()])
+def test_the_conditions_are(seen: Observed, conditions: dict[str, tuple[str, str]], outcome: Outcome) -> None:
+    decision = decide(seen, BLANK, NOW)
+    assert _conditions(decision) == conditions
+    assert decision.outcome == outcome
+
+
+@pytest.mark.parametrize("seen", [pytest.param(case[0], id=i) for i, case in CASES.items()])
+def test_kstatus_never_meets_a_contradiction(seen: Observed) -> None:
+    decision = decide(seen, BLANK, NOW)
+    conditions = _conditions(decision)
+    assert {"Ready", "Progressing", "Degraded"} <= conditions.keys()
+    assert not {"Reconciling", "Stalled"} <= conditions.keys()
+    assert all(conditions[kind][0] == "True" for kind in conditions.keys() & {"Reconciling", "Stalled"})
+    # Without one of the two, a Ready that is not True would be waited for until the waiter's own deadline.
+    if conditions["Ready"][0] != "True":
+        assert conditions.keys() & {"Reconciling", "Stalled"}
+    assert decision.status.observed_generation == seen.generation
+
+
+@pytest.mark.parametrize("seen", [pytest.param(case[0], id=i) for i, case in CASES.items()])
+def test_deciding_again_changes_nothing(seen: Observed) -> None:
+    first = decide(seen, BLANK, NOW).status
+    assert decide(seen, first, LATER).status == first
+
+
+def test_a_condition_keeps_its_time_while_only_its_reason_changes() -> None:
+    first = decide(replace(HEALTHY, gateways=None, pods=(), reports={}), BLANK, NOW).status
+    second = decide(replace(HEALTHY, redis_wanted=True), first, LATER).status
+    progressing, ready = second.condition("Progressing"), second.condition("Ready")
+    assert progressing is not None
+    assert (progressing.reason, progressing.last_transition_time) == ("RedisStarting", NOW)
+    assert ready is not None
+    assert ready.last_transition_time == LATER
+
+
+ACTIVE: dict[str, tuple[Observed, str | None]] = {
+    "every ready gateway runs it": (HEALTHY, "v2"),
+    "a ready gateway runs another": (replace(HEALTHY, reports=BOTH | {"demo-b": Report("old")}), "v1"),
+    "a ready gateway can't be asked": (replace(HEALTHY, reports={"demo-a": Report("new")}), "v1"),
+    "a gateway that is not ready runs another": (
+        replace(HEALTHY, pods=(PODS[0], Pod("demo-b", "10.0.0.2", False)), reports={"demo-a": Report("new")}),
+        "v2",
+    ),
+    "no gateway is ready": (replace(HEALTHY, pods=(Pod("demo-a", "", False),), reports={}), "v1"),
+    "no gateway is asked for": (replace(HEALTHY, gateways=Rollout(0, 0, 0, True), pods=(), reports={}), "v2"),
+    "the change is held back": (replace(HEALTHY, waiting=MISSING), "v1"),
+    "the spec can't be understood": (
+        Observed(identity=IDENTITY, generation=3, gateways=SETTLED, pods=PODS, troubles=(INVALID,)),
+        "v1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "active"), [pytest.param(*case, id=i) for i, case in ACTIVE.items()])
+def test_the_active_version_moves_only_when(seen: Observed, active: str) -> None:
+    before = decide(replace(HEALTHY, prefix=("demo", "v1")), BLANK, NOW).status
+    prefix = decide(seen, before, LATER).status.prefix
+    assert prefix is not None
+    assert prefix.active == active
+
+
+def test_no_version_is_active_before_a_gateway_runs() -> None:
+    prefix = decide(replace(HEALTHY, gateways=None, pods=(), reports={}), BLANK, NOW).status.prefix
+    assert prefix is not None
+    assert (prefix.active, prefix.target) == (None, "v2")
+
+
+def test_a_status_survives_the_way_through_the_api() -> None:
+    status = decide(HEALTHY, BLANK, NOW).status
+    assert read_status(status.to_dict()) == status
+
+
+@pytest.mark.parametrize("plain", [None, {}, {"observedGeneration": "x"}, {"conditions": 5}])
+def test_a_status_that_is_none_counts_as_blank(plain: Any) -> None:
+    assert read_status(plain) == BLANK
+
+
+def test_a_trouble_is_told_once_and_its_end_too() -> None:
+    healthy = decide(HEALTHY, BLANK, NOW).status
+    troubled = decide(replace(HEALTHY, troubles=(MISSING,)), healthy, NOW).status
+    assert [turn.reason for turn in events.turns(healthy, troubled)] == ["SecretMissing"]
+    assert events.turns(troubled, troubled) == []
+    assert [(turn.warning, turn.reason) for turn in events.turns(troubled, healthy)] == [(False, "Recovered")]
+
+
+def test_a_new_active_version_is_told() -> None:
+    healthy = decide(HEALTHY, BLANK, NOW).status
+    assert [turn.reason for turn in events.turns(BLANK, healthy)] == ["PrefixActivated"]
+    assert events.turns(healthy, healthy) == []
