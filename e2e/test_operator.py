@@ -206,7 +206,7 @@ REFUSED = {
     ),
     "a misspelt field": (_manifest("x", upstrems=[]), 'unknown field "spec.upstrems"'),
     "no prefix version": (_manifest("x", prefix={}), "spec.prefix.version: Required value"),
-    "a name that is too long": (_manifest("x" * 51), "the name may have 50 characters at most"),
+    "a name that is too long": (_manifest("x" * 47), "the name may have 46 characters at most"),
     "a name that begins with a digit": (_manifest("1x"), "the name must begin with a letter"),
 }
 
