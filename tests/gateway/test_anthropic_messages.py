@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
+from llmcache_gateway import key
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.errors import RequestError
@@ -382,6 +384,34 @@ def tool_use(**given: Any) -> dict[str, Any]:
 )
 def test_what_can_change_the_answer_counts(left: dict[str, Any], right: dict[str, Any]) -> None:
     assert DIALECT.counted(parse(left)) != DIALECT.counted(parse(right))
+
+
+def digest(*headers: tuple[str, str]) -> str:
+    request = parse(asked(text("a")))
+    return key.digest(
+        dialect=DIALECT, request=request, query="", headers=CIMultiDict(headers), upstream=("u",), tenant="t"
+    )
+
+
+BETA = "Anthropic-Beta"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ([(BETA, "flag-a,flag-b")], [(BETA, "flag-b, flag-a")]),
+        ([(BETA, "flag-a,flag-b")], [(BETA, "flag-b"), (BETA, "flag-a")]),
+        ([(BETA, "flag-a")], [(BETA, "flag-a,flag-a")]),
+        ([("Authorization", "Bearer x")], [("User-Agent", "y")]),
+    ],
+)
+def test_the_order_of_beta_flags_does_not_count(left: list[tuple[str, str]], right: list[tuple[str, str]]) -> None:
+    assert digest(*left) == digest(*right)
+
+
+@pytest.mark.parametrize("name", DIALECT.key_headers)
+def test_headers_that_change_the_answer_count(name: str) -> None:
+    assert len({digest(), digest((name, "x")), digest((name, "y")), digest((name, "x,y"))}) == 4
 
 
 ODD = st.recursive(
