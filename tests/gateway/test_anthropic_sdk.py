@@ -441,6 +441,23 @@ async def test_both_apis_live_behind_one_gateway(start_gateway: StartGateway, pr
     assert len(provider.calls) == 1
 
 
+@pytest.mark.parametrize("system", [{}, {"system": "Be brief."}])
+async def test_the_built_in_echo_speaks_messages_too(start_gateway: StartGateway, system: dict[str, Any]) -> None:
+    async with start_gateway(manifest(None)) as gateway, sdk(gateway) as client:
+        outcome, answer = await ask(client, **system)
+        assert (outcome, answer["content"]) == ("MISS", [{"type": "text", "text": "echo: What is a cache?"}])
+        assert answer["usage"] == {"input_tokens": 6 if system else 4, "output_tokens": 5}
+        outcome, events = await ask_streamed(client, **system, max_tokens=101)
+        assert (outcome, len(events)) == ("MISS", 10)
+        assert await ask(client, **system, max_tokens=101) == ("HIT", answer)
+        without_text: list[Any] = [[], ["content"], [5, *QUESTION], [{"role": "user"}], {}]
+        for messages in without_text:
+            with pytest.raises(anthropic.BadRequestError, match="must end with a message"):
+                await ask(client, messages=messages)
+        with pytest.raises(anthropic.NotFoundError, match="echo knows no POST"):
+            await client.messages.count_tokens(model="m", messages=QUESTION)
+
+
 async def test_an_answer_is_still_whole_for_the_sdk_s_strictest_reading(gateway: TestGateway) -> None:
     async with sdk(gateway, _strict_response_validation=True) as client:
         assert [Message.model_validate((await ask(client))[1]).content[0].type for _ in range(2)] == ["text", "text"]
