@@ -124,6 +124,31 @@ def test_a_replayed_stream_is_a_series_of_named_events_of_which_the_last_ends_it
     assert [DIALECT.is_terminal(block) for block in blocks] == [False] * (len(blocks) - 1) + [True]
 
 
+def test_a_replayed_stream_is_told_in_the_provider_s_order() -> None:
+    tool = {"type": "tool_use", "id": "t", "name": "f"}
+    whole = message(1, "m", [text("a", citations=[{"x": 1}]), {**tool, "input": {}}, {**tool, "input": {"a": 1}}])
+    start, *middle, end, stop = [json.loads(event_data(block) or b"") for block in DIALECT.replay(whole)]
+    unfinished = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+    assert start == {"type": "message_start", "message": {**whole, **unfinished}}
+    assert [event.get("content_block") or event.get("delta") for event in middle] == [
+        text("", citations=[]),
+        {"type": "text_delta", "text": "a"},
+        {"type": "citations_delta", "citation": {"x": 1}},
+        None,
+        {**tool, "input": {}},
+        {"type": "input_json_delta", "partial_json": ""},
+        None,
+        {**tool, "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"a":1}'},
+        None,
+    ]
+    assert [event["index"] for event in middle] == [0] * 4 + [1] * 3 + [2] * 3
+    assert end["delta"] == {"stop_reason": "end_turn", "stop_sequence": None, "stop_details": None}
+    assert end["usage"].items() <= whole["usage"].items()
+    assert end["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+    assert stop == {"type": "message_stop"}
+
+
 def test_words_about_the_end_of_a_stream_do_not_end_it() -> None:
     delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": '"message_stop"'}}
     assert not DIALECT.is_terminal(blocks_of(delta)[0])
