@@ -15,7 +15,8 @@ from llmcache_operator.observed import Report
 
 async def _get(app: web.Application, path: str) -> httpx.Response:
     runner = await health.start(app, 0)
-    port = runner.addresses[0][1]
+    # Port 0 becomes another one for each address family.
+    port = next(address[1] for address in runner.addresses if address[0] == "0.0.0.0")
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
             return await client.get(f"http://127.0.0.1:{port}{path}")
