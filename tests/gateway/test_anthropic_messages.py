@@ -128,7 +128,7 @@ def test_a_replayed_stream_is_told_in_the_provider_s_order() -> None:
     tool = {"type": "tool_use", "id": "t", "name": "f"}
     whole = message(1, "m", [text("a", citations=[{"x": 1}]), {**tool, "input": {}}, {**tool, "input": {"a": 1}}])
     start, *middle, end, stop = [json.loads(event_data(block) or b"") for block in DIALECT.replay(whole)]
-    unfinished = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+    unfinished: dict[str, Any] = dict.fromkeys(("stop_reason", "stop_sequence", "stop_details")) | {"content": []}
     assert start == {"type": "message_start", "message": {**whole, **unfinished}}
     assert [event.get("content_block") or event.get("delta") for event in middle] == [
         text("", citations=[]),
