@@ -85,6 +85,8 @@ def _gravest(seen: Observed) -> Trouble | None:
     gateways = seen.gateways
     if gateways is None or not seen.revision:
         return None
+    if gateways.refused:
+        return Trouble("PodsRefused", gateways.refused)
     if gateways.overdue:
         message = f"{gateways.ready} of {gateways.wanted} gateways ready, and no progress for ten minutes"
         return Trouble("GatewaysUnavailable", message)

@@ -34,12 +34,15 @@ async def watch(namespaces: Sequence[str], add: Add, ready: Any) -> None:
 
     `ready` is an asyncio.Event that is set when the watches begin. No namespaces means all of them.
     """
+    kopf_identity: Any = FIELD_MANAGER
     await kopf.operator(
         registry=_registry(add),
         settings=_settings(),
         namespaces=list(namespaces),
         clusterwide=not namespaces,
         standalone=True,
+        # kopf would ask for the user's name, which a user that is only a number (as on OpenShift) has not.
+        identity=kopf_identity,
         ready_flag=ready,
     )
 

@@ -48,6 +48,8 @@ class Rollout(NamedTuple):
     """Every wanted pod is ready and made from the current template, and there are no others."""
     overdue: bool = False
     """Kubernetes has seen no progress for longer than its deadline."""
+    refused: str = ""
+    """Why pods can't even be created: a quota, a Pod Security Standard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ def read_rollout(live: Object | None) -> Rollout | None:
         replicas=replicas,
         ready=ready,
         settled=seen and replicas == ready == updated == wanted,
+        refused=_short(conditions.get("ReplicaFailure", {}).get("message", "")),
         overdue=conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded",
     )
 

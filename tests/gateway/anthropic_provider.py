@@ -61,6 +61,7 @@ def message(number: int, model: str, content: list[dict[str, Any]], stop_reason:
         "content": content,
         "stop_reason": stop_reason,
         "stop_sequence": "###" if stop_reason == "stop_sequence" else None,
+        "stop_details": None,
         "usage": {
             "input_tokens": 21,
             "cache_creation_input_tokens": 188,
@@ -90,7 +91,7 @@ def events_of(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
     totals = {name: count for name, count in usage.items() if "tokens" in name}
-    end = {"stop_reason": answer["stop_reason"], "stop_sequence": answer["stop_sequence"]}
+    end = {name: answer[name] for name in ("stop_reason", "stop_sequence", "stop_details")}
     yield {"type": "message_delta", "delta": end, "usage": totals}
     yield {"type": "message_stop"}
 

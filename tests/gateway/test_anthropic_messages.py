@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
+from llmcache_gateway import key
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.errors import RequestError
@@ -120,6 +122,31 @@ def test_a_replayed_stream_is_a_series_of_named_events_of_which_the_last_ends_it
     for block in blocks:
         assert block.startswith(b"event: %s\n" % json.loads(event_data(block) or b"")["type"].encode())
     assert [DIALECT.is_terminal(block) for block in blocks] == [False] * (len(blocks) - 1) + [True]
+
+
+def test_a_replayed_stream_is_told_in_the_provider_s_order() -> None:
+    tool = {"type": "tool_use", "id": "t", "name": "f"}
+    whole = message(1, "m", [text("a", citations=[{"x": 1}]), {**tool, "input": {}}, {**tool, "input": {"a": 1}}])
+    start, *middle, end, stop = [json.loads(event_data(block) or b"") for block in DIALECT.replay(whole)]
+    unfinished: dict[str, Any] = dict.fromkeys(("stop_reason", "stop_sequence", "stop_details")) | {"content": []}
+    assert start == {"type": "message_start", "message": {**whole, **unfinished}}
+    assert [event.get("content_block") or event.get("delta") for event in middle] == [
+        text("", citations=[]),
+        {"type": "text_delta", "text": "a"},
+        {"type": "citations_delta", "citation": {"x": 1}},
+        None,
+        {**tool, "input": {}},
+        {"type": "input_json_delta", "partial_json": ""},
+        None,
+        {**tool, "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"a":1}'},
+        None,
+    ]
+    assert [event["index"] for event in middle] == [0] * 4 + [1] * 3 + [2] * 3
+    assert end["delta"] == {"stop_reason": "end_turn", "stop_sequence": None, "stop_details": None}
+    assert end["usage"].items() <= whole["usage"].items()
+    assert end["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+    assert stop == {"type": "message_stop"}
 
 
 def test_words_about_the_end_of_a_stream_do_not_end_it() -> None:
@@ -382,6 +409,34 @@ def tool_use(**given: Any) -> dict[str, Any]:
 )
 def test_what_can_change_the_answer_counts(left: dict[str, Any], right: dict[str, Any]) -> None:
     assert DIALECT.counted(parse(left)) != DIALECT.counted(parse(right))
+
+
+def digest(*headers: tuple[str, str]) -> str:
+    request = parse(asked(text("a")))
+    return key.digest(
+        dialect=DIALECT, request=request, query="", headers=CIMultiDict(headers), upstream=("u",), tenant="t"
+    )
+
+
+BETA = "Anthropic-Beta"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ([(BETA, "flag-a,flag-b")], [(BETA, "flag-b, flag-a")]),
+        ([(BETA, "flag-a,flag-b")], [(BETA, "flag-b"), (BETA, "flag-a")]),
+        ([(BETA, "flag-a")], [(BETA, "flag-a,flag-a")]),
+        ([("Authorization", "Bearer x")], [("User-Agent", "y")]),
+    ],
+)
+def test_the_order_of_beta_flags_does_not_count(left: list[tuple[str, str]], right: list[tuple[str, str]]) -> None:
+    assert digest(*left) == digest(*right)
+
+
+@pytest.mark.parametrize("name", DIALECT.key_headers)
+def test_headers_that_change_the_answer_count(name: str) -> None:
+    assert len({digest(), digest((name, "x")), digest((name, "y")), digest((name, "x,y"))}) == 4
 
 
 ODD = st.recursive(

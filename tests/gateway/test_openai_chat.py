@@ -138,6 +138,7 @@ def test_what_is_no_stream_of_chunks_is_said_to_be_none(blocks: list[bytes]) -> 
         ({"finish_reason": "content_filter"}, "filtered"),
         ({"finish_reason": None}, "incomplete"),
         ({"finish_reason": "of_tomorrow"}, "incomplete"),
+        ({"finish_reason": ["stop"]}, "incomplete"),
         ({"finish_reason": "stop", "message": {"content": None, "refusal": "no"}}, "refused"),
         ({"finish_reason": "stop", "message": {"content": ""}}, "empty"),
         ({"finish_reason": "stop", "message": None}, "no-answer"),

@@ -145,6 +145,16 @@ CASES: dict[str, tuple[Observed, dict[str, tuple[str, str]], Outcome]] = {
         {"Ready": ("True", "ScaledToZero"), "Progressing": ("False", "Done"), "Degraded": ("False", "AsExpected")},
         Outcome(),
     ),
+    "pods may not be created": (
+        replace(HEALTHY, gateways=Rollout(2, 0, 0, False, refused="exceeded quota"), pods=(), reports={}),
+        {
+            "Ready": ("False", "PodsRefused"),
+            "Progressing": ("True", "GatewaysStarting"),
+            "Degraded": ("True", "PodsRefused"),
+            "Reconciling": ("True", "GatewaysStarting"),
+        },
+        Outcome(backoff=True),
+    ),
     "no gateway has become ready in ten minutes": (
         replace(HEALTHY, gateways=Rollout(2, 2, 0, False, overdue=True), pods=(), reports={}),
         {

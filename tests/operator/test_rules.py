@@ -84,7 +84,7 @@ ACCEPTED = {
     ),
     "tenants by key": _manifest(tenancy={"keys": KEYS}),
     "resources emptied": _manifest(gateway={"resources": {}}),
-    "a name of fifty characters": _manifest("a" * 50),
+    "a name of forty-six characters": _manifest("a" * 46),
 }
 
 REFUSED = {
@@ -141,7 +141,7 @@ REFUSED = {
     "a quantity that is none": _manifest(gateway={"resources": {"limits": {"memory": "lots"}}}),
     "a name that begins with a digit": _manifest("1cache"),
     "a name with a dot": _manifest("a.b"),
-    "a name of fifty-one characters": _manifest("a" * 51),
+    "a name of forty-seven characters": _manifest("a" * 47),
 }
 
 

@@ -1,4 +1,4 @@
-{{/* What the operator may do, the same list for the whole cluster and for one namespace. tests/chart/test_rbac.py holds it against the code. */}}
+{{/* What the operator may do, the same list for the whole cluster and for one namespace. docs/operator.md has it too; a test compares them. */}}
 {{- define "llmcache.operatorRules" -}}
 # The resource itself: its spec is never written.
 - apiGroups: [llmcache.dev]
@@ -14,14 +14,17 @@
 # What an LLMCache is made of: gateways, a managed Redis, and what keeps them up. Server-side apply is a patch, and a
 # creation where nothing is there yet.
 - apiGroups: [apps]
-  resources: [deployments, statefulsets]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 # Its own (the admin token, a managed Redis' password) and, by name, those that a resource refers to. Never a list or a
 # watch: whoever takes the operator over is not handed every Secret at one call.
 - apiGroups: [""]

@@ -155,9 +155,10 @@ class LLMCache(Model, frozen=True, kw_only=True):
             field="metadata.name",
         ),
         Rule(
-            cel="self.metadata.name.size() <= 50",
-            holds=lambda m: len(m.metadata.name) <= 50,
-            message="the name may have 50 characters at most: the names of its parts are longer and have to fit",
+            # A StatefulSet writes NAME-redis-HASH into a label of its pods, which may have 63 characters.
+            cel="self.metadata.name.size() <= 46",
+            holds=lambda m: len(m.metadata.name) <= 46,
+            message="the name may have 46 characters at most: the names of its parts are longer and have to fit",
             field="metadata.name",
         ),
     )

@@ -41,7 +41,7 @@ IGNORED: Final = frozenset(
 HINTS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Prompt-cache hints on messages and parts. Inside a tool's schema or arguments these names are the user's own."""
 
-COMPLETE: Final = frozenset({"stop", "tool_calls", "function_call"})
+COMPLETE: Final = ("stop", "tool_calls", "function_call")
 
 
 class OpenAIChat:

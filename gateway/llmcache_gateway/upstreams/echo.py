@@ -1,7 +1,7 @@
 """The built-in upstream: it answers with the question, so that everything can be tried without a provider.
 
-The same request always gets the same answer, but for `created`. Usage counts words. It speaks chat completions,
-streamed and not, and lists its models.
+The same request always gets the same answer, but for `created`. Usage counts words. It speaks OpenAI's chat
+completions and Anthropic's messages, streamed and not, and lists its models.
 """
 
 import asyncio
@@ -10,13 +10,18 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
+from llmcache_gateway.dialects import kin_of
+from llmcache_gateway.dialects.anthropic_errors import error_body as anthropic_error
+from llmcache_gateway.dialects.anthropic_stream import event, events
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, data_event
 from llmcache_gateway.upstreams.base import Answer, Call
+
+_NO_TEXT: Final = "'messages' must end with a message that has text"
 
 
 class EchoUpstream:
@@ -60,17 +65,18 @@ class EchoUpstream:
             yield _json(200, {"object": "list", "data": models})
         elif call.method == "POST" and path == "/v1/chat/completions":
             yield self._chat(body)
+        elif call.method == "POST" and path == "/v1/messages":
+            yield self._messages(body)
         else:
-            yield _json(404, error_body(404, f"echo knows no {call.method} {path}", "unknown_path", None))
+            kin = kin_of(path, call.headers)
+            shape = kin.error_body if kin else error_body
+            yield _json(404, shape(404, f"echo knows no {call.method} {path}", "unknown_path", None))
 
     def _chat(self, body: bytes) -> Answer:
-        try:
-            request = loads(body)
-            messages, model = request["messages"], str(request["model"])
-            question = _text(messages[-1]["content"])
-        except (ValueError, KeyError, IndexError, TypeError):
-            return _json(400, error_body(400, "'messages' must end with a message that has text", None, "messages"))
-        text = f"echo: {question}"
+        request = _request(body)
+        if request is None:
+            return _json(400, error_body(400, _NO_TEXT, None, "messages"))
+        messages, model, text = request["messages"], str(request["model"]), _echo(request)
         prompt_tokens = sum(len(_text(message.get("content")).split()) for message in messages)
         completion_tokens = len(text.split())
         usage = {
@@ -92,8 +98,7 @@ class EchoUpstream:
 
     async def _stream(self, top: dict[str, Any], text: str, usage: dict[str, int] | None) -> AsyncIterator[bytes]:
         null_usage = {} if usage is None else {"usage": None}
-        words = re.findall(r"\S+\s*", text)
-        deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words), {}]
+        deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in _words(text)), {}]
         for at, delta in enumerate(deltas):
             if at:
                 await asyncio.sleep(self._chunk_delay)
@@ -103,6 +108,58 @@ class EchoUpstream:
         if usage is not None:
             yield _event({**top, "object": "chat.completion.chunk", "choices": [], "usage": usage})
         yield data_event(b"[DONE]") + END_OF_EVENT
+
+    def _messages(self, body: bytes) -> Answer:
+        request = _request(body)
+        if request is None:
+            return _json(400, anthropic_error(400, _NO_TEXT))
+        messages, model, text = request["messages"], str(request["model"]), _echo(request)
+        said = [request.get("system"), *(message.get("content") for message in messages)]
+        message = {
+            "id": "msg_" + hashlib.sha256(dumps([model, messages])).hexdigest()[:24],
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": [{"type": "text", "text": text}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {
+                "input_tokens": sum(len(_text(content).split()) for content in said),
+                "output_tokens": len(text.split()),
+            },
+        }
+        if not request.get("stream"):
+            return _json(200, message)
+        return Answer(200, {"Content-Type": CONTENT_TYPE}, self._events(message, text))
+
+    async def _events(self, message: dict[str, Any], text: str) -> AsyncIterator[bytes]:
+        start, block_start, _whole_text, *end = events(message)
+        yield start + END_OF_EVENT + block_start + END_OF_EVENT
+        for word in _words(text):
+            await asyncio.sleep(self._chunk_delay)
+            delta = {"type": "text_delta", "text": word}
+            yield event({"type": "content_block_delta", "index": 0, "delta": delta}) + END_OF_EVENT
+        for block in end:
+            yield block + END_OF_EVENT
+
+
+def _request(body: bytes) -> Any:
+    """Return the body of a request whose messages are objects and whose last one has content; None when it is none."""
+    try:
+        request = loads(body)
+        messages = request["messages"]
+        usable = "model" in request and all(isinstance(message, dict) for message in messages)
+        return request if usable and "content" in messages[-1] else None
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def _echo(request: Any) -> str:
+    return f"echo: {_text(request['messages'][-1]['content'])}"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\S+\s*", text)
 
 
 def _text(content: Any) -> str:
