@@ -4,7 +4,7 @@ UPSTREAM ?= echo
 PORT ?= 4000
 BIN := .venv/bin
 UV := $(BIN)/uv pip
-SOURCES := gateway/llmcache_gateway operator/llmcache_operator tests e2e bench scripts
+SOURCES := gateway/llmcache_gateway operator/llmcache_operator tests e2e bench scripts charts
 GATEWAY := .venv/.gateway
 DEV := .venv/.dev
 
@@ -42,6 +42,7 @@ lint: $(DEV) ## format, lint, types, import contracts, Dockerfiles
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint -c .hadolint.yaml gateway/Dockerfile operator/Dockerfile
 
 format: $(DEV) ## format and mend what can be mended
 	@$(BIN)/ruff format $(SOURCES)

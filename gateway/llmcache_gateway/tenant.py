@@ -124,9 +124,7 @@ def client_keys(text: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:
         listed = keys if isinstance(keys, list) else [keys]
         if not isinstance(name, str) or not NAME.fullmatch(name):
             problems.append(f"{str(name)[:80]!r} can't be a tenant's name: use letters, digits, '.', '_' and '-'")
-        elif not listed or not all(
-            isinstance(key, str) and len(key) >= MIN_KEY and key.isprintable() for key in listed
-        ):
+        elif not listed or not all(map(_is_key, listed)):
             problems.append(f"the keys of {name} must be texts of at least {MIN_KEY} characters, each on one line")
         else:
             found[name] = tuple(listed)
@@ -134,6 +132,10 @@ def client_keys(text: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     if len(set(every)) != len(every):
         problems.append("one key stands under two tenants, or twice under one")
     return found, problems
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, str) and len(value) >= MIN_KEY and value.isprintable()
 
 
 def _refused(message: str) -> RequestError:

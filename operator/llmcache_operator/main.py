@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.config import ConfigError
 from llmcache_operator.crd import definition_yaml
 from llmcache_operator.errors import UsageError
 from llmcache_operator.render import render

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from llmcache_gateway.config import LLMCache, Problem, load_yaml, parse
-from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.config import ConfigError, LLMCache, Problem, load_yaml, parse
 
 
 def read(document: dict[str, Any]) -> LLMCache:

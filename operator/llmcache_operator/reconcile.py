@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
-from llmcache_gateway.config import LLMCache
-from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.config import ConfigError, LLMCache
 from llmcache_operator import events, gather, specs
 from llmcache_operator.decide import decide
 from llmcache_operator.errors import ApiError, Conflict, NotFound, Refused

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from llmcache_gateway import key
+from llmcache_gateway.config import Cache
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.errors import RequestError
+from llmcache_gateway.policy import default_settings
 from llmcache_gateway.sse import event_data
 from tests.gateway.anthropic_provider import event_bytes, events_of, message
 
@@ -414,7 +416,14 @@ def test_what_can_change_the_answer_counts(left: dict[str, Any], right: dict[str
 def digest(*headers: tuple[str, str]) -> str:
     request = parse(asked(text("a")))
     return key.digest(
-        dialect=DIALECT, request=request, query="", headers=CIMultiDict(headers), upstream=("u",), tenant="t"
+        dialect=DIALECT,
+        request=request,
+        settings=default_settings(Cache(), "Credential", None),
+        query="",
+        headers=CIMultiDict(headers),
+        upstream=("u",),
+        tenant="t",
+        namespace="",
     )
 
 

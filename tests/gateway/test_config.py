@@ -84,6 +84,7 @@ def test_every_error_of_a_file_is_reported_at_once() -> None:
         ("cache: {store: {type: redis, l1: {}}}, redis: {managed: {}}", "spec.cache.store.l1: store type redis keeps"),
         ("cache: {ttl: 0s}", "spec.cache.ttl: ttl must be longer than zero"),
         ("cache: {ttl: null}", "spec.cache.ttl: expected a duration, such as 60s or 1h30m or 7d, not nothing"),
+        ('cache: {ttl: "1h\\n"}', "spec.cache.ttl: '1h\\n' ends with a line break"),
         ("cache: nothing", "spec.cache: expected an object with fields, not 'nothing'"),
         ("cache: {store: {type: tiered}}, redis: {external: {url: 'redis://u:p@h/0'}}", "spec.redis.external.url"),
     ],

@@ -40,8 +40,8 @@ async def test_the_first_policy_that_matches_is_in_force_and_named(
         ]
         for change, headers, policy, ttl in table:
             request = {**body(), **change}
-            for _ in range(2):
-                response = await gateway.post(request, headers={**headers, "X-LLMCache-Debug": "1"})
+            await gateway.post(request, headers=headers)
+            response = await gateway.post(request, headers={**headers, "X-LLMCache-Debug": "1"})
             assert response.headers["X-LLMCache-Policy"] == policy
             if ttl is None:
                 assert response.headers["Cache-Status"] == 'llmcache; fwd=bypass; detail="disabled"'
@@ -183,7 +183,7 @@ async def test_requests_are_admitted_only_where_a_policy_says_so(
 ) -> None:
     policies = [{"name": "also", "match": {"models": ["also-*"]}, "cache": {"admit": ["hosted-tools"]}}]
     async with start_gateway(manifest(provider.base_url, policies=policies)) as gateway:
-        search = {"web_search_options": {}}
+        search: dict[str, Any] = {"web_search_options": {}}
         assert await outcomes(gateway, body(**search), body(**search)) == ["BYPASS", "BYPASS"]
         admitted = body(model="also-1", **search)
         assert await outcomes(gateway, admitted, admitted) == ["MISS", "HIT"]

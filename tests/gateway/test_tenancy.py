@@ -112,7 +112,7 @@ async def test_a_changed_secret_of_keys_is_in_force_without_a_restart(keyed: Any
         ("red", "must be a mapping"),
         ("red: [", "not readable as YAML"),
         ("red: sk-1\nred: sk-2", "not readable as YAML"),
-        ("a:b: 12345678", "not readable as YAML"),
+        ("a:b: sk-12345678", "can't be a tenant's name"),
         ("a b: sk-12345678", "can't be a tenant's name"),
         ("red: short", "at least 8 characters"),
         ("red: 1234567890", "must be texts"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cel
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from llmcache_gateway.config import LLMCache, problems

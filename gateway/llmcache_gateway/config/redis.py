@@ -32,7 +32,7 @@ class ManagedRedis(Model, frozen=True, kw_only=True):
     ] = "allkeys-lru"
     image: Annotated[
         Annotated[str, Meta(min_length=1, max_length=512)] | None,
-        described("Image of Redis or Valkey, at least version 6. Without it, the operator's default."),
+        described("Image of Redis or Valkey, at least version 6.2. Without it, the operator's default."),
     ] = None
 
 

@@ -73,6 +73,10 @@ def _struct_problems(value: Any, kind: type[Struct], path: str) -> Iterator[Prob
 
 
 def _leaf_problems(value: Any, kind: Any, metas: list[Meta], path: str) -> Iterator[Problem]:
+    if isinstance(value, str) and value.endswith("\n") and any(meta.pattern for meta in metas):
+        # Python's $ also stands before a line break at the end; the API server's does not.
+        yield Problem(path, f"{_show(value)} ends with a line break: remove it")
+        return
     annotated = kind
     for meta in metas:
         annotated = Annotated[annotated, meta]
