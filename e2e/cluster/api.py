@@ -12,6 +12,7 @@ from typing import Any
 from .layout import Layout
 
 _GROUP = "rbac.authorization.k8s.io"
+PROVISIONER = "llmcache.dev/folder"
 
 FIRST_OBJECTS: dict[str, dict[str, Any]] = {
     f"/apis/{_GROUP}/v1/clusterroles/system:coredns": {
@@ -32,7 +33,8 @@ FIRST_OBJECTS: dict[str, dict[str, Any]] = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-        "provisioner": "kubernetes.io/host-path",
+        "provisioner": PROVISIONER,
+        "volumeBindingMode": "Immediate",
         "reclaimPolicy": "Delete",
     },
 }
@@ -72,6 +74,13 @@ class Api:
             return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in node["status"]["conditions"])
 
         return _holds(ready)
+
+    def list(self, path: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self.request(path))["items"]
+        return items
+
+    def delete(self, path: str) -> None:
+        self.request(path, method="DELETE")
 
     def exists(self, path: str) -> bool:
         return _holds(lambda: bool(self.request(path)))

@@ -1,6 +1,7 @@
 """Up, down, status: the cluster as its users see it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -74,8 +75,11 @@ def up(name: str = DEFAULT_NAME, *, owner_pid: int | None = None, timeout_second
         raise
 
 
-def down(name: str = DEFAULT_NAME, *, timeout_seconds: float = 30) -> None:
-    """No cluster of this name any more, nor anything that a killed one left behind. Safe to repeat."""
+def down(name: str = DEFAULT_NAME, *, purge: bool = False, timeout_seconds: float = 30) -> None:
+    """No cluster of this name any more, nor anything that a killed one left behind. Safe to repeat.
+
+    Its logs and the images that were loaded stay in its folder for the next `up`, unless `purge`.
+    """
     deadline = time.monotonic() + timeout_seconds
     asked = 0.0
     while (lock := try_lock(lock_file(name))) is None:
@@ -94,6 +98,8 @@ def down(name: str = DEFAULT_NAME, *, timeout_seconds: float = 30) -> None:
         if state.phase not in ("down", "failed"):
             clear(state)
             State(name, "down").save()
+        if purge:
+            shutil.rmtree(run_folder(name), ignore_errors=True)
     finally:
         os.close(lock)
 

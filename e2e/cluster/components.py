@@ -8,6 +8,9 @@ from typing import Any
 from .layout import INSIDE, PROGRAMS, Layout
 
 CONTAINERD_SOCKET = INSIDE / "containerd.sock"
+IMAGES_FOLDER = "images"
+"""The one folder of a run that the next one goes on with: containerd's, with the images that were loaded."""
+CTR = (f"{PROGRAMS}/ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io")
 PAUSE_IMAGE = "localhost/pause:1"
 SERVICE_ISSUER = "https://kubernetes.default.svc.cluster.local"
 DNS_READY_PORT = 8181
@@ -45,6 +48,11 @@ def containerd() -> Component:
     return Component("containerd", (f"{PROGRAMS}/containerd", f"--config={INSIDE}/etc/containerd.toml"))
 
 
+def bare_containerd() -> Component:
+    """containerd without Kubernetes' part: it leaves alone the containers that it finds."""
+    return Component("containerd-bare", (f"{PROGRAMS}/containerd", f"--config={INSIDE}/etc/containerd-bare.toml"))
+
+
 def apiserver(layout: Layout) -> Component:
     pki = INSIDE / "pki"
     return Component("kube-apiserver", (
@@ -79,8 +87,6 @@ def controller_manager(layout: Layout) -> Component:
         f"--service-account-private-key-file={pki}/service-account.key", f"--root-ca-file={pki}/ca.crt",
         f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key",
         f"--cluster-cidr={layout.pod_cidr}", "--kube-api-qps=100", "--kube-api-burst=200",
-        # The default storage class: volumes of StatefulSets are folders under /tmp/hostpath_pv.
-        "--enable-hostpath-provisioner=true",
     ))  # fmt: skip
 
 
@@ -116,6 +122,7 @@ def configuration(layout: Layout, tokens: dict[str, str], authority: bytes) -> d
     return {
         **kubeconfigs,
         "containerd.toml": _containerd_toml(),
+        "containerd-bare.toml": _containerd_toml("io.containerd.grpc.v1.cri"),
         "cni/10-llmcache.conflist": json.dumps(_cni(layout), indent=2),
         "kubelet.json": json.dumps(_kubelet(layout), indent=2),
         "proxy.json": json.dumps(_proxy(layout), indent=2),
@@ -138,13 +145,14 @@ def kubeconfig(layout: Layout, token: str, authority: bytes) -> str:
     }, indent=2)  # fmt: skip
 
 
-def _containerd_toml() -> str:
-    # restrict_oom_score_adj: without CAP_SYS_RESOURCE a score can't be lowered. NRI has one socket per machine.
+def _containerd_toml(*disabled: str) -> str:
+    # restrict_oom_score_adj: without CAP_SYS_RESOURCE a score can't be lowered. NRI has nothing to do here.
+    plugins = json.dumps(["io.containerd.nri.v1.nri", *disabled])
     return f"""\
 version = 3
-root = "{INSIDE}/containerd"
+root = "{INSIDE}/{IMAGES_FOLDER}"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.nri.v1.nri"]
+disabled_plugins = {plugins}
 
 [grpc]
 address = "{CONTAINERD_SOCKET}"
@@ -237,24 +245,29 @@ def _proxy(layout: Layout) -> dict[str, Any]:
 
 def _corefile(layout: Layout) -> str:
     # Pods have no way out of the machine: any other name gets a definite no at once, rather than a refusal that
-    # resolvers retry for seconds.
+    # resolvers retry for seconds. In a block of its own, because template goes before kubernetes wherever it stands.
     return f"""\
-.:53 {{
+cluster.local:53 in-addr.arpa:53 {{
     bind {layout.node_address}
     errors
     ready {layout.node_address}:{DNS_READY_PORT}
-    hosts {{
-        {layout.host_address} host.llmcache.internal
-        no_reverse
-        fallthrough
-    }}
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {INSIDE}/etc/dns.kubeconfig {layout.name}
         pods insecure
     }}
+    loadbalance
+}}
+llmcache.internal:53 {{
+    bind {layout.node_address}
+    hosts {{
+        {layout.host_address} host.llmcache.internal
+        no_reverse
+    }}
+}}
+.:53 {{
+    bind {layout.node_address}
     template ANY ANY . {{
         rcode NXDOMAIN
     }}
-    loadbalance
 }}
 """

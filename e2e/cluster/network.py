@@ -62,7 +62,9 @@ def _is_free(layout: Layout) -> bool:
     """Whether no route leads into the slot. A wider one, a VPN's 10.0.0.0/8 say, does no harm: ours are narrower."""
     routes = json.loads(_ip("-json", "-4", "route", "show").stdout or "[]")
     taken = [
-        ipaddress.IPv4Network(route["dst"], strict=False) for route in routes if route.get("dst", "default") != "default"
+        ipaddress.IPv4Network(route["dst"], strict=False)
+        for route in routes
+        if route.get("dst", "default") != "default"
     ]
     return not any(route.subnet_of(network) for route in taken for network in layout.networks)
 

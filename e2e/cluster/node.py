@@ -9,14 +9,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from . import components
+from . import components, imagestore
 from .api import FIRST_OBJECTS, Api, answers
 from .layout import INSIDE, PROGRAMS, ClusterError, Layout
 from .network import configure_inside
-from .ociarchive import pause_archive
-from .processes import ENVIRONMENT, Processes
+from .processes import Processes
+from .volumes import provide_volumes
 
 
 def main() -> None:
@@ -27,10 +28,12 @@ def main() -> None:
         mount_all(Path(order["folder"]), Path(order["programs"]))
         configure_inside(layout)
         processes = Processes(INSIDE / "logs")
-        start_all(layout, order["token"], processes)
+        api = Api.of(layout, order["token"], INSIDE / "pki" / "ca.crt")
+        start_all(layout, api, processes)
+        threading.Thread(target=provide_volumes, args=(api, layout, INSIDE / "volumes"), daemon=True).start()
         report("ready")
         processes.watch()
-    except (ClusterError, OSError, subprocess.CalledProcessError) as error:
+    except (ClusterError, OSError, subprocess.SubprocessError) as error:
         report("failed", str(error))
         sys.exit(1)
 
@@ -39,15 +42,15 @@ def report(phase: str, message: str = "") -> None:
     print(json.dumps({"phase": phase, "message": message}), flush=True)
 
 
-def start_all(layout: Layout, token: str, processes: Processes) -> None:
+def start_all(layout: Layout, api: Api, processes: Processes) -> None:
     """Start every component as soon as what it needs is there; return when pods can run."""
-    api = Api.of(layout, token, INSIDE / "pki" / "ca.crt")
     processes.start(components.etcd())
+    imagestore.reset(processes)
     processes.start(components.containerd())
-    processes.wait_until("etcd", lambda: _listens(("127.0.0.1", 2379)))
+    processes.wait_until("etcd", lambda: _listens("127.0.0.1", 2379))
     processes.start(components.apiserver(layout))
-    processes.wait_until("containerd", lambda: _listens(str(components.CONTAINERD_SOCKET)))
-    load_pause_image()
+    processes.wait_until("containerd", imagestore.is_listening)
+    imagestore.load_pause_image()
     processes.wait_until("kube-apiserver", api.is_ready)
     processes.start(components.kubelet(layout))
     processes.start(components.controller_manager(layout))
@@ -64,37 +67,21 @@ def start_all(layout: Layout, token: str, processes: Processes) -> None:
 
 
 def mount_all(folder: Path, programs: Path) -> None:
-    """Give the cluster a /run, /tmp, /var/log and CNI state of its own, under the paths that programs fix."""
+    """Give the cluster a /run, /var/log and CNI state of its own, under the paths that programs fix."""
     # The kubelet hands volumes to containers by mount propagation, which ends at this namespace.
     _mount("--make-rshared", "/")
     _hold_kernel_tunables(folder / "sysctl")
     # Opened first: either folder may lie below what is covered next.
     sources = {INSIDE: os.open(folder, os.O_PATH), PROGRAMS: os.open(programs, os.O_PATH)}
-    for covered in ("/run", "/tmp"):
-        _mount("-t", "tmpfs", "tmpfs", covered)
-    Path("/tmp").chmod(0o1777)
+    _mount("-t", "tmpfs", "tmpfs", "/run")
     for target, descriptor in sources.items():
         target.mkdir()
         _mount("--no-canonicalize", "--bind", f"/proc/self/fd/{descriptor}", str(target), descriptor=descriptor)
         os.close(descriptor)
-    for target, source in {
-        "/var/log": INSIDE / "logs" / "var",
-        "/var/lib/cni": INSIDE / "cni",
-        "/tmp/hostpath_pv": INSIDE / "volumes",
-    }.items():
+    for path, source in {"/var/log": INSIDE / "logs" / "var", "/var/lib/cni": INSIDE / "cni"}.items():
         source.mkdir(parents=True, exist_ok=True)
-        Path(target).mkdir(parents=True, exist_ok=True)
-        _mount("--bind", str(source), target)
-
-
-def load_pause_image() -> None:
-    """The image of every pod's first container, made of the one static program."""
-    subprocess.run(
-        [f"{PROGRAMS}/ctr", "--address", str(components.CONTAINERD_SOCKET), "--namespace", "k8s.io", "images",
-         "import", "-"],
-        input=pause_archive(PROGRAMS / "pause", components.PAUSE_IMAGE), env=ENVIRONMENT, capture_output=True,
-        check=True,
-    )  # fmt: skip
+        Path(path).mkdir(parents=True, exist_ok=True)
+        _mount("--bind", str(source), path)
 
 
 def _hold_kernel_tunables(folder: Path) -> None:
@@ -115,10 +102,9 @@ def _mount(*arguments: str, descriptor: int | None = None) -> None:
         raise ClusterError(f"mount {' '.join(arguments)}: {done.stderr.strip()}")
 
 
-def _listens(address: str | tuple[str, int]) -> bool:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as connection:
-        return connection.connect_ex(address) == 0
+def _listens(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex((host, port)) == 0
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ class OciFolder:
         return [content["config"], *content["layers"], manifest]
 
     def path(self, descriptor: dict[str, Any]) -> Path:
-        return self.folder / "blobs" / descriptor["digest"].replace(":", "/")
+        algorithm, _, digest = str(descriptor["digest"]).partition(":")
+        return self.folder / "blobs" / algorithm / digest
 
     def stream(self, tag: str, name: str, present: Collection[str], target: IO[bytes]) -> None:
         """Write the image as a tar archive called `name`, without the blobs whose digests are `present`."""
@@ -120,7 +121,11 @@ def _index(manifest: dict[str, Any], name: str) -> bytes:
 
 
 def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": f"sha256:{hashlib.sha256(content).hexdigest()}", "size": len(content)}
+    return {
+        "mediaType": media_type,
+        "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
+        "size": len(content),
+    }
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:

@@ -27,7 +27,12 @@ def issue(folder: Path, layout: Layout) -> None:
         "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         folder=folder,
     )  # fmt: skip
-    names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+    names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ]
     addresses = [layout.api_service_address, layout.node_address, "127.0.0.1"]
     _certificate(folder, "apiserver", "/CN=kube-apiserver", [*names, "localhost"], addresses)
     _certificate(folder, "kubelet", f"/O=system:nodes/CN=system:node:{layout.node_name}",

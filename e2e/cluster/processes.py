@@ -11,7 +11,10 @@ from .components import Component
 from .layout import PROGRAMS, ClusterError
 
 # The caller's environment stays out: a proxy set in it would come between the components.
-ENVIRONMENT = {"PATH": f"{PROGRAMS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+ENVIRONMENT = {
+    "PATH": f"{PROGRAMS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+}
 
 
 @dataclass(slots=True)
@@ -37,6 +40,14 @@ class Processes:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{what}: not ready after {timeout_seconds:g} s")
             time.sleep(0.03)
+
+    def stop(self, component: Component) -> None:
+        """Kill it and collect it."""
+        for pid, (found, process) in list(self.running.items()):
+            if found == component:
+                del self.running[pid]
+                process.kill()
+                process.wait()
 
     def watch(self) -> None:
         """Collect what exits, for ever; ClusterError when a component does."""

@@ -9,7 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import cgroups, network
+from .components import IMAGES_FOLDER
 from .layout import Layout, run_folder
+
+KEPT = ("logs", "state.json", IMAGES_FOLDER)
+"""What outlives a cluster in its folder: why it failed, and what the next one of its name starts with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class State:
 
 
 def clear(state: State) -> None:
-    """Leave nothing of the cluster: no process, namespace, link, route, cgroup, or file but logs and `state.json`.
+    """Leave nothing of the cluster: no process, namespace, link, route or cgroup; of its files, `KEPT`.
 
     Only for the holder of the cluster's lock. Killing the first process inside ends all the others, and with them
     go mounts and namespaces.
@@ -102,7 +106,9 @@ def clear(state: State) -> None:
         network.remove_link(state.layout.link_name)
     cgroups.remove(Layout(state.name, 0).cgroup)
     for path in run_folder(state.name).glob("*"):
-        if path.is_dir() and path.name != "logs":
+        if path.name in KEPT:
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name not in ("logs", "state.json"):
+        else:
             path.unlink(missing_ok=True)

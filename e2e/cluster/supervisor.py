@@ -119,9 +119,7 @@ def _write_files(folder: Path, layout: Layout) -> str:
     return tokens["admin"]
 
 
-def _wait_for_the_end(
-    state: State, node: subprocess.Popen[bytes], stop: socket.socket, owner: int, bound: bool
-) -> str:
+def _wait_for_the_end(state: State, node: subprocess.Popen[bytes], stop: socket.socket, owner: int, bound: bool) -> str:
     """Follow the node's phases until a signal, the owner's death or the node's; what went wrong, if anything did."""
     assert node.stdout is not None
     with selectors.DefaultSelector() as events:
