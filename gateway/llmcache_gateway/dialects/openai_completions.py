@@ -1,0 +1,118 @@
+"""OpenAI completions, the older API that takes a prompt instead of messages: `POST /v1/completions`.
+
+Format: OpenAI's API reference as its SDK's types have it (openai 3.54). Streamed or not, an answer is a
+`text_completion`; a stream carries its texts and log-probabilities in pieces and ends with `data: [DONE]`. How a
+stream is asked for, its usage chunk and its errors are those of chat completions.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
+from llmcache_gateway.dialects.openai_chat import DONE, IGNORED, OpenAIChat
+from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.sse import data_event, event_data
+
+
+class OpenAICompletions(OpenAIChat):
+    """The dialect of completions: the requests and streams of chat, other answers in them."""
+
+    name = "openai-completions"
+    path = "/v1/completions"
+    providers = frozenset({"openai"})
+
+    def counted(self, request: Request) -> dict[str, Any]:
+        counted = {name: value for name, value in request.members.items() if name not in IGNORED}
+        prompt = counted.get("prompt")
+        if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
+            counted["prompt"] = prompt[0]  # a list of one prompt is the same as the prompt
+        return counted
+
+    def bypass(self, request: Request) -> str | None:
+        return None
+
+    def judge(self, answer: Any) -> Verdict:
+        if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
+            return refuse("no-answer")
+        if answer.get("error") is not None:
+            return refuse("error")
+        if not answer["choices"]:
+            return refuse("empty")
+        for choice in answer["choices"]:
+            verdict = _judge_choice(choice)
+            if not verdict.store:
+                return verdict
+        return STORE
+
+    def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
+        try:
+            return _assemble(blocks)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a stream of completions: {error!r}") from error
+
+    def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
+        top = {name: value for name, value in answer.items() if name not in ("choices", "usage")}
+        null_usage = {"usage": None} if "usage" in answer else {}
+        for choice in answer["choices"]:
+            for part in _parts(choice):
+                yield data_event(dumps({**top, "choices": [part], **null_usage}))
+        if answer.get("usage") is not None:
+            yield data_event(dumps({**top, "choices": [], "usage": answer["usage"]}))
+        yield data_event(DONE)
+
+
+def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a choice of the canonical answer in two parts: all of it, why it ended."""
+    yield {**choice, "finish_reason": None}
+    last = {"text": "", "index": choice["index"]}
+    if "logprobs" in choice:
+        last["logprobs"] = None
+    yield last | {"finish_reason": choice["finish_reason"]}
+
+
+def _assemble(blocks: list[bytes]) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for block in blocks:
+        data = event_data(block)
+        if data is None or data == DONE:
+            continue
+        chunk = loads(data)
+        for part in chunk.pop("choices", None) or ():
+            _add(choices.setdefault(part["index"], {}), part)
+        chunk.pop("obfuscation", None)
+        # The first chunk names the answer; later ones add to it (usage) or say null.
+        answer |= {name: value for name, value in chunk.items() if value is not None or name not in answer}
+    if not answer:
+        raise ValueError("the stream holds no chunk")
+    answer["choices"] = [choices[index] for index in sorted(choices)]
+    return answer
+
+
+def _add(target: dict[str, Any], piece: dict[str, Any]) -> None:
+    """Add a piece to what has come so far: texts and lists go on, the rest is said once, null undoes nothing."""
+    for name, value in piece.items():
+        old = target.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            _add(old, value)
+        elif isinstance(value, list) and isinstance(old, list):
+            old += value
+        elif name == "text" and isinstance(value, str) and isinstance(old, str):
+            target[name] = old + value
+        elif value is not None or name not in target:
+            target[name] = value
+
+
+def _judge_choice(choice: Any) -> Verdict:
+    if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+        return refuse("no-answer")
+    reason = choice.get("finish_reason")
+    if reason == "length":
+        return refuse("truncated")
+    if reason == "content_filter":
+        return refuse("filtered")
+    if reason != "stop":
+        return refuse("incomplete")
+    if not choice["text"]:
+        return refuse("empty")
+    return STORE
