@@ -47,3 +47,10 @@ class Target:
             with tempfile.TemporaryDirectory() as folder:
                 archive = export_image(tag, Path(folder, "image.tar"))
                 subprocess.run(shlex.split(command.format(archive=archive)), check=True)
+
+
+def image_values(tag: str) -> dict[str, str]:
+    """An image's tag as the chart's values name it."""
+    name, _, version = tag.rpartition(":")
+    registry, _, repository = name.partition("/")
+    return {"registry": registry, "repository": repository, "tag": version}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .layout import ClusterError
+from .namespaces import apart
 from .preflight import CA_BUNDLE
 
 PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
@@ -51,16 +52,15 @@ def base_key(source: Source) -> str:
 def make_base(source: Source, folder: Path) -> Path:
     """Write `base.tar`, the base image's root file system, into `folder` (about a minute); its path."""
     root = folder / "root"
-    # Only its own namespace sees what debootstrap mounts, and nothing of that outlives it.
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-               "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-               f"--components={','.join(source.components)}"]  # fmt: skip
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    command.append(f"--components={','.join(source.components)}")
     if source.keyring:
         command.append(f"--keyring={source.keyring}")
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     try:
-        _run([*command, source.suite, str(root), source.mirror])
+        # Apart, because debootstrap mounts.
+        _run(apart([*command, source.suite, str(root), source.mirror]))
         _finish(root)
         _run(
             [

@@ -131,9 +131,9 @@ def _build_all(folder: Path) -> None:
 
 def _build(program: Program, folder: Path, environment: dict[str, str]) -> None:
     target = folder / f".{program.name}.unfinished"
-    # nice: whoever builds usually goes on working at the same machine.
+    # nice: whoever builds usually goes on working at the same machine. setpriv: no build goes on without its builder.
     built = subprocess.run(
-        ["nice", *program.command(target)],
+        ["setpriv", "--pdeathsig", "KILL", "nice", *program.command(target)],
         cwd=GO_FOLDER / program.module, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if built.returncode != 0:

@@ -18,6 +18,7 @@ from .cluster import running
 from .components import CTR
 from .layout import REPOSITORY, ClusterError, cache_folder
 from .locks import locked
+from .namespaces import apart
 from .ociarchive import OciFolder, full_name
 from .preflight import add_system_folders_to_path
 
@@ -107,8 +108,8 @@ class _Store:
         self.folder = folder
         self.source = base.find_source()
         self.base_key = base.base_key(self.source)
-        self.environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(folder / "tmp")}
-        self.environment["STORAGE_DRIVER"] = "overlay" if _overlay_works(folder) else "vfs"
+        own = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay", "TMPDIR": str(folder / "tmp")}
+        self.environment = {**os.environ, **own}
         (folder / "tmp").mkdir(exist_ok=True)
 
     def need_base(self) -> None:
@@ -133,23 +134,25 @@ class _Store:
         started = time.monotonic()
         _say(f"{tag}: building {file.relative_to(REPOSITORY) if file.is_relative_to(REPOSITORY) else file.name}")
         given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
-        # A build that is killed leaves nothing running and nothing mounted: both end with these namespaces.
-        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         build = ["bud", "--layers", "--pull-never", "--format=oci", f"--file={file}", f"--tag={tag}", *given]
-        self._buildah(tag, [*apart, *self._command(), *build, str(context)])
+        self._buildah(tag, [*build, str(context)])
         # zstd: quicker to pack than gzip, and above all quicker to unpack in the cluster.
         push = ["push", "--compression-format=zstd", tag, f"oci:{_oci_folder().folder}:{tag}"]
-        self._buildah(tag, [*apart, *self._command(), *push])
+        self._buildah(tag, push)
         records = {**self._records(), tag: inputs}
         (self.folder / "built.json").write_text(json.dumps(records, indent=2))
         self._prune()
         _say(f"{tag}: {time.monotonic() - started:.0f} s")
 
-    def _command(self) -> list[str]:
-        return ["buildah", f"--root={self.folder}/storage", f"--runroot={self.folder}/storage-run"]
-
-    def _buildah(self, tag: str, command: Sequence[str]) -> None:
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+    def _buildah(self, tag: str, arguments: Sequence[str]) -> None:
+        storage = [f"--root={self.folder}/storage", f"--runroot={self.folder}/storage-run"]
+        done = subprocess.run(
+            apart(["buildah", *storage, *arguments]),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode != 0:
             raise ClusterError(f"image {tag} does not build:\n{(done.stdout + done.stderr)[-4000:]}")
 
@@ -161,7 +164,7 @@ class _Store:
         if builds >= _BUILDS_KEPT:
             builds = 0
             for command in (["rm", "--all"], ["rmi", "--prune", "--force"]):
-                self._buildah("", [*self._command(), *command])
+                self._buildah("", command)
         counter.write_text(str(builds))
 
     def _records(self) -> dict[str, str]:
@@ -191,7 +194,7 @@ def _digest_of_inputs(file: Path, context: Path, arguments: Mapping[str, str]) -
     """A digest of the Dockerfile, the arguments and every file that its COPY and ADD lines name."""
     digest = hashlib.sha256(json.dumps(dict(arguments), sort_keys=True).encode())
     ignore = context / ".dockerignore"
-    named = [file, *([ignore] if ignore.exists() else []), *_copied(file.read_text(), context)]
+    named = [file, *([ignore] if ignore.exists() else []), *copied_files(file.read_text(), context)]
     for path in named:
         for entry in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if entry.is_file() and "__pycache__" not in entry.parts and ".git" not in entry.parts:
@@ -200,7 +203,8 @@ def _digest_of_inputs(file: Path, context: Path, arguments: Mapping[str, str]) -
     return digest.hexdigest()
 
 
-def _copied(text: str, context: Path) -> Iterator[Path]:
+def copied_files(text: str, context: Path) -> Iterator[Path]:
+    """The files and folders of the context that a Dockerfile's COPY and ADD lines name; all of it, when in doubt."""
     for line in text.replace("\\\n", " ").splitlines():
         words = line.split()
         if not words or words[0].upper() not in ("COPY", "ADD"):
@@ -212,19 +216,6 @@ def _copied(text: str, context: Path) -> Iterator[Path]:
             # A name with a variable in it: take everything.
             pattern = "." if "$" in source else source.strip("/") or "."
             yield from sorted(context.glob(pattern)) if pattern != "." else [context]
-
-
-def _overlay_works(folder: Path) -> bool:
-    """Whether this folder's file system can be an overlay's upper one; another overlay (a container's root) can't."""
-    probe = folder / "overlay-probe"
-    parts = {part: probe / part for part in ("lower", "upper", "work", "merged")}
-    for part in parts.values():
-        part.mkdir(parents=True, exist_ok=True)
-    options = f"lowerdir={parts['lower']},upperdir={parts['upper']},workdir={parts['work']}"
-    mount = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, str(parts["merged"])]
-    works = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    shutil.rmtree(probe, ignore_errors=True)
-    return works
 
 
 def _run(command: Sequence[str]) -> str:

@@ -5,7 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from .binaries import are_built
+from .layout import cache_folder
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "buildah": ("buildah",),
@@ -32,6 +36,7 @@ def missing() -> list[str]:
     """Everything that keeps the cluster from running here, each with its remedy; empty when it can run."""
     if sys.platform != "linux":
         return [f"Linux: this is {sys.platform}; set E2E_KUBECONFIG to the kubeconfig of any cluster"]
+    add_system_folders_to_path()
     return [*_missing_privileges(), *_missing_packages(), *_missing_go()]
 
 
@@ -45,15 +50,17 @@ def add_system_folders_to_path() -> None:
 
 
 def _missing_privileges() -> list[str]:
-    found = []
     if os.geteuid() != 0:
-        found.append("root: the cluster makes namespaces, mounts and cgroups; run it with: sudo -E env PATH=$PATH ...")
-    elif not _may_unshare():
+        return ["root: the cluster makes namespaces, mounts and cgroups; run it with: sudo -E env PATH=$PATH ..."]
+    found = []
+    if not _may_unshare():
         found.append("namespaces: unshare is not permitted here; in a container, run it with: --privileged")
     if not os.access("/sys/fs/cgroup", os.W_OK):
         found.append("cgroups: /sys/fs/cgroup is not writable; in a container, run it with: --privileged")
     if not re.search(r"\toverlay$", Path("/proc/filesystems").read_text(), re.MULTILINE):
         found.append("overlay file system: get it with: modprobe overlay")
+    elif not _may_overlay(cache_folder()):
+        found.append(f"images can't be unpacked in {cache_folder()}: set LLMCACHE_CACHE to a folder on ext4 or xfs")
     return found
 
 
@@ -64,8 +71,21 @@ def _may_unshare() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def _may_overlay(folder: Path) -> bool:
+    """Whether the folder's file system can be an overlay's upper one; a container's root, an overlay itself, can't."""
+    if shutil.which("unshare") is None:
+        return True  # reported as a missing package
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as probe:
+        parts = {part: Path(probe, part) for part in ("lower", "upper", "work", "merged")}
+        for part in parts.values():
+            part.mkdir()
+        options = f"lowerdir={parts['lower']},upperdir={parts['upper']},workdir={parts['work']}"
+        command = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, str(parts["merged"])]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def _missing_packages() -> list[str]:
-    add_system_folders_to_path()
     lacking = {
         package: [command for command in commands if shutil.which(command) is None]
         for package, commands in PACKAGES.items()
@@ -80,9 +100,6 @@ def _missing_packages() -> list[str]:
 
 
 def _missing_go() -> list[str]:
-    # Imported here: binaries needs this module's constants for its own messages.
-    from .binaries import are_built
-
     if are_built():
         return []
     wanted = ".".join(map(str, GO_MINIMUM))

@@ -20,14 +20,9 @@ from pathlib import Path
 from . import cgroups, components, network, pki
 from .binaries import binaries_folder
 from .layout import REPOSITORY, ClusterError, Layout, run_folder
+from .namespaces import apart
 from .preflight import add_system_folders_to_path
 from .state import Process, State, clear
-
-# setpriv: the namespaces die with this process. unshare: the first process inside dies with its holder.
-ENTER = (
-    "setpriv", "--pdeathsig", "KILL",
-    "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
-)  # fmt: skip
 
 
 def command(name: str, lock: int, owner: int, *, bound: bool) -> list[str]:
@@ -50,10 +45,13 @@ def main() -> None:
     ending = State(name, "down")
     with _stop_signals() as stop:
         try:
+            owner_descriptor = os.pidfd_open(owner)
             node, state = _start_node(state)
-            message = _wait_for_the_end(state, node, stop, os.pidfd_open(owner), bound)
+            message = _wait_for_the_end(state, node, stop, owner_descriptor, bound)
             if message:
                 ending = replace(ending, phase="failed", message=message)
+        except ProcessLookupError:
+            ending = replace(ending, phase="failed", message=f"its owner, process {owner}, is no more")
         except (ClusterError, OSError) as error:
             ending = replace(ending, phase="failed", message=str(error))
         finally:
@@ -70,7 +68,7 @@ def _start_node(state: State) -> tuple[subprocess.Popen[bytes], State]:
     cgroups.create(Layout(state.name, 0).cgroup)
     with (folder / "logs" / "node.log").open("wb") as log:
         node = subprocess.Popen(
-            [*ENTER, sys.executable, "-m", f"{__package__}.node"],
+            apart([sys.executable, "-m", f"{__package__}.node"], network=True),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd="/",
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
