@@ -25,7 +25,7 @@ from .preflight import add_system_folders_to_path
 BASE_TAG = "localhost/python:3.11"
 REDIS_TAG = "localhost/redis:7.0"
 REDIS_DOCKERFILE = Path(__file__).parent / "images" / "redis.Dockerfile"
-_BUILDS_KEPT = 30
+_BUILDS_KEPT = 20
 """After how many builds buildah's intermediate layers are dropped: they speed up the next build, and grow for ever."""
 
 
