@@ -1,7 +1,6 @@
 """Turns a stored entry into the bytes that this client asked for."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.entry import Entry
@@ -13,19 +12,12 @@ JSON_TYPE = "application/json"
 
 def replay(entry: Entry, dialect: Dialect, request: Request) -> tuple[str, bytes]:
     """Return content type and body of a hit: streamed or not, as the request has it, whatever was recorded."""
-    if dialect.echoes:
-        answer = dialect.assemble(entry.blocks) if entry.form == "sse" else loads(entry.blocks[0])
-        return _of_answer(dialect.personal(answer, request), dialect, request)
-    if not request.stream:
-        if entry.form == "json":
-            return entry.content_type, entry.blocks[0]
-        return JSON_TYPE, dumps(dialect.assemble(entry.blocks))
-    if entry.form == "json":
-        return _of_answer(loads(entry.blocks[0]), dialect, request)
-    return entry.content_type, _stream(entry.blocks, dialect, request)
-
-
-def _of_answer(answer: dict[str, Any], dialect: Dialect, request: Request) -> tuple[str, bytes]:
+    if request.stream and entry.form == "sse":
+        return entry.content_type, _stream(dialect.personal_blocks(entry.blocks, request), dialect, request)
+    if not request.stream and entry.form == "json" and not dialect.echoes:
+        return entry.content_type, entry.blocks[0]
+    answer = dialect.assemble(entry.blocks) if entry.form == "sse" else loads(entry.blocks[0])
+    answer = dialect.personal(answer, request)
     if request.stream:
         return CONTENT_TYPE, _stream(dialect.replay(answer), dialect, request)
     return JSON_TYPE, dumps(answer)

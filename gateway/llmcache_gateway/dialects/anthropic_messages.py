@@ -134,6 +134,9 @@ class AnthropicMessages:
     def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
         return answer
 
+    def personal_blocks(self, blocks: list[bytes], request: Request) -> list[bytes]:
+        return blocks
+
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         return error_body(status, message)
 

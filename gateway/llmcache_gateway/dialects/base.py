@@ -96,6 +96,9 @@ class Dialect(Protocol):
     def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
         """Return a canonical answer in which what repeats the request repeats this one, not the first asker's."""
 
+    def personal_blocks(self, blocks: list[bytes], request: Request) -> list[bytes]:
+        """Return the same of a recorded stream, whose events are otherwise kept as they came."""
+
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         """Return an error in the provider's own shape."""
 

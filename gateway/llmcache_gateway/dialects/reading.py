@@ -1,9 +1,11 @@
 """What every dialect does to read a request."""
 
-from typing import Any
+from typing import Any, Final
 
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.errors import RequestError
+
+_URLS: Final = ("url", "image_url", "file_url", "video_url", "audio_url")
 
 
 def read_request(members: Any, body: bytes) -> Request:
@@ -24,3 +26,26 @@ def without(value: Any, names: frozenset[str]) -> Any:
     if isinstance(value, dict) and not names.isdisjoint(value):
         return {name: item for name, item in value.items() if name not in names}
     return value
+
+
+def names_remote(content: Any) -> bool:
+    """Say whether a message's content names something that stands outside the request, so that it may change.
+
+    That is a file by its id, or anything by a URL that isn't a `data:` URL, in a part or in an object inside one.
+    """
+    if not isinstance(content, list):
+        return any(map(_is_remote, _objects(content)))
+    return any(_is_remote(one) for part in content for one in _objects(part))
+
+
+def _objects(part: Any) -> list[dict[str, Any]]:
+    if not isinstance(part, dict):
+        return []
+    return [part, *(value for value in part.values() if isinstance(value, dict))]
+
+
+def _is_remote(part: dict[str, Any]) -> bool:
+    if part.get("file_id"):
+        return True
+    urls = [part.get(name) for name in _URLS]
+    return any(isinstance(url, str) and url and url[:5].lower() != "data:" for url in urls)
