@@ -14,8 +14,10 @@ from llmcache_gateway.reload import Reloader
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-def admin_app(*, reloader: Reloader, metrics: Metrics, token: str, stopping: Callable[[], bool]) -> web.Application:
-    """Return the admin port's application. `stopping` says whether the gateway is about to end."""
+def admin_app(
+    *, reloader: Reloader, metrics: Metrics, token: str, unready: Callable[[], str | None]
+) -> web.Application:
+    """Return the admin port's application. `unready` says why no request should come now; None when any may."""
 
     @web.middleware
     async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -30,7 +32,8 @@ def admin_app(*, reloader: Reloader, metrics: Metrics, token: str, stopping: Cal
 
     async def readyz(_: web.Request) -> web.Response:
         # A broken store is no reason not to be ready: requests are answered without it.
-        return web.Response(status=503, text="stopping\n") if stopping() else web.Response(text="ok\n")
+        state = unready()
+        return web.Response(status=503, text=f"{state}\n") if state else web.Response(text="ok\n")
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 from aiohttp import web
@@ -26,6 +27,9 @@ from llmcache_gateway.runtime import Resources, provision
 from llmcache_gateway.server import Handler
 
 log = logging.getLogger(__name__)
+
+WARM_SECONDS: Final = 3.0
+"""Longest that a gateway waits for its store before it says that it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ async def serve(options: Options) -> None:
 async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Running]:
     """Serve for the length of the block, then drain; ConfigError when it can't begin.
 
-    While `stopping` is set, `/readyz` says that the gateway is about to end.
+    `/readyz` says so while the store is not yet connected, and while `stopping` is set.
     """
     metrics = Metrics(_registry())
     redis = ExternalRedis(url=options.redis_url) if options.redis_url else None
@@ -92,12 +96,18 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         refresher = Refresher(forwarder, metrics)
         handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, options.clock)
 
+        # Connecting to the store takes longer than a lookup may: done before, not by the first requests.
+        warming = asyncio.create_task(_warm(reloader))
+
+        def unready() -> str | None:
+            return "stopping" if stopping.is_set() else None if warming.done() else "connecting to the store"
+
         public = web.ServerRunner(
             web.Server(handler.handle, access_log=None, auto_decompress=False),
             shutdown_timeout=options.drain_seconds,
         )
         admin = web.AppRunner(
-            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, stopping=stopping.is_set),
+            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, unready=unready),
             access_log=None,
         )
         try:
@@ -110,15 +120,24 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             try:
                 yield Running(port, admin_port, reloader)
             finally:
-                watcher.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watcher
+                for task in (watcher, warming):
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
         finally:
             # The public port first: the admin port answers /readyz with 503 while requests in flight finish.
             await public.cleanup()
             await refresher.close()
             await reloader.close()
             await admin.cleanup()
+
+
+async def _warm(reloader: Reloader) -> None:
+    """Wait for the store, but not for long: the gateway serves without it too."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(WARM_SECONDS):
+            while await reloader.current.store.ping() is not None:  # noqa: ASYNC110 (nothing tells when it is there)
+                await asyncio.sleep(0.1)
 
 
 async def _listen(runner: web.BaseRunner, host: str, port: int, name: str) -> int:

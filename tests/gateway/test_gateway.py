@@ -1,5 +1,6 @@
 """Ordinary requests: what is sent on, what is kept apart, what every answer says."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
+from tests.redis_server import free_port
 
 GOOD = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -170,6 +172,22 @@ async def test_admin_port_shows_health_and_metrics_to_all_and_the_rest_to_the_to
     assert await gateway.metric('llmcache_misses_total{reason="miss"}') == 1
     labels = 'dialect="openai-chat",model="gpt-4o",outcome="HIT",policy="default",version="v1"'
     assert await gateway.metric(f"llmcache_requests_total{{{labels}}}") == 1
+
+
+async def test_a_gateway_is_ready_once_its_store_is_connected_or_has_kept_it_waiting(
+    start_gateway: StartGateway, redis_url: str
+) -> None:
+    async def readiness(url: str) -> list[int]:
+        config = manifest(None, cache={"store": {"type": "redis"}}, redis={"external": {"url": url}})
+        seen: list[int] = []
+        async with start_gateway(config) as gateway, httpx.AsyncClient() as client:
+            while not seen or seen[-1] != 200:
+                seen.append((await client.get(f"{gateway.admin_url}/readyz")).status_code)
+                await asyncio.sleep(0.1)
+        return seen
+
+    assert len(await readiness(redis_url)) <= 5
+    assert 503 in await readiness(f"redis://127.0.0.1:{free_port()}/0")
 
 
 async def test_the_public_port_knows_nothing_of_the_admin_api(gateway: TestGateway, provider: Provider) -> None:

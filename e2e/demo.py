@@ -1,0 +1,66 @@
+"""`make cluster`: a real cluster with the operator and the quickstart, left running for a person."""
+
+import sys
+
+import helm_python
+
+from e2e.cluster import ClusterError, build_image, build_redis_image, down, missing, up
+from e2e.cluster.layout import REPOSITORY
+from e2e.target import Target, image_values
+
+NAME = "llmcache"
+SYSTEM = "llmcache-system"
+
+
+def main() -> None:
+    if lacking := missing():
+        sys.exit("no cluster here, missing:\n" + "\n".join(lacking))
+    try:
+        _start()
+    except (ClusterError, helm_python.HelmError) as error:
+        down(NAME)
+        sys.exit(f"{error}\nthe cluster is taken down again")
+
+
+def _start() -> None:
+    print("building the images")
+    images = {
+        name: build_image(f"{name}/Dockerfile", f"localhost/llmcache/{name}:dev") for name in ("gateway", "operator")
+    }
+    redis = build_redis_image()
+    print("starting the cluster")
+    info = up(NAME)
+    cluster = Target(info.kubeconfig, info)
+    for tag in (*images.values(), redis):
+        cluster.load(tag)
+    print("installing the operator from its chart")
+    values = {
+        "image": image_values(images["operator"]),
+        "defaults": {"gatewayImage": image_values(images["gateway"]), "redisImage": image_values(redis)},
+    }
+    helm = helm_python.Config(kubeconfig_path=info.kubeconfig, namespace=SYSTEM)
+    if not any(release["name"] == "llmcache" for release in helm.list()):
+        helm.install(
+            REPOSITORY / "charts" / "llmcache", "llmcache", values, wait="watcher", timeout=90, create_namespace=True
+        )
+    cluster.kubectl("apply", "-f", str(REPOSITORY / "examples" / "01-quickstart" / "llmcache.yaml"))
+    cluster.kubectl("wait", "llmcache/quickstart", "--for=condition=Ready", "--timeout=90s")
+    address = cluster.kubectl("get", "service", "quickstart", "-o", "jsonpath={.spec.clusterIP}")
+    body = '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What is a cache?"}]}'
+    print(
+        f"""
+The cluster runs. Try:
+
+  export KUBECONFIG={info.kubeconfig}
+  kubectl get llmc
+  curl -si http://{address}:4000/v1/chat/completions -d '{body}'
+  kubectl patch llmc quickstart --type=merge -p '{{"spec": {{"prefix": {{"version": "v2"}}}}}}'
+
+The second curl is a HIT; after the patch the next one is a MISS under v2, and no pod has restarted.
+Take it down with: {sys.executable} -m e2e.cluster down
+"""
+    )
+
+
+if __name__ == "__main__":
+    main()

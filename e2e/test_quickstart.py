@@ -1,0 +1,216 @@
+"""From `kubectl apply` to a cached answer, with real parts at every step.
+
+The operator runs as a pod from the chart, with the chart's rights in one namespace; the gateways run the image built
+from their Dockerfile; Redis is a pod too. The provider is an LLMCache of its own that caches nothing and answers with
+the question, so that its metrics count what reaches the provider.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import helm_python
+import httpx
+import openai
+import pytest
+
+from e2e.cluster import build_image, build_redis_image
+from e2e.cluster.layout import REPOSITORY
+from e2e.target import Target, image_values
+
+pytestmark = pytest.mark.timeout(600)
+
+NAMESPACE = "llmcache-path"
+STORES: dict[str, dict[str, Any]] = {
+    "memory": {"cache": {"store": {"type": "memory"}}, "gateway": {"replicas": 1}},
+    "redis": {"cache": {"store": {"type": "redis"}}, "redis": {"managed": {"memory": "64Mi"}}},
+    "tiered": {"cache": {"store": {"type": "tiered"}}, "redis": {"managed": {"memory": "64Mi"}}},
+}
+
+
+class Path:
+    """The namespace of these tests, and how to reach what runs in it."""
+
+    def __init__(self, cluster: Target) -> None:
+        self.cluster = cluster
+
+    def kubectl(self, *words: str, given: Any = None) -> str:
+        text = json.dumps(given) if given is not None else None
+        return self.cluster.kubectl("-n", NAMESPACE, *words, given=text)
+
+    def apply(self, name: str, upstream: dict[str, Any], **spec: Any) -> None:
+        manifest = {
+            "apiVersion": "llmcache.dev/v1alpha1",
+            "kind": "LLMCache",
+            "metadata": {"name": name},
+            "spec": {"upstreams": [upstream], "prefix": {"version": "v1"}, **spec},
+        }
+        self.kubectl("apply", "-f", "-", given=manifest)
+
+    def wait_ready(self, name: str) -> None:
+        try:
+            self.kubectl("wait", f"llmcache/{name}", "--for=condition=Ready", "--timeout=90s")
+        except Exception as error:
+            seen = self.kubectl("get", "llmcache,pods", "-o", "wide") + self.kubectl(
+                "get", "llmcache", name, "-o", "yaml"
+            )
+            raise AssertionError(f"{error}\n{seen}") from error
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        selector = f"app.kubernetes.io/instance={name},app.kubernetes.io/component=gateway"
+        found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    @contextmanager
+    def reach(self, pod: str, port: int) -> Iterator[str]:
+        """Forward a local port to one pod; yield its address."""
+        kubectl = [f"{sys.prefix}/bin/kubectl", "--kubeconfig", str(self.cluster.kubeconfig), "-n", NAMESPACE]
+        command = [*kubectl, "port-forward", f"pod/{pod}", f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                match = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+                assert match is not None, "kubectl port-forward did not say its port"
+                yield f"http://127.0.0.1:{match[1]}"
+            finally:
+                process.terminate()
+
+    @contextmanager
+    def clients(self, name: str) -> Iterator[list[openai.OpenAI]]:
+        """The official SDK, pointed at each gateway pod of an LLMCache in turn; always two, of one pod or of two."""
+        pods = [pod["metadata"]["name"] for pod in self.pods(name)]
+        with self.reach(pods[0], 4000) as first, self.reach(pods[-1], 4000) as second:
+            made = [openai.OpenAI(base_url=f"{url}/v1", api_key="sk-app", max_retries=0) for url in (first, second)]
+            yield made
+            for client in made:
+                client.close()
+
+    def provider_calls(self) -> int:
+        """How many requests have reached the provider."""
+        with self.reach(self.pods("provider")[0]["metadata"]["name"], 4001) as url:
+            text = httpx.get(f"{url}/metrics", trust_env=False).text
+        return sum(
+            int(float(line.split()[-1])) for line in text.splitlines() if line.startswith("llmcache_requests_total")
+        )
+
+
+@pytest.fixture(scope="module")
+def path(cluster: Target) -> Iterator[Path]:
+    """The CRD applied, the operator installed from the chart for one namespace, the provider running."""
+    images = {name: f"localhost/llmcache/{name}:e2e" for name in ("gateway", "operator")}
+    for name, tag in images.items():
+        cluster.load(build_image(f"{name}/Dockerfile", tag))
+    redis = build_redis_image()
+    cluster.load(redis)
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds"))
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    values = {
+        "crds": {"enabled": False},
+        "watchNamespaces": [NAMESPACE],
+        "image": image_values(images["operator"]),
+        "defaults": {"gatewayImage": image_values(images["gateway"]), "redisImage": image_values(redis)},
+    }
+    helm = helm_python.Config(kubeconfig_path=cluster.kubeconfig, namespace=NAMESPACE)
+    helm.install(REPOSITORY / "charts" / "llmcache", "operator", values, wait="watcher", timeout=90)
+    found = Path(cluster)
+    echo = {"name": "echo", "provider": "echo", "echo": {"chunkDelay": "5ms"}}
+    found.apply("provider", echo, cache={"mode": "Disabled"}, gateway={"replicas": 1})
+    found.wait_ready("provider")
+    yield found
+    cluster.kubectl("delete", "llmcaches", "--all", "-n", NAMESPACE, "--timeout=60s")
+    helm.uninstall("operator")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="module", params=STORES)
+def cached(request: pytest.FixtureRequest, path: Path) -> str:
+    """An LLMCache of each store in front of the provider, ready."""
+    name = f"path-{request.param}"
+    address = f"http://provider.{NAMESPACE}.svc:4000/v1"
+    path.apply(name, {"name": "provider", "provider": "openai", "baseURL": address}, **STORES[request.param])
+    path.wait_ready(name)
+    return name
+
+
+def ask(client: openai.OpenAI, question: str) -> tuple[str, Any]:
+    response = client.chat.completions.with_raw_response.create(
+        model="gpt-4o", messages=[{"role": "user", "content": question}]
+    )
+    return response.headers["X-LLMCache"], response.parse().model_dump()
+
+
+def ask_streamed(client: openai.OpenAI, question: str) -> tuple[str, str]:
+    response = client.chat.completions.with_raw_response.create(
+        model="gpt-4o", messages=[{"role": "user", "content": question}], stream=True
+    )
+    chunks = list(response.parse())
+    return response.headers["X-LLMCache"], "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+def test_the_quickstart_example_is_accepted_and_becomes_ready(path: Path) -> None:
+    path.kubectl("apply", "-f", str(REPOSITORY / "examples" / "01-quickstart" / "llmcache.yaml"))
+    path.wait_ready("quickstart")
+    line = path.kubectl("get", "llmc", "quickstart").splitlines()[1].split()
+    assert line[:5] == ["quickstart", "True", "v1", "v1", "1"]
+
+
+def test_the_sdk_gets_a_miss_then_a_hit_with_the_same_content_and_the_provider_is_called_once(
+    path: Path, cached: str
+) -> None:
+    before = path.provider_calls()
+    with path.clients(cached) as (one, other):
+        first, again = ask(one, f"unstreamed {cached}"), ask(other, f"unstreamed {cached}")
+        assert (first[0], again) == ("MISS", ("HIT", first[1]))
+        streamed, replayed = ask_streamed(one, f"streamed {cached}"), ask_streamed(other, f"streamed {cached}")
+        assert streamed == ("MISS", f"echo: streamed {cached}")
+        assert replayed == ("HIT", streamed[1])
+        assert ask(other, f"streamed {cached}")[0] == "HIT"
+        assert ask_streamed(other, f"unstreamed {cached}") == ("HIT", f"echo: unstreamed {cached}")
+    assert path.provider_calls() - before == 2
+
+
+def test_gateways_run_restricted_and_without_a_token(path: Path, cached: str) -> None:
+    pod = path.pods(cached)[0]
+    container = pod["spec"]["containers"][0]["securityContext"]
+    assert container["readOnlyRootFilesystem"] is True
+    assert container["allowPrivilegeEscalation"] is False
+    assert container["capabilities"] == {"drop": ["ALL"]}
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_new_prefix_version_makes_the_next_request_a_miss_without_restarting_a_pod(path: Path, cached: str) -> None:
+    def identities() -> list[tuple[str, int]]:
+        return sorted(
+            (pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in path.pods(cached)
+        )
+
+    question = f"versions of {cached}"
+    before = identities()
+    with path.clients(cached) as (one, other):
+        assert [ask(client, question)[0] for client in (one, other)] == ["MISS", "HIT"]
+        patch = '{"spec": {"prefix": {"version": "v2"}}}'
+        path.kubectl("patch", "llmcache", cached, "--type=merge", "-p", patch)
+        path.kubectl("wait", f"llmcache/{cached}", "--for=jsonpath={.status.prefix.active}=v2", "--timeout=90s")
+        assert [ask(client, question)[0] for client in (other, one)] == ["MISS", "HIT"]
+        path.kubectl("patch", "llmcache", cached, "--type=merge", "-p", patch.replace("v2", "v1"))
+        path.kubectl("wait", f"llmcache/{cached}", "--for=jsonpath={.status.prefix.active}=v1", "--timeout=90s")
+        assert ask(one, question)[0] == "HIT"
+    assert identities() == before
+
+
+def test_deleting_the_resource_removes_all_of_it(path: Path, cached: str) -> None:
+    kinds = "deployments,statefulsets,services,configmaps,secrets,poddisruptionbudgets,pods"
+    mine = ("get", kinds, "-l", f"app.kubernetes.io/instance={cached}", "-o", "name")
+    assert path.kubectl(*mine).split()
+    path.kubectl("delete", "llmcache", cached, "--timeout=60s")
+    deadline = time.monotonic() + 60
+    while left := path.kubectl(*mine).split():
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.5)
