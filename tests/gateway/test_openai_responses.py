@@ -141,7 +141,7 @@ def _without_nothing(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return items
 
 
-@pytest.mark.parametrize("case", OUTPUTS.keys() - {"unknown items and parts"})
+@pytest.mark.parametrize("case", sorted(OUTPUTS.keys() - {"unknown items and parts"}))
 def test_every_event_is_one_of_the_sdk(case: str) -> None:
     refusal = message({"type": "refusal", "refusal": "no"}, id="msg_9")
     for event in events_of(list(DIALECT.replay(response(1, ASK, [*OUTPUTS[case], refusal])))):
@@ -204,7 +204,7 @@ def test_a_stream_ends_with_its_last_event_whatever_became_of_it(kind: str, term
     [
         ({}, ""),
         ({"output": [FUNCTION_CALL]}, ""),
-        ({"output": [{"type": "item_of_tomorrow"}]}, ""),
+        ({"output": [{"type": "item_of_tomorrow", "content": 5}]}, ""),
         ({"output": [message(text("a")), message({"type": "part_of_tomorrow"})]}, ""),
         ({"moderation": {"input": {"flagged": False}, "output": {"flagged": False}}}, ""),
         ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "truncated"),
@@ -239,6 +239,21 @@ def test_a_stream_ends_with_its_last_event_whatever_became_of_it(kind: str, term
 def test_only_complete_successful_answers_are_stored(more: dict[str, Any], reason: str) -> None:
     verdict = DIALECT.judge(response(1, ASK) | more)
     assert (verdict.store, verdict.reason) == (reason == "", reason)
+
+
+MEMBERS = st.sampled_from(["type", "content", "summary", "status", "text", "output", "error", "moderation", "x"])
+JSON: st.SearchStrategy[Any] = st.recursive(
+    VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=4)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["status", "output", "error", "moderation", "incomplete_details"]), JSON), ITEM)
+def test_an_answer_of_any_shape_is_judged_and_what_is_stored_can_be_streamed(
+    more: dict[str, Any], item: dict[str, Any]
+) -> None:
+    for answer in (response(1, ASK) | more, response(1, ASK, [item | more])):
+        if DIALECT.judge(answer).store:
+            assert DIALECT.assemble(list(DIALECT.replay(answer))) == answer
 
 
 @pytest.mark.parametrize("answer", [None, [], "x"])

@@ -238,7 +238,8 @@ def _judge_output(output: Any) -> Verdict:
             return refuse("incomplete")
         if item.get("type") in HOSTED_ITEMS:
             return refuse("hosted-tools")
-        if any(part.get("type") == "refusal" for part in item.get("content") or () if isinstance(part, dict)):
+        parts = (item.get("content") or ()) if item.get("type") == "message" else ()
+        if any(part.get("type") == "refusal" for part in parts):
             return refuse("refused")
     return STORE if any(map(_says_something, output)) else refuse("empty")
 
