@@ -1,0 +1,83 @@
+"""Every manifest in examples/ does what its page says."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llmcache_gateway.config import LLMCache, load_config
+from tests.gateway.conftest import StartGateway
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MANIFESTS = sorted(EXAMPLES.glob("*/*.yaml"))
+
+
+def question(text: str = "Hi", **more: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
+
+
+def manifest(name: str) -> Any:
+    return yaml.safe_load((EXAMPLES / name / "llmcache.yaml").read_text())
+
+
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: str(file.relative_to(EXAMPLES)))
+def test_every_manifest_is_in_order(file: Path) -> None:
+    assert isinstance(load_config(file.read_text()), LLMCache)
+
+
+def test_every_example_has_a_manifest_and_a_test_below() -> None:
+    assert {file.parent.name for file in MANIFESTS} == {path.name for path in EXAMPLES.iterdir()}
+    here = Path(__file__).read_text()
+    assert all(f'manifest("{path.name}")' in here for path in EXAMPLES.iterdir())
+
+
+async def test_quickstart_shows_a_miss_then_a_hit(start_gateway: StartGateway) -> None:
+    async with start_gateway(manifest("01-quickstart")) as gateway:
+        outcomes = [(await gateway.post(question())).headers["X-LLMCache"] for _ in range(2)]
+    assert outcomes == ["MISS", "HIT"]
+
+
+async def test_redis_example_shares_entries_between_two_gateways(start_gateway: StartGateway, redis_url: str) -> None:
+    config = manifest("02-redis")
+    async with start_gateway(config, redis_url=redis_url) as one, start_gateway(config, redis_url=redis_url) as other:
+        assert (await one.post(question())).headers["X-LLMCache"] == "MISS"
+        await one.running.reloader.current.store.flush()
+        assert (await other.post(question())).headers["X-LLMCache"] == "HIT"
+
+
+async def test_tenancy_example_keeps_teams_apart_and_strangers_out(start_gateway: StartGateway) -> None:
+    async with start_gateway(manifest("03-tenancy"), secrets=EXAMPLES / "03-tenancy" / "secrets") as gateway:
+        seen = []
+        for key in ("sk-search-1", "sk-search-1", "sk-search-2", "sk-support-1", "sk-stranger"):
+            response = await gateway.post(question(), headers={"Authorization": f"Bearer {key}"})
+            seen.append((response.status_code, response.headers["X-LLMCache"]))
+    assert seen == [(200, "MISS"), (200, "HIT"), (200, "HIT"), (200, "MISS"), (401, "BYPASS")]
+
+
+async def test_freshness_example_serves_stale_and_refreshes_behind_it(start_gateway: StartGateway) -> None:
+    now = 1_800_000_000.0
+    async with start_gateway(manifest("04-freshness"), clock=lambda: now) as gateway:
+
+        async def outcome(**headers: str) -> str:
+            response = await gateway.post(question(), headers={"Cache-Control": headers.get("control", "max-age=99")})
+            return response.headers["X-LLMCache"] if response.status_code == 200 else str(response.status_code)
+
+        assert [await outcome(), await outcome()] == ["MISS", "HIT"]
+        now += 6
+        assert await outcome() == "STALE"
+        await asyncio.sleep(0.5)
+        assert await outcome() == "HIT"
+        now += 1
+        assert await outcome(control="max-age=0") == "MISS"
+        assert await outcome(control="only-if-cached, min-fresh=60") == "504"
+
+
+async def test_keys_example_takes_requests_for_one_that_differ_in_what_it_evens_out(
+    start_gateway: StartGateway,
+) -> None:
+    async with start_gateway(manifest("05-keys")) as gateway:
+        assert (await gateway.post(question("Hi  there!", seed=1))).headers["X-LLMCache"] == "MISS"
+        assert (await gateway.post(question("hi there", seed=2.0))).headers["X-LLMCache"] == "HIT"
+        assert (await gateway.post(question("hi, there", seed=1))).headers["X-LLMCache"] == "MISS"
