@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from llmcache_gateway.dialects import Dialect
 from llmcache_gateway.dialects.base import Request
@@ -23,9 +24,20 @@ class Question:
     dialect: Dialect
     request: Request
     upstream: Upstream
-    call: Call
+    target: str
+    headers: CIMultiDictProxy[str]
+    dropped: tuple[str, ...]
+    """Headers of the client's that go no further."""
+
     controls: Controls
     settings: Settings
+
+    def call(self) -> Call:
+        """Return the request as it goes upstream."""
+        headers = self.headers.copy()
+        for name in ("Content-Encoding", *self.dropped):
+            headers.popall(name, None)
+        return Call("POST", self.target, headers, self.dialect.for_upstream(self.request), decoded=True)
 
 
 @dataclass(slots=True)

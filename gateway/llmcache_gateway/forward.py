@@ -47,7 +47,7 @@ class Forwarder:
         """Give the upstream's answer; StaleInstead where it failed and the exchange has a stale entry to serve."""
         asked = time.perf_counter()
         try:
-            async with question.upstream.send(question.call) as answer:
+            async with question.upstream.send(question.call()) as answer:
                 self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
                 if answer.status >= 500 and exchange.stale is not None:
                     raise StaleInstead(f"status-{answer.status}")
@@ -63,7 +63,7 @@ class Forwarder:
     async def refresh(self, runtime: Runtime, question: Question, key: str) -> str:
         """Ask upstream for nobody, store the answer, and return what came of it as a stable word."""
         try:
-            async with question.upstream.send(question.call) as answer:
+            async with question.upstream.send(question.call()) as answer:
                 verdict = await self._collect(runtime, question, answer, key)
         except UpstreamError as error:
             log.warning("a stale entry could not be refreshed: %s", error.message)

@@ -36,6 +36,10 @@ class Controls:
     namespace: str = ""
 
 
+_NOTHING: Final = Controls()
+_CONTROL_HEADERS: Final = ("Cache-Control", "Pragma", TTL_HEADER, NAMESPACE_HEADER)
+
+
 class Use(Enum):
     """What a stored answer is good for."""
 
@@ -55,6 +59,8 @@ def read_controls(headers: CIMultiDict[str] | CIMultiDictProxy[str], body_object
     The `cache` object is LiteLLM's: ttl, s-maxage, no-cache, no-store, use-cache, namespace. Where both say
     something, the narrower holds.
     """
+    if body_object is None and not any(name in headers for name in _CONTROL_HEADERS):
+        return _NOTHING  # by far the most requests
     found = _from_cache_control(headers)
     own = _from_body(body_object)
     ttl = _ttl_header(headers)

@@ -21,7 +21,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.forward import Forwarder, StaleInstead, answer_headers, pass_on
-from llmcache_gateway.freshness import Controls, Use
+from llmcache_gateway.freshness import Use
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps, raw_members
 from llmcache_gateway.refresh import Refresher
@@ -118,7 +118,6 @@ class Handler:
         tenant = runtime.tenants.tenant(http.headers)  # first: a stranger's body is not even read
         body = await read_body(http, runtime.request_bytes)
         members = canonical.decode(body)
-        controls = Controls()
         own = members.pop("cache", None) if isinstance(members, dict) else None
         if own is not None:
             body = _without_cache_member(body)
@@ -134,12 +133,9 @@ class Handler:
         exchange.tenant, exchange.policy = tenant, settings.policy
         if DEBUG_HEADER in http.headers:
             exchange.explained = {"X-LLMCache-Policy": settings.policy}
-        headers = http.headers.copy()
-        headers.popall("Content-Encoding", None)
-        for name in runtime.own_headers:
-            headers.popall(name, None)
-        call = Call("POST", exchange.target, headers, dialect.for_upstream(request), decoded=True)
-        return Question(dialect, request, upstream, call, controls, settings)
+        return Question(
+            dialect, request, upstream, exchange.target, http.headers, runtime.own_headers, controls, settings
+        )
 
     def _key(self, exchange: Exchange, question: Question) -> str:
         tenant = exchange.tenant or ""
