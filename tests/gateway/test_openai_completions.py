@@ -118,6 +118,7 @@ def test_what_is_no_stream_of_completions_is_said_to_be_none(blocks: list[bytes]
         ({"choices": [{"text": "a", "finish_reason": ["stop"]}]}, "incomplete"),
         ({"choices": [{"text": "", "finish_reason": "stop"}]}, "empty"),
         ({"choices": [{"text": "a", "finish_reason": "stop"}, {"text": "a", "finish_reason": "length"}]}, "truncated"),
+        ({"choices": [{"text": "a", "finish_reason": "length"}, {"text": "a"}]}, "incomplete"),
         ({"choices": [{"finish_reason": "stop"}]}, "no-answer"),
         ({"choices": [5]}, "no-answer"),
         ({"choices": []}, "empty"),

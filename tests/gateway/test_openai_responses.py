@@ -156,6 +156,12 @@ def test_a_stream_of_the_provider_makes_its_unstreamed_answer(output: list[dict[
     assert [DIALECT.is_terminal(block) for block in blocks] == [False] * (len(blocks) - 1) + [True]
 
 
+@pytest.mark.parametrize("status", ["completed", "incomplete", "failed"])
+def test_a_stream_ends_as_the_answer_did(status: str) -> None:
+    *_, last = events_of(list(DIALECT.replay(response(1, ASK) | {"status": status})))
+    assert last["type"] == f"response.{status}"
+
+
 @pytest.mark.parametrize("left_out", [{"output": None}, {"output": []}])
 def test_an_output_that_the_last_event_leaves_out_is_made_from_the_items_before_it(left_out: dict[str, Any]) -> None:
     answer = response(1, ASK, [REASONING, message(text("a")), FUNCTION_CALL])
@@ -219,8 +225,16 @@ def test_a_stream_ends_with_its_last_event_whatever_became_of_it(kind: str, term
         ({"status": "in_progress"}, "incomplete"),
         ({"status": None}, "incomplete"),
         ({"status": ["completed"]}, "incomplete"),
-        ({"previous_response_id": "resp_0"}, "stateful"),
-        ({"conversation": {"id": "conv_1"}}, "stateful"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": []}, "truncated"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": [5]}, "no-answer"),
+        (
+            {
+                "status": "incomplete",
+                "incomplete_details": {"reason": "max_output_tokens"},
+                "output": [message(text("a"), status="incomplete"), message({"type": "refusal", "refusal": "no"})],
+            },
+            "refused",
+        ),
         ({"moderation": {"input": {"flagged": False}, "output": {"flagged": True}}}, "filtered"),
         ({"output": []}, "empty"),
         ({"output": [REASONING]}, "empty"),
@@ -386,6 +400,7 @@ def test_what_does_not_change_the_answer_does_not_count(left: dict[str, Any], ri
             ({name: 1}, {})
             for name in ("instructions", "include", "reasoning", "text", "max_output_tokens", "truncation")
         ],
+        ({"store": True}, {}),
         *[({name: 1}, {}) for name in ("tool_choice", "max_tool_calls", "moderation", "prompt", "top_logprobs", "x")],
     ],
 )

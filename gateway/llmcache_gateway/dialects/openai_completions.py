@@ -6,12 +6,15 @@ stream is asked for, its usage chunk and its errors are those of chat completion
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_chat import DONE, IGNORED, OpenAIChat
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import data_event, event_data
+
+FLAWS: Final = ("no-answer", "incomplete", "empty", "filtered", "truncated")
+"""Why an answer is not stored; the last two a setting can overrule, so that they don't hide the others."""
 
 
 class OpenAICompletions(OpenAIChat):
@@ -38,11 +41,8 @@ class OpenAICompletions(OpenAIChat):
             return refuse("error")
         if not answer["choices"]:
             return refuse("empty")
-        for choice in answer["choices"]:
-            verdict = _judge_choice(choice)
-            if not verdict.store:
-                return verdict
-        return STORE
+        flaws = {_flaw(choice) for choice in answer["choices"]}
+        return next((refuse(flaw) for flaw in FLAWS if flaw in flaws), STORE)
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:
@@ -103,16 +103,15 @@ def _add(target: dict[str, Any], piece: dict[str, Any]) -> None:
             target[name] = value
 
 
-def _judge_choice(choice: Any) -> Verdict:
+def _flaw(choice: Any) -> str | None:
+    """Return why an answer with this choice should not be stored; None when it may."""
     if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
-        return refuse("no-answer")
+        return "no-answer"
     reason = choice.get("finish_reason")
     if reason == "length":
-        return refuse("truncated")
+        return "truncated"
     if reason == "content_filter":
-        return refuse("filtered")
+        return "filtered"
     if reason != "stop":
-        return refuse("incomplete")
-    if not choice["text"]:
-        return refuse("empty")
-    return STORE
+        return "incomplete"
+    return None if choice["text"] else "empty"

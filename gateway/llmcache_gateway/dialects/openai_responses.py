@@ -24,7 +24,6 @@ IGNORED: Final = frozenset(
         "user",
         "safety_identifier",
         "metadata",
-        "store",
         "service_tier",
         "background_options",
         "prompt_cache_key",
@@ -33,13 +32,13 @@ IGNORED: Final = frozenset(
         "cache_control",
     }
 )
-"""Top-level members that don't change the answer: who asks, how it is billed, kept or sent, and cache hints."""
+"""Top-level members that don't change the answer: who asks, how it is billed or sent, and cache hints."""
 
 PERSONAL: Final[Mapping[str, Any]] = {"metadata": {}, "user": None, "safety_identifier": None, "prompt_cache_key": None}
 """What a response repeats of who asked, each with what stands there when the asker gave none.
 
-`store` and `previous_response_id` are repeated too, but a request that meets the cache has one value for each.
-`service_tier` reports how the response was made.
+`store` and `previous_response_id` are repeated too, but they are part of the key. `service_tier` reports how the
+response was made.
 """
 
 APPLIED: Final = ("prompt_cache_options", "prompt_cache_retention")
@@ -86,6 +85,7 @@ class OpenAIResponses:
     def counted(self, request: Request) -> dict[str, Any]:
         members = request.members
         counted = {name: value for name, value in members.items() if name not in IGNORED}
+        counted["store"] = members.get("store") is not False
         include = members.get("include")
         if isinstance(include, list) and "reasoning.encrypted_content" in include:
             # OpenAI binds what it encrypts to the end user, and drops it from another's next request.
@@ -99,22 +99,7 @@ class OpenAIResponses:
         return counted
 
     def bypass(self, request: Request) -> str | None:
-        members = request.members
-        items = members["input"] if isinstance(members.get("input"), list) else []
-        if _is_stateful(members, items):
-            return "stateful"
-        if any(map(_is_hosted, _tools(members, items))):
-            return "hosted-tools"
-        if isinstance(members.get("modalities"), list) and "audio" in members["modalities"]:
-            return "audio"
-        options = members.get("prompt_cache_options")
-        if isinstance(options, dict) and options.get("prewarm"):
-            return "prewarm"
-        prompt = members.get("prompt")
-        variables = prompt.get("variables") if isinstance(prompt, dict) else None
-        contents = [item.get(name) for item in items if isinstance(item, dict) for name in ("content", "output")]
-        contents.append(list(variables.values()) if isinstance(variables, dict) else None)
-        return "remote-content" if any(map(names_remote, contents)) else None
+        return next(_bypasses(request.members), None)
 
     def for_upstream(self, request: Request) -> bytes:
         return request.body
@@ -135,17 +120,10 @@ class OpenAIResponses:
             return refuse("no-answer")
         if answer.get("error") is not None or answer.get("status") == "failed":
             return refuse("error")
-        if answer.get("status") == "incomplete":
-            return refuse(_incomplete(answer.get("incomplete_details")))
-        if answer.get("status") != "completed":
-            return refuse("incomplete")
-        if any(answer.get(name) for name in ("previous_response_id", "conversation", "background")):
-            return refuse("stateful")
-        moderation = answer.get("moderation")
-        parts = moderation.values() if isinstance(moderation, dict) else ()
-        if any(isinstance(part, dict) and part.get("flagged") for part in parts):
-            return refuse("filtered")
-        return _judge_output(answer.get("output"))
+        output = answer.get("output")
+        if not isinstance(output, list) or not all(map(_is_item, output)):
+            return refuse("no-answer")
+        return next(map(refuse, _flaws(answer, output)), STORE)
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:
@@ -191,6 +169,26 @@ def _counted_item(item: Any) -> Any:
     return item
 
 
+def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every reason to keep a request away from the cache."""
+    items = members["input"] if isinstance(members.get("input"), list) else []
+    if _is_stateful(members, items):
+        yield "stateful"
+    if any(map(_is_hosted, _tools(members, items))):
+        yield "hosted-tools"
+    if isinstance(members.get("modalities"), list) and "audio" in members["modalities"]:
+        yield "audio"
+    options = members.get("prompt_cache_options")
+    if isinstance(options, dict) and options.get("prewarm"):
+        yield "prewarm"
+    prompt = members.get("prompt")
+    variables = prompt.get("variables") if isinstance(prompt, dict) else None
+    contents = [item.get(name) for item in items if isinstance(item, dict) for name in ("content", "output")]
+    contents.append(list(variables.values()) if isinstance(variables, dict) else None)
+    if any(map(names_remote, contents)):
+        yield "remote-content"
+
+
 def _is_stateful(members: Mapping[str, Any], items: list[Any]) -> bool:
     """Say whether the answer is made from, or becomes, something that the provider keeps."""
     if members.get("store") is not False or members.get("background"):
@@ -223,25 +221,27 @@ def _is_hosted(tool: Any) -> bool:
     return not (tool.get("type") == "tool_search" and tool.get("execution") == "client")
 
 
-def _incomplete(details: Any) -> str:
-    reason = details.get("reason") if isinstance(details, dict) else None
-    if reason == "max_output_tokens":
-        return "truncated"
-    return "filtered" if reason == "content_filter" else "incomplete"
-
-
-def _judge_output(output: Any) -> Verdict:
-    if not isinstance(output, list) or not all(map(_is_item, output)):
-        return refuse("no-answer")
-    for item in output:
-        if item.get("status") in ("incomplete", "failed"):
-            return refuse("incomplete")
-        if item.get("type") in HOSTED_ITEMS:
-            return refuse("hosted-tools")
-        parts = (item.get("content") or ()) if item.get("type") == "message" else ()
-        if any(part.get("type") == "refusal" for part in parts):
-            return refuse("refused")
-    return STORE if any(map(_says_something, output)) else refuse("empty")
+def _flaws(answer: Mapping[str, Any], output: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield why an answer should not be stored; first what no setting overrules."""
+    details = answer.get("incomplete_details")
+    cut = details.get("reason") if answer.get("status") == "incomplete" and isinstance(details, dict) else None
+    if answer.get("status") != "completed" and cut not in ("max_output_tokens", "content_filter"):
+        yield "incomplete"
+    if cut is None and any(item.get("status") in ("incomplete", "failed") for item in output):
+        yield "incomplete"
+    if cut is None and not any(map(_says_something, output)):
+        yield "empty"
+    if any(item.get("type") in HOSTED_ITEMS for item in output):
+        yield "hosted-tools"
+    moderation = answer.get("moderation")
+    judged = moderation.values() if isinstance(moderation, dict) else ()
+    if cut == "content_filter" or any(isinstance(part, dict) and part.get("flagged") for part in judged):
+        yield "filtered"
+    messages = (item for item in output if item.get("type") == "message")
+    if any(part.get("type") == "refusal" for item in messages for part in item.get("content") or ()):
+        yield "refused"
+    if cut == "max_output_tokens":
+        yield "truncated"
 
 
 def _is_item(item: Any) -> bool:

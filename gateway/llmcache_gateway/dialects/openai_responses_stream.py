@@ -108,7 +108,8 @@ def _events(response: Mapping[str, Any]) -> Iterator[Event]:
         yield "response.output_item.added", {"output_index": at, "item": _begun(item)}
         yield from _contents(item, {"item_id": item.get("id") or "", "output_index": at})
         yield "response.output_item.done", {"output_index": at, "item": item}
-    yield COMPLETED, {"response": response}
+    ended = f"response.{response.get('status')}"
+    yield ended if ended in TERMINAL else COMPLETED, {"response": response}
 
 
 # What an item of a known type fills with later events, and is empty at first.
