@@ -7,11 +7,12 @@ from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Dialect
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.dialects.openai_completions import OpenAICompletions
+from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from llmcache_gateway.dialects.openai_responses import OpenAIResponses
 
 _OPENAI: Final = OpenAIChat()
 _ANTHROPIC: Final = AnthropicMessages()
-_DIALECTS: tuple[Dialect, ...] = (_OPENAI, OpenAICompletions(), OpenAIResponses(), _ANTHROPIC)
+_DIALECTS: tuple[Dialect, ...] = (_OPENAI, OpenAICompletions(), OpenAIResponses(), OpenAIEmbeddings(), _ANTHROPIC)
 _BY_PATH = {dialect.path: dialect for dialect in _DIALECTS}
 
 
