@@ -19,9 +19,10 @@ apiVersion: llmcache.dev/v1alpha1
 kind: LLMCache
 metadata: {name: bench}
 spec:
-  upstreams: [{name: echo, provider: echo}]
+  upstreams: [UPSTREAM]
   prefix: {version: v1}
 """
+ECHO = "{name: echo, provider: echo}"
 
 HANDLER = """
 import asyncio, sys
@@ -82,11 +83,11 @@ class Server:
 
 
 @contextmanager
-def gateway(folder: Path) -> Iterator[Server]:
-    """The gateway with a memory store and the echo upstream, its log at warning as under load."""
-    manifest = folder / "llmcache.yaml"
-    manifest.write_text(MANIFEST)
+def gateway(folder: Path, upstream: str = ECHO) -> Iterator[Server]:
+    """The gateway with a memory store, in front of the echo unless told otherwise, its log at warning."""
     port = free_port()
+    manifest = folder / f"llmcache-{port}.yaml"
+    manifest.write_text(MANIFEST.replace("UPSTREAM", upstream))
     command = [sys.executable, "-m", "llmcache_gateway.main", "serve", "--config", str(manifest)]
     command += ["--port", str(port), "--admin-port", str(free_port()), "--log-level", "warning"]
     with _running(command, port) as server:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -11,10 +12,10 @@ def require_tool(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         missing(f"{name} is not installed: run scripts/system-packages")
-    return path or ""
+    return path
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """End the test because something is missing: a skip for a person, a failure on CI."""
     if os.environ.get("CI"):
         pytest.fail(reason)
