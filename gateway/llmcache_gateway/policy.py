@@ -90,7 +90,7 @@ def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -
         stale_while_revalidate=seconds(cache.stale_while_revalidate),
         stale_if_error=seconds(cache.stale_if_error),
         sampling=cache.sampling,
-        store_also=frozenset(cache.store_also),
+        store_also=frozenset(cache.store_also) | frozenset(cache.admit),  # what is let in is let through
         admit=frozenset(cache.admit),
         ignore=frozenset(cache.key.ignore),
         normalize=tuple(cache.key.normalize),

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel
 
-from tests.gateway.conftest import TestGateway
+from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 from tests.gateway.providers.responses import OUTPUTS, answering, block, blocks_of, message, response, text
 
@@ -256,6 +256,19 @@ async def test_a_response_that_the_provider_keeps_is_asked_for_anew_each_time(
         outcomes.append(await ask(client, previous_response_id="resp_1"))
     assert [outcome for outcome, _ in outcomes] == ["BYPASS"] * 4
     assert [answer["id"] for _, answer in outcomes] == ["resp_1", "resp_2", "resp_3", "resp_4"]
+
+
+async def test_an_answer_of_tools_that_the_provider_runs_is_stored_where_such_requests_are_admitted(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    searched = {"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"type": "search"}}
+    provider.behave = answering(provider, [searched, message(text("It rains."))])
+    for admit, outcomes in (([], ["BYPASS", "BYPASS"]), (["hosted-tools"], ["MISS", "HIT"])):
+        async with (
+            start_gateway(manifest(provider.base_url, cache={"admit": admit})) as gateway,
+            sdk(gateway) as client,
+        ):
+            assert [(await ask(client, tools=[{"type": "web_search"}]))[0] for _ in range(2)] == outcomes
 
 
 async def test_images_and_files_in_the_request_are_cached_and_those_elsewhere_are_not(
