@@ -1,6 +1,6 @@
 """The operator against a real API server, with the rights that docs/operator.md lists and no others.
 
-Nothing here needs a node: no pod is waited for. KUBECONFIG names the cluster; without it, the one of e2e.cluster.
+The operator is a process beside the cluster here; as a pod from the chart it is in test_quickstart.py.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from e2e.cluster import build_image, build_redis_image
 from e2e.target import Target
 
 ROOT = Path(__file__).parents[1]
@@ -137,13 +138,20 @@ class Operator:
 
 
 @pytest.fixture(scope="module")
-def operator(admin: Kubectl, restricted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def operator(
+    admin: Kubectl, restricted: Path, cluster: Target, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
     """The operator as a process; at the end it stops on SIGTERM with 0 and has logged no error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     log = tmp_path_factory.mktemp("operator") / "log"
+    gateway = build_image("gateway/Dockerfile", "localhost/llmcache/gateway:e2e")
+    redis = build_redis_image()
+    for tag in (gateway, redis):
+        cluster.load(tag)
     command = [f"{sys.prefix}/bin/llmcache-operator", "run", "--namespace", admin.namespace, "--resync", "1"]
+    command += ["--gateway-image", gateway, "--redis-image", redis, "--image-pull-policy", "IfNotPresent"]
     environment = os.environ | {"KUBECONFIG": str(restricted)}
     with log.open("w") as file:
         process = subprocess.Popen([*command, "--health-port", str(port)], stderr=file, env=environment)
@@ -235,7 +243,7 @@ CHILDREN = [
 def complete(admin: Kubectl, operator: Operator) -> Kubectl:
     """An LLMCache with everything, settled."""
     admin.apply(_with_redis("all"))
-    _eventually(lambda: admin.condition("all", "Ready") == ("True", "ScaledToZero"))
+    _eventually(lambda: admin.condition("all", "Ready") == ("True", "ScaledToZero"), 60)
     return admin
 
 
@@ -338,7 +346,8 @@ def test_kubectl_scale_works(complete: Kubectl) -> None:
     complete("scale", "llmc/all", "--replicas=1")
     _eventually(lambda: (complete.get("deployment", "all") or {})["spec"]["replicas"] == 1)
     complete("scale", "llmc/all", "--replicas=0")
-    _eventually(lambda: complete.condition("all", "Ready") == ("True", "ScaledToZero"))
+    # A pod that was about to start takes its time to end.
+    _eventually(lambda: complete.condition("all", "Ready") == ("True", "ScaledToZero"), 60)
 
 
 def test_a_missing_secret_is_told_once_and_recovery_needs_no_help(admin: Kubectl, operator: Operator) -> None:
