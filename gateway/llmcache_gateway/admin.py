@@ -22,7 +22,7 @@ def admin_app(
     @web.middleware
     async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in OPEN_PATHS:
-            given = request.headers.get("Authorization", "").encode()
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, f"Bearer {token}".encode()):
                 return _json({"error": "send Authorization: Bearer <admin token>"}, status=401)
         return await handler(request)

@@ -4,7 +4,7 @@ import asyncio
 import zlib
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from llmcache_gateway.errors import RequestError
 
@@ -22,8 +22,16 @@ async def read_body(http: web.BaseRequest, limit: int) -> bytes:
     if encoding not in ("identity", *_WINDOW_BITS):
         message = f"Content-Encoding {encoding[:50]!r} is not accepted: send gzip, deflate, or the plain body."
         raise RequestError(415, message, code="unsupported_encoding")
+    await invite_body(http)
     body = await _read(http, limit)
     return body if encoding == "identity" else _inflate(body, encoding, limit)
+
+
+async def invite_body(http: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send its body (RFC 9110, section 10.1.1)."""
+    if http.headers.get("Expect", "").lower() == "100-continue" and http.version >= HttpVersion11:
+        await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        http.writer.output_size = 0  # it is no part of the answer
 
 
 async def _read(http: web.BaseRequest, limit: int) -> bytes:

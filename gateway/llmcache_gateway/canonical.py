@@ -6,7 +6,8 @@ types: no text inside a value can imitate structure, and no two values have one 
 """
 
 import json
-from decimal import Decimal
+import re
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -15,6 +16,18 @@ from llmcache_gateway.errors import RequestError
 
 MAX_INTEGER_EXPONENT: Final = 400
 """Up to which power of ten a number such as 1e400 is written out as an integer."""
+
+MAX_VALUES: Final = 1_000_000
+"""Most values in one body. In Python each takes some fifty bytes and a microsecond: a small compressed body of empty
+lists would otherwise fill the memory and hold everybody up."""
+
+CHECKED_CHARACTERS: Final = 1_000_000
+"""Shorter bodies can't hold that many."""
+
+MAX_DIGITS: Final = 1000
+"""Most characters of one number with a fraction or an exponent; for integers Python itself has a bound."""
+
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
@@ -29,6 +42,8 @@ def decode(body: bytes) -> Any:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(400, f"The body is not valid UTF-8 (byte {error.start}).", code="invalid_json") from None
+    if len(text) > CHECKED_CHARACTERS and _values(text) > MAX_VALUES:
+        raise RequestError(400, f"The body holds more than {MAX_VALUES} values.", code="too_many_values")
     try:
         return _decoder.decode(text)
     except RecursionError:
@@ -55,7 +70,12 @@ def encode(value: Any) -> bytes:
 
 def number(text: str) -> int | Decimal:
     """Return a number with a fraction or an exponent as the one value that all ways to write it share."""
-    sign, digits, exponent = Decimal(text).as_tuple()
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of more than {MAX_DIGITS} characters")
+    try:
+        sign, digits, exponent = Decimal(text).as_tuple()
+    except InvalidOperation:
+        raise ValueError(f"the number {text[:40]} is out of range") from None
     if not isinstance(exponent, int):
         raise ValueError(f"{text} is not JSON")
     kept = len(digits)
@@ -67,6 +87,15 @@ def number(text: str) -> int | Decimal:
     if 0 <= exponent <= MAX_INTEGER_EXPONENT:
         return int(Decimal((sign, digits[:kept], exponent)))
     return Decimal((sign, digits[:kept], exponent))
+
+
+def _values(text: str) -> int:
+    """Return about how many values a JSON text holds: its separators and brackets outside strings."""
+    separators = text.count(",") + text.count("[") + text.count("{")
+    if separators <= MAX_VALUES:
+        return separators
+    bare = _STRING.sub("", text)
+    return bare.count(",") + bare.count("[") + bare.count("{")
 
 
 def _too_deep() -> RequestError:

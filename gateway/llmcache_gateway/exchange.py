@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmcache_gateway.runtime import Runtime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """A request that a dialect has read, and all that is needed to ask it upstream and to record the answer."""
 
@@ -31,13 +31,17 @@ class Question:
 
     controls: Controls
     settings: Settings
+    recorded: bool = True
+    """Whether the answer is to be recorded: only then is anything added to what the client sent."""
 
-    def call(self) -> Call:
-        """Return the request as it goes upstream."""
+    def call(self, body: bytes | None = None) -> Call:
+        """Return the request as it goes upstream, with a body of its own where one is given."""
         headers = self.headers.copy()
         for name in ("Content-Encoding", *self.dropped):
             headers.popall(name, None)
-        return Call("POST", self.target, headers, self.dialect.for_upstream(self.request), decoded=True)
+        if body is None:
+            body = self.dialect.for_upstream(self.request) if self.recorded else self.request.body
+        return Call("POST", self.target, headers, body, decoded=True)
 
 
 @dataclass(slots=True)
@@ -61,7 +65,7 @@ class Exchange:
     """What may be served instead when the upstream fails."""
 
     forward: str = "miss"
-    """Why it went upstream, in RFC 9211's words: miss, stale, request or bypass."""
+    """Why it went upstream, in RFC 9211's words: miss, partial, stale, request or bypass."""
 
     outcome: str = "ERROR"
     reason: str = ""

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -16,10 +17,10 @@ from llmcache_gateway.dialects.base import Verdict
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.freshness import response_ttl
-from llmcache_gateway.headers import HOP_BY_HOP
+from llmcache_gateway.headers import hop_headers
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
-from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, EventSplitter
+from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, MAX_EVENT_BYTES, EventSplitter
 from llmcache_gateway.upstreams.base import Answer
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,15 @@ class StaleInstead(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An upstream's answer, held whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Forwarder:
     """Asks upstream for an exchange, writes the answer to its client, and stores it where that is right."""
 
@@ -45,20 +55,33 @@ class Forwarder:
 
     async def forward(self, exchange: Exchange, question: Question) -> web.StreamResponse:
         """Give the upstream's answer; StaleInstead where it failed and the exchange has a stale entry to serve."""
-        asked = time.perf_counter()
         try:
-            async with question.upstream.send(question.call()) as answer:
-                self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
-                if answer.status >= 500 and exchange.stale is not None:
-                    raise StaleInstead(f"status-{answer.status}")
-                if answer.content_type == CONTENT_TYPE and answer.status == 200:
-                    return await self._stream(exchange, question, answer)
-                return await self._whole(exchange, question, answer)
+            response = await self._forward_once(exchange, question)
+            if response is None:
+                # What the recording adds is not worth a request: once more, as the client sent it.
+                question.recorded = False
+                response = await self._forward_once(exchange, question)
+            if response is None:
+                raise UpstreamError(f"upstream {question.upstream.name!r} answered 400 without a reason")
+            return response
         except UpstreamError as error:
             if exchange.stale is None:
                 raise
             log.warning("%s; a stale entry is served", error.message)
             raise StaleInstead("upstream-timeout" if error.timed_out else "upstream-unreachable") from None
+
+    async def _forward_once(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
+        """Give the upstream's answer; None when it refuses what the gateway added to the request."""
+        asked = time.perf_counter()
+        call = question.call()
+        async with question.upstream.send(call) as answer:
+            self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
+            if answer.status >= 500 and exchange.stale is not None:
+                raise StaleInstead(f"status-{answer.status}")
+            if answer.content_type == CONTENT_TYPE and answer.status == 200:
+                return await self._stream(exchange, question, answer)
+            added = call.body != question.request.body
+            return await self._whole(exchange, question, answer, added=added)
 
     async def refresh(self, runtime: Runtime, question: Question, key: str) -> str:
         """Ask upstream for nobody, store the answer, and return what came of it as a stable word."""
@@ -70,10 +93,31 @@ class Forwarder:
             return "failed"
         return "stored" if verdict.store else verdict.reason
 
+    async def fetch(self, exchange: Exchange, question: Question, body: bytes, limit: int) -> Fetched | None:
+        """Ask upstream with another body, and return the whole answer; None when it is larger than `limit` bytes."""
+        asked = time.perf_counter()
+        async with question.upstream.send(question.call(body)) as answer:
+            self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
+            held = bytearray()
+            async for chunk in answer.chunks:
+                held += chunk
+                if len(held) > limit:
+                    self._skip(exchange, "too-large")
+                    return None
+        return Fetched(answer.status, answer.headers, bytes(held))
+
+    def store_json(
+        self, runtime: Runtime, question: Question, body: bytes, headers: Mapping[str, str], key: str
+    ) -> bool:
+        """Store an unstreamed answer, unless it is too large or is to live for no time; say whether."""
+        recording = _recording(question, runtime)
+        recording.add_body(body)
+        return not recording.too_large and self._store(runtime, question, recording, headers, key)
+
     async def _collect(self, runtime: Runtime, question: Question, answer: Answer, key: str) -> Verdict:
         streamed = answer.content_type == CONTENT_TYPE
-        recording = record.Recording(question.dialect, question.settings.store_also, runtime.entry_bytes)
-        splitter = EventSplitter(runtime.entry_bytes)
+        recording = _recording(question, runtime)
+        splitter = EventSplitter(MAX_EVENT_BYTES)
         async for chunk in answer.chunks:
             if streamed:
                 recording.add_events(splitter.feed(chunk))
@@ -83,19 +127,26 @@ class Forwarder:
                 break
         verdict = recording.verdict(answer.status)
         if verdict.store:
-            self._store(runtime, question, recording, answer, key)
+            self._store(runtime, question, recording, answer.headers, key)
         return verdict
 
-    async def _whole(self, exchange: Exchange, question: Question, answer: Answer) -> web.StreamResponse:
-        """Give an unstreamed answer: held until it is whole, or passed on as it comes when it is too large."""
-        recording = record.Recording(question.dialect, question.settings.store_also, exchange.runtime.entry_bytes)
+    async def _whole(
+        self, exchange: Exchange, question: Question, answer: Answer, *, added: bool
+    ) -> web.StreamResponse | None:
+        """Give an unstreamed answer: held until it is whole, or passed on as it comes when it is too large.
+
+        None when it is a refusal of what was `added` to the request.
+        """
+        recording = _recording(question, exchange.runtime)
         async for chunk in answer.chunks:
             recording.add_body(chunk)
             if recording.too_large:
                 return await pass_on(exchange, answer, self._marked(exchange, answer, "too-large"), recording.body)
+        if added and answer.status == 400 and b"stream_options" in recording.body:
+            return None
         verdict = recording.verdict(answer.status)
         if exchange.outcome == "MISS" and verdict.store:
-            stored = self._store(exchange.runtime, question, recording, answer, exchange.key or "")
+            stored = self._store(exchange.runtime, question, recording, answer.headers, exchange.key or "")
             headers = self._marked(exchange, answer, None, stored=stored)
         else:
             headers = self._marked(exchange, answer, verdict.reason)
@@ -106,8 +157,8 @@ class Forwarder:
         dialect, request = question.dialect, question.request
         response = web.StreamResponse(headers=self._marked(exchange, answer, None))
         await response.prepare(exchange.http)
-        splitter = EventSplitter(exchange.runtime.entry_bytes)
-        recording = record.Recording(dialect, question.settings.store_also, exchange.runtime.entry_bytes)
+        splitter = EventSplitter(MAX_EVENT_BYTES)
+        recording = _recording(question, exchange.runtime)
         try:
             async for chunk in answer.chunks:
                 blocks = splitter.feed(chunk)
@@ -128,7 +179,7 @@ class Forwarder:
         await response.write_eof()
         verdict = recording.verdict(answer.status)
         if exchange.outcome == "MISS" and verdict.store:
-            self._store(exchange.runtime, question, recording, answer, exchange.key or "")
+            self._store(exchange.runtime, question, recording, answer.headers, exchange.key or "")
         else:
             self._skip(exchange, verdict.reason)
         with suppress(TimeoutError, UpstreamError):
@@ -138,18 +189,18 @@ class Forwarder:
         return response
 
     def _store(
-        self, runtime: Runtime, question: Question, recording: record.Recording, answer: Answer, key: str
+        self, runtime: Runtime, question: Question, recording: record.Recording, headers: Mapping[str, str], key: str
     ) -> bool:
         ttl = question.settings.lifetime(
             question.controls.ttl,
-            response_ttl(answer.headers),
+            response_ttl(headers),
             random.random(),  # noqa: S311 (spreads expiry, hides nothing)
         )
         if ttl <= 0:
             self._metrics.store_skipped.labels("no-lifetime").inc()
             return False
         lifetime = record.Lifetime(now=self._clock(), ttl=ttl, stale=question.settings.stale)
-        content_type = answer.headers.get("Content-Type", replay.JSON_TYPE)
+        content_type = headers.get("Content-Type", replay.JSON_TYPE)
         entry = recording.entry(content_type=content_type, model=question.request.model, lifetime=lifetime)
         return runtime.store.put_soon(key, entry)
 
@@ -174,10 +225,13 @@ class Forwarder:
             self._metrics.store_skipped.labels(reason).inc()
 
 
-def answer_headers(answer: Answer, own: CIMultiDict[str], *, decoded: bool = True) -> CIMultiDict[str]:
+def _recording(question: Question, runtime: Runtime) -> record.Recording:
+    return record.Recording(question.dialect, question.request, question.settings.store_also, runtime.entry_bytes)
+
+
+def answer_headers(answer: Answer | Fetched, own: CIMultiDict[str], *, decoded: bool = True) -> CIMultiDict[str]:
     """Return the upstream's headers as they may be passed on, with the cache's own in place of any it sent."""
-    listed = {name.strip().lower() for name in answer.headers.get("Connection", "").split(",")}
-    dropped = HOP_BY_HOP | listed | {name.lower() for name in own} | {"age"}
+    dropped = hop_headers(CIMultiDict(answer.headers)) | {name.lower() for name in own} | {"age"}
     if decoded:
         dropped |= {"content-length", "content-encoding"}
     headers = CIMultiDict(

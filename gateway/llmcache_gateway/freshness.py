@@ -19,6 +19,8 @@ TTL_HEADER: Final = "X-LLMCache-TTL"
 NAMESPACE_HEADER: Final = "X-LLMCache-Namespace"
 MAX_NAMESPACE: Final = 200
 FOREVER: Final = float("inf")
+MAX_SECONDS: Final = 10**10
+"""Largest number of seconds that a client may send: three centuries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +84,30 @@ def read_controls(headers: CIMultiDict[str] | CIMultiDictProxy[str], body_object
     )
 
 
-def judge(entry: Entry, now: float, controls: Controls, *, stale_while_revalidate: float, stale_if_error: float) -> Use:
-    """Say what an entry is good for, now and for this client. The two times are the policy's, in seconds."""
+def judge(
+    entry: Entry, now: float, controls: Controls, *, ttl: float, stale_while_revalidate: float, stale_if_error: float
+) -> Use:
+    """Say what an entry is good for, now and for this client. The three times are the policy's, in seconds."""
     age = now - entry.stored_at
-    fresh = entry.freshness(now)
+    fresh = remaining(entry, now, ttl)
     wanted = age <= controls.max_age and not controls.no_cache
     if wanted and fresh > 0 and fresh >= controls.min_fresh:
         return Use.FRESH
     if wanted and fresh <= 0 and controls.min_fresh == 0 and -fresh < stale_while_revalidate:
         return Use.REVALIDATE
-    # A client that wants a newer answer is better off with this one than with an error, unless it said otherwise.
-    if -fresh < min(stale_if_error, controls.stale_if_error):
+    # A client that wants a newer answer may be better off with this one than with an error: where the configuration
+    # allows that at all, and unless it said that it wants none from here.
+    if stale_if_error > 0 and not controls.no_cache and -fresh < min(stale_if_error, controls.stale_if_error):
         return Use.IF_ERROR
     return Use.NONE
+
+
+def remaining(entry: Entry, now: float, ttl: float) -> float:
+    """Return the seconds for which an entry is still fresh, less than zero when it is stale.
+
+    It is the shorter of the lifetime that it was stored with and `ttl`, the one that holds now.
+    """
+    return min(entry.freshness(now), entry.stored_at + ttl - now)
 
 
 def response_ttl(headers: Mapping[str, str]) -> float:
@@ -135,7 +148,8 @@ def _delta(argument: str | None, *, unset: float, malformed: float) -> float:
     """Return delta-seconds (RFC 9111, section 1.2.2)."""
     if argument is None:
         return unset
-    return float(argument) if argument.isascii() and argument.isdigit() else malformed
+    # Ten digits are more than any lifetime; a longer number means forever (RFC 9111, section 1.2.2).
+    return float(argument[:10]) if argument.isascii() and argument.isdigit() else malformed
 
 
 def _from_body(value: Any) -> Controls:
@@ -172,7 +186,7 @@ def _number(value: Mapping[str, Any], name: str) -> float:
     number = value.get(name)
     if number is None:
         return FOREVER
-    if isinstance(number, bool | str | list | dict) or number < 0:
+    if isinstance(number, bool | str | list | dict) or not 0 <= number <= MAX_SECONDS:
         raise _bad(f"cache.{name}", "it must be a number of seconds, zero or more")
     return float(number)
 
@@ -189,7 +203,7 @@ def _ttl_header(headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> float:
 
 
 def _seconds(text: str) -> float:
-    return float(text) if text.isascii() and text.isdigit() else seconds(text)
+    return float(text[:10]) if text.isascii() and text.isdigit() else seconds(text[:32])
 
 
 def _bad(param: str, message: str) -> RequestError:

@@ -1,13 +1,32 @@
-"""HTTP headers with a meaning of their own to the gateway."""
+"""Request headers: which carry a credential, which go upstream, and which of those can change the answer."""
 
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase, translate
 from typing import Final
 
-CREDENTIAL_HEADERS: Final = ("Authorization", "x-api-key", "api-key")
-"""Every header in which a client of one of the providers sends its credential."""
+from multidict import CIMultiDict, CIMultiDictProxy
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+
+CREDENTIAL_HEADERS: Final = (
+    "Authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "Ocp-Apim-Subscription-Key",
+    "x-litellm-api-key",
+    "x-portkey-api-key",
+    "cf-aig-authorization",
+    "Helicone-Auth",
+    "Cookie",
+)
+"""Every header in which a client of a provider, or of a gateway in front of one, sends its credential."""
 
 HOP_BY_HOP: Final = frozenset(
     {
         "connection",
+        "http2-settings",
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
@@ -19,3 +38,55 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 """Headers of one connection only (RFC 9110, section 7.6.1)."""
+
+_NOT_SENT_ON: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
+_OWN: Final = "x-llmcache-"
+
+UNCOUNTED: Final = (
+    # who asks, and for what representation
+    "user-agent", "accept", "accept-*", "content-type", "content-encoding", "origin", "referer", "sec-*", "dnt",
+    "priority", "from", "x-stainless-*", "x-title", "http-referer",
+    # how the request came here
+    "via", "forwarded", "x-forwarded-*", "x-real-ip", "x-envoy-*", "x-original-*", "cf-ray", "cf-connecting-ip",
+    "cf-ipcountry", "cf-visitor", "cdn-loop", "true-client-ip", "x-client-ip", "x-cluster-client-ip",
+    # tracing, and what tells one attempt from another
+    "traceparent", "tracestate", "baggage", "b3", "x-b3-*", "x-request-id", "x-correlation-id", "x-amzn-trace-id",
+    "x-cloud-trace-context", "x-datadog-*", "sentry-trace", "uber-trace-id", "x-client-request-id", "idempotency-key",
+    "x-request-start", "x-queue-start", "date",
+    # freshness, which has its own rules
+    "cache-control", "pragma", "if-*", "age",
+)  # fmt: skip
+"""Patterns of headers that go upstream and don't change the answer. Every other one counts, known or not."""
+
+
+def hop_headers(headers: Headers) -> frozenset[str]:
+    """Return the names, in lower case, of the headers that belong to this connection only."""
+    listed = {name.strip().lower() for line in headers.getall("Connection", ()) for name in line.split(",")}
+    return HOP_BY_HOP | listed
+
+
+def sent_on(headers: Headers) -> Iterator[tuple[str, str]]:
+    """Yield the client's headers that go upstream, its credentials among them."""
+    hop = hop_headers(headers) | _NOT_SENT_ON
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower not in hop and not lower.startswith(_OWN):
+            yield name, value
+
+
+def counted(headers: Headers, ignore: frozenset[str]) -> dict[str, list[str]]:
+    """Return the headers that can change the answer, by name in lower case: those sent on, less the uncounted.
+
+    Credentials are not among them: they make the tenant. `ignore` holds further patterns.
+    """
+    found: dict[str, list[str]] = {}
+    for name, value in sent_on(headers):
+        lower = name.lower()
+        if lower in _CREDENTIALS or _uncounted(lower) or any(fnmatchcase(lower, pattern) for pattern in ignore):
+            continue
+        found.setdefault(lower, []).append(value)
+    return found
+
+
+_uncounted: Final = re.compile("|".join(translate(pattern) for pattern in UNCOUNTED)).match
+_CREDENTIALS: Final = frozenset(name.lower() for name in CREDENTIAL_HEADERS)

@@ -9,6 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.canonical import encode
 from llmcache_gateway.dialects.base import Dialect, Request
+from llmcache_gateway.headers import counted
 from llmcache_gateway.normalize import normalize
 from llmcache_gateway.policy import Settings
 
@@ -32,12 +33,16 @@ def digest(
     """Return the digest of a request, 64 hex digits.
 
     SHA-256 over the canonical form of everything that can change the answer: schema version, dialect,
-    upstream, tenant, namespace, the query string, the answer-changing headers, and every member of the body
-    that the dialect counts and the settings do not ignore. A key builder of the settings may replace all but
-    dialect, upstream, tenant and namespace; one that fails leaves the default key, which shares less.
+    upstream, tenant, namespace, what the settings let share an entry, the query string, every header that goes
+    upstream and is not known to leave the answer as it is, and every member of the body that the dialect counts
+    and the settings do not ignore. A key builder of the settings may replace query, headers and body; one that
+    fails leaves the default key, which shares less.
     """
-    where = [SCHEMA, dialect.name, list(upstream), tenant, namespace]
-    named = {name: _items(headers.getall(name)) for name in dialect.key_headers if name in headers}
+    where = [SCHEMA, dialect.name, list(upstream), tenant, namespace, settings.shares]
+    named = counted(headers, settings.ignore_headers)
+    for name in dialect.key_headers:
+        if name in named:
+            named[name] = _items(named[name])
     standard = _hash([*where, query, named, _counted(dialect, request, settings)])
     if settings.builder is None:
         return standard

@@ -8,7 +8,7 @@ from typing import Any
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.config import Cache, Match, Policy, seconds, share
-from llmcache_gateway.dialects.base import Request
+from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.freshness import Controls
 
 DEFAULT = "default"
@@ -32,9 +32,13 @@ class Settings:
     store_also: frozenset[str]
     admit: frozenset[str]
     ignore: frozenset[str]
+    ignore_headers: frozenset[str]
     normalize: tuple[str, ...]
     builder: KeyBuilder | None
     isolation: str
+    shares: list[Any]
+    """What lets requests share an entry that others keep apart, or be answered with what others refuse. It is part
+    of the key: no other policy, and no configuration without it, finds those entries."""
 
     @property
     def stale(self) -> float:
@@ -45,18 +49,16 @@ class Settings:
         """Return a new entry's lifetime; `random` is from 0 to 1 and shortens it by the jitter."""
         return min(self.ttl * (1 - self.jitter * random), controls_ttl, response_ttl)
 
-    def bypass(self, request: Request, controls: Controls, reason: str | None) -> str | None:
-        """Return why a request must not meet the cache, as a stable word; None when it may.
-
-        `reason` is the dialect's own.
-        """
+    def bypass(self, dialect: Dialect, request: Request, controls: Controls) -> str | None:
+        """Return why a request must not meet the cache, as a stable word; None when it may."""
         if self.mode == "Disabled":
             return "disabled"
         if self.mode == "OptIn" and not controls.use_cache:
             return "not-opted-in"
         if controls.no_store:
             return "no-store"
-        if reason is not None and reason not in self.admit:
+        reason = dialect.bypass(request, self.admit)
+        if reason is not None:
             return reason
         if self.sampling == "Bypass" and _samples(request.members):
             return "sampling"
@@ -93,9 +95,18 @@ def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -
         store_also=frozenset(cache.store_also) | frozenset(cache.admit),  # what is let in is let through
         admit=frozenset(cache.admit),
         ignore=frozenset(cache.key.ignore),
+        ignore_headers=frozenset(pattern.lower() for pattern in cache.key.ignore_headers),
         normalize=tuple(cache.key.normalize),
         builder=builder,
         isolation=isolation,
+        shares=[
+            sorted(cache.key.ignore),
+            sorted(cache.key.ignore_headers),
+            sorted(cache.key.normalize),
+            cache.key.builder,
+            sorted(cache.store_also),
+            sorted(cache.admit),
+        ],
     )
 
 

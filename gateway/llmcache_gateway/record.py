@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from llmcache_gateway.dialects.base import STORE, Dialect, Verdict, refuse
+from llmcache_gateway.dialects.base import Dialect, Request, Verdict, refuse
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.plainjson import loads
+from llmcache_gateway.sse import is_comment
 
 Form = Literal["json", "sse"]
 
@@ -27,8 +28,9 @@ class Recording:
     of the dialect that the settings overrule.
     """
 
-    def __init__(self, dialect: Dialect, store_also: frozenset[str], max_bytes: int) -> None:
+    def __init__(self, dialect: Dialect, request: Request, store_also: frozenset[str], max_bytes: int) -> None:
         self._dialect = dialect
+        self._request = request
         self._store_also = store_also
         self._max = max_bytes
         self._form: Form = "json"
@@ -47,7 +49,7 @@ class Recording:
         """Take event blocks of a stream. Comments are keep-alives and no part of the answer."""
         self._form = "sse"
         for block in blocks:
-            if self.ended or block.startswith(b":"):
+            if self.ended or is_comment(block):
                 continue
             self._size += len(block)
             if self.too_large:
@@ -80,10 +82,10 @@ class Recording:
         if self._form == "sse" and not self.ended:
             return refuse("unterminated")
         try:
-            verdict = self._dialect.judge(self._canonical())
+            verdict = self._dialect.judge(self._canonical(), self._request)
         except ValueError:
             return refuse("no-answer" if self._form == "sse" else "not-json")
-        return STORE if verdict.reason in self._store_also else verdict
+        return verdict.but_for(self._store_also)
 
     def entry(self, *, content_type: str, model: str, lifetime: Lifetime) -> Entry:
         """Return the entry of an answer that may be stored."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Final
 
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.forward import Forwarder
@@ -9,6 +10,10 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+
+REFRESH_SECONDS: Final = 600.0
+"""Longest that a refresh may take: an upstream that only keeps the connection alive must not hold it for ever."""
 
 
 class Refresher:
@@ -36,7 +41,8 @@ class Refresher:
         # It keeps its runtime alive, as a request does: its store must not be closed under it.
         runtime.enter()
         try:
-            result = await self._forwarder.refresh(runtime, question, key)
+            async with asyncio.timeout(REFRESH_SECONDS):
+                result = await self._forwarder.refresh(runtime, question, key)
         except Exception:
             log.exception("a stale entry could not be refreshed")
             result = "failed"

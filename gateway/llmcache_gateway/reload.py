@@ -102,7 +102,12 @@ class Reloader:
         """Look at the files again and again, until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            self.check()
+            try:
+                self.check()
+            except Exception as error:
+                # Whatever a file makes fail: the next one must still be seen.
+                self.error = f"{type(error).__name__}: {error}"
+                log.exception("the new configuration can't be used, the old one stays in force")
 
     async def close(self) -> None:
         """Wait for old configurations to drain, and let go of the one in force."""

@@ -13,14 +13,14 @@ Outcome = Literal["HIT", "STALE", "MISS", "BYPASS"]
 CACHE_NAME: Final = "llmcache"
 
 
-def hit(*, ttl: float, age: int, key: str, detail: str, prefix: str) -> CIMultiDict[str]:
+def hit(*, ttl: float, age: int, key: str, detail: str, prefix: str, stale: bool) -> CIMultiDict[str]:
     """Return the headers of an answer from the cache.
 
     `ttl` is what remains of its freshness in seconds, less than zero when it is stale; `detail` is the tier it
     came from, or why it is served stale.
     """
     status = f"{CACHE_NAME}; hit; ttl={math.floor(ttl)}; key={_string(key)}; detail={_string(detail)}"
-    return _headers("HIT" if ttl > 0 else "STALE", status, key=key, prefix=prefix, age=age)
+    return _headers("STALE" if stale else "HIT", status, key=key, prefix=prefix, age=age)
 
 
 def miss(*, forward: str, key: str, prefix: str, stored: bool = False, detail: str | None = None) -> CIMultiDict[str]:
@@ -45,7 +45,11 @@ def bypass(*, detail: str, prefix: str) -> CIMultiDict[str]:
 def error(*, detail: str, prefix: str, forward: str | None) -> CIMultiDict[str]:
     """Return the headers of an answer that the gateway itself had to give; `forward` when it had asked upstream."""
     status = f"{CACHE_NAME}; fwd={forward}; detail=" if forward else f"{CACHE_NAME}; detail="
-    return _headers("BYPASS", status + _string(detail), prefix=prefix)
+    return _headers(
+        "MISS" if forward in ("miss", "partial", "stale", "request") else "BYPASS",
+        status + _string(detail),
+        prefix=prefix,
+    )
 
 
 def _headers(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -104,6 +105,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     policies = _policies(spec, secrets.problems)
     if secrets.problems:
         raise ConfigError(secrets.problems)
+    _check_addresses(spec)
     identity = (spec.cache.store, spec.redis, password, config.metadata)
     if previous is not None and previous.store_identity == identity:
         store = previous.store
@@ -187,6 +189,21 @@ def _load_function(name: str) -> Any:
     if not callable(found):
         raise ConfigError([f"{name} is not a function"])
     return found
+
+
+def _check_addresses(spec: GatewaySpec) -> None:
+    """Raise ConfigError for addresses whose port or host can't be one, which no pattern can say."""
+    addresses = {f"spec.upstreams[{at}].baseURL": one.base_url for at, one in enumerate(spec.upstreams)}
+    addresses["spec.redis.url"] = spec.redis.url if spec.redis is not None else None
+    problems = []
+    for path, address in addresses.items():
+        try:
+            if address is not None and urlsplit(address).port == 0:
+                raise ValueError("port 0 can't be reached")
+        except ValueError as error:
+            problems.append(Problem(path, f"{address} is no address: {error}"))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _store(config: GatewayConfig, password: str | None, resources: Resources) -> Store:

@@ -5,6 +5,7 @@ Read `Handler._answer` for the request path; everything it decides stands in the
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,9 @@ import msgspec
 from aiohttp import web
 
 from llmcache_gateway import canonical, freshness, key, replay, report
-from llmcache_gateway.bodies import read_body
+from llmcache_gateway.bodies import invite_body, read_body
 from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
+from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
@@ -23,6 +25,7 @@ from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.forward import Forwarder, StaleInstead, answer_headers, pass_on
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.parts import PartsAnswerer, Splitting
 from llmcache_gateway.plainjson import dumps, raw_members
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
@@ -48,6 +51,7 @@ class Handler:
     ) -> None:
         self._runtime = runtime
         self._forwarder = forwarder
+        self._parts = PartsAnswerer(forwarder, clock)
         self._refresher = refresher
         self._metrics = metrics
         self._clock = clock
@@ -90,12 +94,17 @@ class Handler:
         if dialect is None:
             return await self._pass_through(exchange)
         question = await self._read(exchange, dialect)
-        reason = question.settings.bypass(question.request, question.controls, dialect.bypass(question.request))
+        reason = question.settings.bypass(dialect, question.request, question.controls)
+        question.recorded = reason is None
         if reason is not None:
             exchange.outcome, exchange.reason, exchange.forward = "BYPASS", reason, "bypass"
             return await self._forwarder.forward(exchange, question)
 
-        exchange.key = self._key(exchange, question)
+        exchange.key = self._key(exchange, question, question.request)
+        if isinstance(dialect, Splitting):
+            response = await self._from_parts(exchange, question, dialect)
+            if response is not None:
+                return response
         response = await self._from_store(exchange, question)
         if response is not None:
             return response
@@ -137,11 +146,21 @@ class Handler:
             dialect, request, upstream, exchange.target, http.headers, runtime.own_headers, controls, settings
         )
 
-    def _key(self, exchange: Exchange, question: Question) -> str:
+    async def _from_parts(
+        self, exchange: Exchange, question: Question, dialect: Splitting
+    ) -> web.StreamResponse | None:
+        """Answer a request of several inputs part by part, where it can be split."""
+        parts = dialect.split(question.request)
+        if parts is None or len(parts) < 2:
+            return None
+        keys = [self._key(exchange, question, part) for part in parts]
+        return await self._parts.answer(exchange, question, dialect, parts, keys)
+
+    def _key(self, exchange: Exchange, question: Question, request: Request) -> str:
         tenant = exchange.tenant or ""
         digest = key.digest(
             dialect=question.dialect,
-            request=question.request,
+            request=request,
             settings=question.settings,
             query=exchange.query,
             headers=exchange.http.headers,
@@ -161,6 +180,7 @@ class Handler:
             found.entry,
             self._clock(),
             question.controls,
+            ttl=settings.ttl,
             stale_while_revalidate=settings.stale_while_revalidate,
             stale_if_error=settings.stale_if_error,
         )
@@ -168,13 +188,15 @@ class Handler:
             detail = found.tier if use is Use.FRESH else use.value
             try:
                 response = self._serve(exchange, question, found.entry, detail)
-            except (ValueError, KeyError, TypeError):
+            except Exception:
+                # Whatever is wrong with an entry, the provider can still be asked.
                 log.exception("the entry %s can't be replayed; asking upstream", store_key)
                 return None
-            if use is Use.REVALIDATE:
+            if use is Use.REVALIDATE and not question.controls.only_if_cached:
                 self._refresher.refresh_soon(runtime, question, store_key)
             return response
-        exchange.forward = "request" if found.entry.is_fresh(self._clock()) else "stale"
+        fresh = freshness.remaining(found.entry, self._clock(), settings.ttl) > 0
+        exchange.forward = "request" if fresh else "stale"
         exchange.stale = found.entry if use is Use.IF_ERROR else None
         return None
 
@@ -182,10 +204,11 @@ class Handler:
         content_type, body = replay.replay(entry, question.dialect, question.request)
         now = self._clock()
         headers = report.hit(
-            ttl=entry.freshness(now),
+            ttl=freshness.remaining(entry, now, question.settings.ttl),
             age=entry.age(now),
             key=exchange.key or "",
             detail=detail,
+            stale=detail in (Use.REVALIDATE.value, Use.IF_ERROR.value),
             prefix=exchange.prefix,
         )
         headers["Content-Type"] = content_type
@@ -203,6 +226,7 @@ class Handler:
         headers = http.headers.copy()
         for name in runtime.own_headers:
             headers.popall(name, None)
+        await invite_body(http)
         body = http.content.iter_any() if http.body_exists else None
         call = Call(http.method, exchange.target, headers, body, decoded=False)
         async with upstream.send(call) as answer:
@@ -251,9 +275,13 @@ def _refuse_odd_targets(exchange: Exchange) -> None:
     if not exchange.target.startswith("/"):
         raise RequestError(400, "The request target must be a path.", code="invalid_target")
     path = exchange.path
-    if ("/." in path or "%" in path) and any(unquote(segment) in (".", "..") for segment in path.split("/")):
-        raise RequestError(400, "The path must not contain '.' or '..' segments.", code="invalid_path")
-    if "upgrade" in exchange.http.headers.get("Connection", "").lower():
+    if "." in path or "%" in path:
+        # As the most liberal server reads it: escapes undone, backslashes as slashes, parameters dropped.
+        segments = re.split(r"[/\\]", unquote(unquote(path)))
+        if any(segment.partition(";")[0] in (".", "..") for segment in segments):
+            raise RequestError(400, "The path must not contain '.' or '..' segments.", code="invalid_path")
+    # Other upgrades (h2c, say) may be ignored (RFC 9110, section 7.8); a WebSocket's client takes no other answer.
+    if "websocket" in exchange.http.headers.get("Upgrade", "").lower():
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")
 
 

@@ -10,7 +10,10 @@ from llmcache_gateway.errors import UpstreamError
 
 CONTENT_TYPE: Final = "text/event-stream"
 END_OF_EVENT: Final = b"\n\n"
+MAX_EVENT_BYTES: Final = 64 * 2**20
+"""Largest event that is passed on: it has to be held until it is whole."""
 
+_BOM: Final = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -25,10 +28,17 @@ class EventSplitter:
     def __init__(self, max_event_bytes: int) -> None:
         self._buffer = bytearray()
         self._scanned = 0
+        self._begun = False
+        self._held = b""
         self._max = max_event_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the blocks that `data` completes; UpstreamError when one grows beyond the bound."""
+        if not self._begun:
+            self._held += data
+            if len(self._held) < len(_BOM) and _BOM.startswith(self._held):
+                return []
+            data, self._begun = self._held.removeprefix(_BOM), True
         self._buffer += data
         blocks = []
         start = 0
@@ -48,6 +58,11 @@ class EventSplitter:
     def rest(self) -> bytes:
         """What has come since the last whole event."""
         return bytes(self._buffer)
+
+
+def is_comment(block: bytes) -> bool:
+    """Say whether a block holds comments only, as a keep-alive does: no part of any event."""
+    return block.startswith(b":") and all(line.startswith(b":") for line in block.split(b"\n"))
 
 
 def event_data(block: bytes) -> bytes | None:

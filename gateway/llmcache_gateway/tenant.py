@@ -24,6 +24,9 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """What a tenant may be called, by a front or in the Secret of keys: no ':', which separates the parts of a key."""
 
 
+KEY_HEADERS: Final = ("Authorization", "x-api-key", "api-key")
+"""Where a client sends the key that this gateway gave it: where the providers' SDKs send theirs."""
+
 MIN_KEY: Final = 8
 """Fewest characters of a client's key: a shorter one is guessed."""
 
@@ -82,10 +85,11 @@ class TenantResolver:
         return hmac.new(self._key, encode(credentials), hashlib.sha256).hexdigest()[:32]
 
     def _by_key(self, headers: Headers) -> str:
-        given = [value for name in CREDENTIAL_HEADERS for value in headers.getall(name, ())]
+        given = [value for name in KEY_HEADERS for value in headers.getall(name, ())]
         if len(given) != 1:
             raise _refused("send one API key" if given else "no API key was sent")
-        digest = self._digest(given[0].removeprefix("Bearer ").strip())
+        scheme, _, key = given[0].partition(" ")
+        digest = self._digest(key.strip() if scheme.lower() == "bearer" else given[0].strip())
         found = None
         # All are looked at, whichever matches: how long it takes says nothing of the keys.
         for known, name in (self._tenants or {}).items():
@@ -96,7 +100,7 @@ class TenantResolver:
         return found
 
     def _by_front(self, headers: Headers, front: Front) -> str:
-        if not hmac.compare_digest(headers.get(front.proof, "").encode(), front.secret.encode()):
+        if not hmac.compare_digest(_bytes(headers.get(front.proof, "")), front.secret.encode()):
             raise _refused(f"requests must come through the front that sends {front.proof}")
         names = headers.getall(front.name, [])
         if len(names) != 1 or not NAME.fullmatch(names[0]):
@@ -104,7 +108,12 @@ class TenantResolver:
         return names[0]
 
     def _digest(self, client_key: str) -> bytes:
-        return hmac.new(self._key, client_key.encode(), hashlib.sha256).digest()
+        return hmac.new(self._key, _bytes(client_key), hashlib.sha256).digest()
+
+
+def _bytes(value: str) -> bytes:
+    # A header's bytes beyond ASCII come as surrogates.
+    return value.encode("utf-8", "surrogateescape")
 
 
 def client_keys(text: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:

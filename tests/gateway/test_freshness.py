@@ -66,6 +66,7 @@ def test_what_a_client_asks(headers: list[tuple[str, str]], cache: Any, expected
         ([], {"tll": 5}, "cache.tll"),
         ([], {"ttl": "5"}, "cache.ttl"),
         ([], {"ttl": -5}, "cache.ttl"),
+        ([], {"ttl": 10**400}, "cache.ttl"),
         ([], {"ttl": True}, "cache.ttl"),
         ([], {"no-store": "yes"}, "cache.no-store"),
         ([], {"namespace": 5}, "cache.namespace"),
@@ -104,9 +105,8 @@ def test_an_upstream_may_shorten_the_life_of_its_answer(headers: dict[str, str],
         (50, Controls(min_fresh=50), Use.FRESH),
         (51, Controls(min_fresh=50), Use.IF_ERROR),
         (105, Controls(min_fresh=1), Use.IF_ERROR),
-        (0, Controls(no_cache=True), Use.IF_ERROR),
-        (0, Controls(no_cache=True, stale_if_error=0), Use.IF_ERROR),
-        (100, Controls(no_cache=True, stale_if_error=0), Use.NONE),
+        (0, Controls(no_cache=True), Use.NONE),
+        (100, Controls(no_cache=True, stale_if_error=1000), Use.NONE),
         (120, Controls(stale_if_error=10), Use.NONE),
         (120, Controls(stale_if_error=1000), Use.IF_ERROR),
         (150, Controls(stale_if_error=1000), Use.NONE),
@@ -114,7 +114,18 @@ def test_an_upstream_may_shorten_the_life_of_its_answer(headers: dict[str, str],
 )
 def test_what_an_entry_is_good_for(now: float, asked: Controls, use: Use) -> None:
     entry = Entry("json", "application/json", [b"{}"], "m", 0, 100, 150)
-    assert judge(entry, now, asked, stale_while_revalidate=20, stale_if_error=50) is use
+    assert judge(entry, now, asked, ttl=100, stale_while_revalidate=20, stale_if_error=50) is use
+
+
+@pytest.mark.parametrize(("ttl", "use"), [(100, Use.FRESH), (60, Use.FRESH), (59, Use.NONE), (1000, Use.FRESH)])
+def test_a_shorter_ttl_holds_for_what_is_stored_already_and_a_longer_one_does_not(ttl: float, use: Use) -> None:
+    entry = Entry("json", "application/json", [b"{}"], "m", 0, 100, 100)
+    assert judge(entry, 59.5, Controls(), ttl=ttl, stale_while_revalidate=0, stale_if_error=0) is use
+
+
+def test_stale_if_error_is_off_unless_configured() -> None:
+    entry = Entry("json", "application/json", [b"{}"], "m", 0, 100, 100)
+    assert judge(entry, 50, Controls(max_age=0), ttl=100, stale_while_revalidate=0, stale_if_error=0) is Use.NONE
 
 
 class Clock:

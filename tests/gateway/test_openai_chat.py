@@ -234,6 +234,7 @@ def test_bad_members_are_refused_by_name(members: dict[str, Any], param: str) ->
         ({"web_search_options": {}}, "hosted-tools"),
         ({"modalities": ["text", "audio"]}, "audio"),
         ({"modalities": 5}, None),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "remote-content"),
     ],
 )
 def test_requests_that_a_hit_could_not_serve_are_kept_away(more: dict[str, Any], reason: str | None) -> None:
@@ -285,3 +286,12 @@ def test_prompt_cache_hints_do_not_count(left: dict[str, Any], right: dict[str, 
 )
 def test_what_only_looks_like_a_hint_counts(left: dict[str, Any], right: dict[str, Any]) -> None:
     assert DIALECT.counted(parse(left)) != DIALECT.counted(parse(right))
+
+
+def test_tokens_with_a_member_called_index_are_not_merged() -> None:
+    def token(text: str) -> dict[str, Any]:
+        return {"content": [{"token": text, "index": 0}]}
+
+    blocks = blocks_of(part({"content": "a"}, logprobs=token("a")), part({"content": "b"}, "stop", logprobs=token("b")))
+    logprobs = DIALECT.assemble(blocks)["choices"][0]["logprobs"]
+    assert [one["token"] for one in logprobs["content"]] == ["a", "b"]

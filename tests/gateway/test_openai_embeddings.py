@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -253,10 +254,10 @@ async def test_miss_then_hit_is_the_same_answer(
     assert [one.headers["X-LLMCache"] for one in raw] == ["MISS", "HIT"]
     assert raw[0].parse().to_dict(warnings=False) == raw[1].parse().to_dict(warnings=False)
     sent = answered.calls[0]["body"]
-    expected = embeddings.embeddings(sent)
+    expected = embeddings.embeddings({**sent, "input": value})
     assert raw[1].http_response.json() == expected
     if more.get("encoding_format") != "base64":
-        vectors = [embeddings.vector(one, more) for one in embeddings.inputs_of(sent)]
+        vectors = [embeddings.vector(one, more) for one in embeddings.inputs_of({**sent, "input": value})]
         assert [one.embedding for one in raw[1].parse().data] == vectors
     assert len(answered.calls) == 1
 
@@ -278,3 +279,50 @@ async def test_an_error_is_given_and_not_kept(gateway: TestGateway, answered: Pr
             with pytest.raises(openai.BadRequestError, match="is invalid"):
                 await client.embeddings.create(model=MODEL, input=["a", ""])
     assert len(answered.calls) == 2
+
+
+async def test_only_missing_inputs_go_upstream_and_come_back_at_their_positions(
+    gateway: TestGateway, answered: Provider
+) -> None:
+    async def ask(value: Any, **headers: str) -> Any:
+        names = {name.replace("_", "-"): text for name, text in headers.items()}
+        return await gateway.post({"model": MODEL, "input": value}, path="/v1/embeddings", headers=names)
+
+    def statuses(response: Any) -> str:
+        return str(response.headers["Cache-Status"].split("; key")[0])
+
+    assert statuses(await ask(["a", "b"])) == "llmcache; fwd=miss; stored"
+    partial = await ask(["c", "b", "d", "a", "c"])
+    assert statuses(partial) == "llmcache; fwd=partial; stored"
+    assert answered.calls[1]["body"]["input"] == ["c", "d"]
+    assert [one["embedding"] for one in partial.json()["data"]] == [embeddings.vector(one, {}) for one in "cbdac"]
+    assert [one["index"] for one in partial.json()["data"]] == [0, 1, 2, 3, 4]
+    assert statuses(await ask(["d", "a", "b"])).startswith("llmcache; hit; ttl=")
+    assert (await ask("c")).headers["X-LLMCache"] == "HIT"
+    assert (await ask(["d", "e"], Cache_Control="only-if-cached")).status_code == 504
+    assert (await ask(["a", "b"], Cache_Control="no-cache")).headers["X-LLMCache"] == "MISS"
+    assert answered.calls[2]["body"]["input"] == ["a", "b"]
+    assert (await ask(["a", "b"], Authorization="Bearer other")).headers["X-LLMCache"] == "MISS"
+
+
+async def test_an_upstream_error_for_the_missing_inputs_is_given_as_it_is(
+    gateway: TestGateway, answered: Provider
+) -> None:
+    await gateway.post({"model": MODEL, "input": ["a", "b"]}, path="/v1/embeddings")
+    response = await gateway.post({"model": MODEL, "input": ["a", ""]}, path="/v1/embeddings")
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "'$.input' is invalid."
+
+
+async def test_an_answer_that_fits_no_positions_is_asked_for_whole_and_not_kept(
+    gateway: TestGateway, answered: Provider
+) -> None:
+    async def twice_the_first(_: web.Request) -> web.StreamResponse:
+        one = {"object": "embedding", "index": 0, "embedding": [1.0]}
+        return web.json_response({"object": "list", "model": MODEL, "data": [one, one]})
+
+    answered.behave = twice_the_first
+    for _ in range(2):
+        response = await gateway.post({"model": MODEL, "input": ["a", "b"]}, path="/v1/embeddings")
+        assert response.status_code == 200
+        assert response.headers["X-LLMCache"] == "MISS"

@@ -194,9 +194,33 @@ async def test_sampling_requests_are_cached_unless_a_policy_excludes_them(
 ) -> None:
     policies = [{"name": "exact", "match": {"models": ["exact-*"]}, "cache": {"sampling": "Bypass"}}]
     async with start_gateway(manifest(provider.base_url, policies=policies)) as gateway:
+        assert await outcomes(gateway, body(temperature=0.7), body(temperature=0.7)) == ["MISS", "HIT"]
         for sampling in ({"temperature": 0.7}, {"n": 2}):
-            assert await outcomes(gateway, body(**sampling), body(**sampling)) == ["MISS", "HIT"]
             excluded = await gateway.post(body(model="exact-1", **sampling))
             assert excluded.headers["Cache-Status"] == 'llmcache; fwd=bypass; detail="sampling"'
         for greedy in ({"temperature": 0}, {"temperature": 0.0, "n": 1}):
             assert await outcomes(gateway, body(model="exact-1", **greedy)) != ["BYPASS"]
+
+
+async def test_admitting_one_reason_lets_nothing_in_that_has_another_too(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    remote = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/i.png"}}]}
+    async with start_gateway(manifest(provider.base_url, cache={"admit": ["stateful"]})) as gateway:
+        assert await outcomes(gateway, body(store=True)) == ["MISS"]
+        both = await gateway.post({**body(store=True), "messages": [remote]})
+        assert both.headers["Cache-Status"] == 'llmcache; fwd=bypass; detail="remote-content"'
+
+
+async def test_allowing_one_flaw_stores_no_answer_that_has_another_too(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        both = completion(1, "gpt-4o", "cut", finish_reason="length")
+        both["choices"].append({"index": 1, "message": {"content": None, "refusal": "no"}, "finish_reason": "stop"})
+        return web.json_response(both)
+
+    provider.behave = answer
+    async with start_gateway(manifest(provider.base_url, cache={"storeAlso": ["truncated"]})) as gateway:
+        assert await outcomes(gateway, body(), body()) == ["MISS", "MISS"]
+        assert (await gateway.post(body())).headers["Cache-Status"].endswith('detail="refused"')

@@ -75,6 +75,12 @@ class KeySettings(Model, frozen=True, kw_only=True):
             "Top-level members of the body that are no part of the key, beside the dialect's own.", max_length=32
         ),
     ] = field(default_factory=list)
+    ignore_headers: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9*-]+$", max_length=64, examples=["X-Trace", "x-team-*"])]],
+        described(
+            "Patterns of request headers that don't change the answer, beside those known not to.", max_length=32
+        ),
+    ] = field(default_factory=list)
     normalize: Annotated[
         list[Literal["whitespace", "case", "punctuation"]],
         described(
@@ -112,7 +118,9 @@ class Cache(Model, frozen=True, kw_only=True):
             'says `"cache": {"use-cache": true}`.'
         ),
     ] = "Enabled"
-    ttl: Annotated[Duration, described("Time for which an answer is fresh. A change holds for new entries.")] = "1h"
+    ttl: Annotated[
+        Duration, described("Time for which an answer is fresh. A shorter one holds at once, also for what is stored.")
+    ] = "1h"
     ttl_jitter: Annotated[
         Percent,
         described("By how much a lifetime is shortened at most, at random, so that entries don't end all at once."),

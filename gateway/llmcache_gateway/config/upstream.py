@@ -84,7 +84,12 @@ class Upstream(Model, frozen=True, kw_only=True):
         ),
     ]
     base_url: Annotated[
-        Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$", max_length=1024, examples=["https://api.openai.com/v1"])]
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^https?://[^\s?#@/]+(/[^\s?#@]*)?$", max_length=1024, examples=["https://api.openai.com/v1"]
+            ),
+        ]
         | None,
         described(
             "Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI, without it "

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from llmcache_gateway.dialects.anthropic_errors import error_body
 from llmcache_gateway.dialects.anthropic_stream import assemble, event, events
-from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
-from llmcache_gateway.dialects.reading import read_request, without
+from llmcache_gateway.dialects.base import Request, Verdict, refuse
+from llmcache_gateway.dialects.reading import first_not, read_request, without
 from llmcache_gateway.plainjson import raw_members
 from llmcache_gateway.sse import event_data
 
@@ -78,19 +78,8 @@ class AnthropicMessages:
             counted["tools"] = [without(tool, HINTS) for tool in tools]
         return counted
 
-    def bypass(self, request: Request) -> str | None:
-        members = request.members
-        if any(members.get(name) for name in STATEFUL):
-            return "stateful"
-        tools = members.get("tools")
-        if isinstance(tools, list) and not all(map(_is_own_tool, tools)):
-            return "hosted-tools"
-        messages = members.get("messages")
-        if isinstance(messages, list) and any(_is_remote(message) for message in messages):
-            return "remote-content"
-        if members.get("max_tokens") == 0:
-            return "prewarm"
-        return None
+    def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
+        return first_not(admitted, _bypasses(request.members))
 
     def for_upstream(self, request: Request) -> bytes:
         return request.body
@@ -104,7 +93,7 @@ class AnthropicMessages:
         members = raw_members(event_data(block) or b"")
         return members is not None and bytes(members.get("type", b"")) == b'"message_stop"'
 
-    def judge(self, answer: Any) -> Verdict:
+    def judge(self, answer: Any, request: Request | None = None) -> Verdict:
         if not isinstance(answer, dict):
             return refuse("no-answer")
         if answer.get("type") == "error" or answer.get("error") is not None:
@@ -112,18 +101,7 @@ class AnthropicMessages:
         content = answer.get("content")
         if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
             return refuse("no-answer")
-        reason = answer.get("stop_reason")
-        if reason in TRUNCATED:
-            return refuse("truncated")
-        if reason == "refusal":
-            return refuse("refused")
-        if reason not in COMPLETE:
-            return refuse("incomplete")
-        if answer.get("container") is not None:
-            return refuse("stateful")
-        if all(map(_says_nothing, content)):
-            return refuse("empty")
-        return STORE
+        return refuse(*_flaws(answer, content))
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         return assemble(blocks)
@@ -142,6 +120,35 @@ class AnthropicMessages:
 
     def error_event(self, status: int, message: str, code: str | None) -> bytes:
         return event(error_body(status, message))
+
+
+def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every reason to keep a request away from the cache."""
+    if any(members.get(name) for name in STATEFUL):
+        yield "stateful"
+    tools = members.get("tools")
+    if isinstance(tools, list) and not all(map(_is_own_tool, tools)):
+        yield "hosted-tools"
+    messages = members.get("messages")
+    if isinstance(messages, list) and any(_is_remote(message) for message in messages):
+        yield "remote-content"
+    if members.get("max_tokens") == 0:
+        yield "prewarm"
+
+
+def _flaws(answer: Mapping[str, Any], content: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield everything that speaks against storing an answer."""
+    reason = answer.get("stop_reason")
+    if reason not in COMPLETE and reason not in TRUNCATED and reason != "refusal":
+        yield "incomplete"
+    if answer.get("container") is not None:
+        yield "stateful"
+    if reason in TRUNCATED:
+        yield "truncated"
+    elif reason == "refusal":
+        yield "refused"
+    elif all(map(_says_nothing, content)):
+        yield "empty"
 
 
 def _says_nothing(block: dict[str, Any]) -> bool:

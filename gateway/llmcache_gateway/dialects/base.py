@@ -21,18 +21,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an answer may be stored; `reason` is a stable word where it may not."""
+    """What speaks against storing an answer: stable words, the gravest first; none when it may be stored."""
 
-    store: bool
-    reason: str = ""
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def store(self) -> bool:
+        """Whether it may be stored."""
+        return not self.reasons
+
+    @property
+    def reason(self) -> str:
+        """The gravest reason, or nothing."""
+        return self.reasons[0] if self.reasons else ""
+
+    def but_for(self, allowed: frozenset[str]) -> "Verdict":
+        """Return what still speaks against it where some reasons are allowed."""
+        return Verdict(tuple(reason for reason in self.reasons if reason not in allowed))
 
 
-STORE: Final = Verdict(store=True)
+STORE: Final = Verdict()
 
 
-def refuse(reason: str) -> Verdict:
+def refuse(*reasons: str) -> Verdict:
     """Return the verdict that an answer is not stored, and why."""
-    return Verdict(store=False, reason=reason)
+    return Verdict(reasons)
 
 
 class Dialect(Protocol):
@@ -56,7 +69,7 @@ class Dialect(Protocol):
 
     @property
     def key_headers(self) -> tuple[str, ...]:
-        """Request headers, in lower case, that change the answer."""
+        """Request headers, in lower case, that hold a set of flags: their order does not count."""
 
     @property
     def echoes(self) -> bool:
@@ -72,8 +85,11 @@ class Dialect(Protocol):
         part for the same, so does this.
         """
 
-    def bypass(self, request: Request) -> str | None:
-        """Return why this request must not meet the cache at all, as a stable word; None when it may."""
+    def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
+        """Return why this request must not meet the cache at all, as a stable word; None when it may.
+
+        Reasons in `admitted` are passed over: every other one still keeps it away.
+        """
 
     def for_upstream(self, request: Request) -> bytes:
         """Return the body to send upstream: the client's own, with what the recording needs."""
@@ -84,8 +100,8 @@ class Dialect(Protocol):
     def is_terminal(self, block: bytes) -> bool:
         """Say whether this block ends a complete stream."""
 
-    def judge(self, answer: Any) -> Verdict:
-        """Say whether a canonical answer is complete and successful, hence may be stored."""
+    def judge(self, answer: Any, request: Request | None = None) -> Verdict:
+        """Say whether a canonical answer is complete and successful, and all that `request` asked for."""
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         """Return the canonical answer of a complete stream; ValueError when the blocks make none."""

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
+from llmcache_gateway.dialects.base import Request, Verdict, refuse
 from llmcache_gateway.dialects.merge import merge_delta
 from llmcache_gateway.dialects.openai_errors import error_body
-from llmcache_gateway.dialects.reading import read_request, without
+from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps, loads, raw_members
 from llmcache_gateway.sse import data_event, event_data
@@ -40,6 +40,9 @@ IGNORED: Final = frozenset(
 
 HINTS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Prompt-cache hints on messages and parts. Inside a tool's schema or arguments these names are the user's own."""
+
+FLAWS: Final = ("no-answer", "incomplete", "empty", "truncated", "filtered", "refused")
+"""What may be wrong with a choice, those first that no setting overrules."""
 
 COMPLETE: Final = ("stop", "tool_calls", "function_call")
 
@@ -70,16 +73,8 @@ class OpenAIChat:
             counted["tools"] = [_counted_tool(tool) for tool in tools]
         return counted
 
-    def bypass(self, request: Request) -> str | None:
-        members = request.members
-        if members.get("store"):
-            return "stateful"
-        if members.get("web_search_options") is not None:
-            return "hosted-tools"
-        modalities = members.get("modalities")
-        if isinstance(modalities, list) and "audio" in modalities:
-            return "audio"
-        return None
+    def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
+        return first_not(admitted, _bypasses(request.members))
 
     def for_upstream(self, request: Request) -> bytes:
         body = request.body
@@ -114,18 +109,17 @@ class OpenAIChat:
     def is_terminal(self, block: bytes) -> bool:
         return event_data(block) == DONE
 
-    def judge(self, answer: Any) -> Verdict:
+    def judge(self, answer: Any, request: Request | None = None) -> Verdict:
         if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
             return refuse("no-answer")
         if answer.get("error") is not None:
             return refuse("error")
         if not answer["choices"]:
             return refuse("empty")
-        for choice in answer["choices"]:
-            verdict = _judge_choice(choice)
-            if not verdict.store:
-                return verdict
-        return STORE
+        flaws = {_flaw(choice) for choice in answer["choices"]}
+        if request is not None and len(answer["choices"]) < choices_asked(request):
+            flaws.add("incomplete")
+        return refuse(*(flaw for flaw in FLAWS if flaw in flaws))
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:
@@ -210,6 +204,8 @@ def _assemble(blocks: list[bytes]) -> dict[str, Any]:
         if data is None or data == DONE:
             continue
         chunk = loads(data)
+        if block.startswith(b"event: error") or chunk.get("object") == "error":
+            chunk = {"error": chunk}
         for part in chunk.pop("choices", None) or ():
             _add_part(choices.setdefault(part["index"], {}), part)
         chunk.pop("obfuscation", None)
@@ -231,24 +227,49 @@ def _add_part(choice: dict[str, Any], part: dict[str, Any]) -> None:
     merge_delta(choice.setdefault("message", {}), part.pop("delta", None) or {})
     for name, value in part.items():
         if isinstance(value, dict) and isinstance(choice.get(name), dict):
-            merge_delta(choice[name], value)  # log-probabilities come in pieces too
+            merge_delta(choice[name], value, indexed=False)  # log-probabilities come in pieces too
+        elif isinstance(value, list) and isinstance(choice.get(name), list):
+            choice[name] = choice[name] + value
         elif value is not None or name not in choice:
             choice[name] = value
 
 
-def _judge_choice(choice: Any) -> Verdict:
+def choices_asked(request: Request) -> int:
+    """Return how many choices a request is for."""
+    asked = request.members.get("n")
+    return asked if isinstance(asked, int) else 1
+
+
+def _flaw(choice: Any) -> str | None:
+    """Return what speaks against storing an answer with this choice."""
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        return refuse("no-answer")
+        return "no-answer"
     reason = choice.get("finish_reason")
     message = choice["message"]
     if reason == "length":
-        return refuse("truncated")
+        return "truncated"
     if reason == "content_filter":
-        return refuse("filtered")
+        return "filtered"
     if message.get("refusal"):
-        return refuse("refused")
-    if reason not in COMPLETE:
-        return refuse("incomplete")
+        return "refused"
+    if not isinstance(reason, str) or reason not in COMPLETE:
+        return "incomplete"
     if not message.get("content") and not message.get("tool_calls") and not message.get("function_call"):
-        return refuse("empty")
-    return STORE
+        return "empty"
+    return None
+
+
+def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every reason to keep a request away from the cache."""
+    if members.get("store"):
+        yield "stateful"
+    if members.get("web_search_options") is not None:
+        yield "hosted-tools"
+    modalities = members.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
+        yield "audio"
+    messages = members.get("messages")
+    if isinstance(messages, list) and any(
+        names_remote(one.get("content")) for one in messages if isinstance(one, dict)
+    ):
+        yield "remote-content"

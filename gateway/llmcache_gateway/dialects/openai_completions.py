@@ -8,8 +8,8 @@ stream is asked for, its usage chunk and its errors are those of chat completion
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
-from llmcache_gateway.dialects.openai_chat import DONE, IGNORED, OpenAIChat
+from llmcache_gateway.dialects.base import Request, Verdict, refuse
+from llmcache_gateway.dialects.openai_chat import DONE, IGNORED, OpenAIChat, choices_asked
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import data_event, event_data
 
@@ -31,10 +31,10 @@ class OpenAICompletions(OpenAIChat):
             counted["prompt"] = prompt[0]  # a list of one prompt is the same as the prompt
         return counted
 
-    def bypass(self, request: Request) -> str | None:
+    def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return None
 
-    def judge(self, answer: Any) -> Verdict:
+    def judge(self, answer: Any, request: Request | None = None) -> Verdict:
         if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
             return refuse("no-answer")
         if answer.get("error") is not None:
@@ -42,7 +42,9 @@ class OpenAICompletions(OpenAIChat):
         if not answer["choices"]:
             return refuse("empty")
         flaws = {_flaw(choice) for choice in answer["choices"]}
-        return next((refuse(flaw) for flaw in FLAWS if flaw in flaws), STORE)
+        if request is not None and len(answer["choices"]) < choices_asked(request):
+            flaws.add("incomplete")
+        return refuse(*(flaw for flaw in FLAWS if flaw in flaws))
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:

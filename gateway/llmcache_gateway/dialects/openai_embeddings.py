@@ -54,9 +54,10 @@ class OpenAIEmbeddings:
             counted["input"] = inputs[0]  # a list of one input is the same as the input
         return counted
 
-    def bypass(self, request: Request) -> str | None:
+    def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         items = request.members.get("input")
-        return "remote-content" if isinstance(items, list) and any(map(_is_remote, items)) else None
+        remote = isinstance(items, list) and any(map(_is_remote, items))
+        return "remote-content" if remote and "remote-content" not in admitted else None
 
     def for_upstream(self, request: Request) -> bytes:
         return request.body
@@ -67,7 +68,7 @@ class OpenAIEmbeddings:
     def is_terminal(self, block: bytes) -> bool:
         return False
 
-    def judge(self, answer: Any) -> Verdict:
+    def judge(self, answer: Any, request: Request | None = None) -> Verdict:
         if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
             return refuse("no-answer")
         if answer.get("error") is not None:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llmcache_gateway.dialects import openai_responses_stream as stream
-from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
+from llmcache_gateway.dialects.base import Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_chat import HINTS
 from llmcache_gateway.dialects.openai_errors import error_body
-from llmcache_gateway.dialects.reading import names_remote, read_request, without
+from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import loads, raw_members
 
@@ -98,8 +98,8 @@ class OpenAIResponses:
             counted["tools"] = [without(tool, HINTS) for tool in counted["tools"]]
         return counted
 
-    def bypass(self, request: Request) -> str | None:
-        return next(_bypasses(request.members), None)
+    def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
+        return first_not(admitted, _bypasses(request.members))
 
     def for_upstream(self, request: Request) -> bytes:
         return request.body
@@ -115,7 +115,7 @@ class OpenAIResponses:
     def is_terminal(self, block: bytes) -> bool:
         return stream.kind_of(block) in stream.TERMINAL
 
-    def judge(self, answer: Any) -> Verdict:
+    def judge(self, answer: Any, request: Request | None = None) -> Verdict:
         if not isinstance(answer, dict):
             return refuse("no-answer")
         if answer.get("error") is not None or answer.get("status") == "failed":
@@ -123,7 +123,7 @@ class OpenAIResponses:
         output = answer.get("output")
         if not isinstance(output, list) or not all(map(_is_item, output)):
             return refuse("no-answer")
-        return next(map(refuse, _flaws(answer, output)), STORE)
+        return refuse(*_flaws(answer, output))
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:

@@ -1,9 +1,13 @@
 """What every dialect does to read a request."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.errors import RequestError
+
+MAX_MODEL: Final = 256
+"""Longest name of a model. It stands in logs, metrics and entries."""
 
 _URLS: Final = ("url", "image_url", "file_url", "video_url", "audio_url")
 
@@ -15,6 +19,9 @@ def read_request(members: Any, body: bytes) -> Request:
     model = members.get("model")
     if not isinstance(model, str) or not model:
         raise RequestError(400, "you must provide a model parameter", code="missing_model", param="model")
+    if len(model) > MAX_MODEL or not model.isprintable():
+        message = f"'model' must be a printable name of at most {MAX_MODEL} characters."
+        raise RequestError(400, message, code="invalid_model", param="model")
     stream = members.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise RequestError(400, "'stream' must be true or false.", code="invalid_type", param="stream")
@@ -49,3 +56,8 @@ def _is_remote(part: dict[str, Any]) -> bool:
         return True
     urls = [part.get(name) for name in _URLS]
     return any(isinstance(url, str) and url and url[:5].lower() != "data:" for url in urls)
+
+
+def first_not(admitted: frozenset[str], reasons: Iterator[str]) -> str | None:
+    """Return the first reason that is not admitted."""
+    return next((reason for reason in reasons if reason not in admitted), None)

@@ -30,6 +30,9 @@ class Store(Protocol):
     async def put(self, key: str, entry: Entry) -> None:
         """Keep an entry until it is over, in place of one with the same key."""
 
+    def fits(self, key: str, entry: Entry) -> bool:
+        """Say whether the store could keep an entry of this size at all."""
+
     async def delete(self, key: str) -> bool:
         """Remove an entry; say whether there was one."""
 

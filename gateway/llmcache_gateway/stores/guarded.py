@@ -5,7 +5,6 @@ import logging
 import time
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import StoreError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.base import Found, Store
 
@@ -42,7 +41,7 @@ class GuardedStore:
         try:
             async with asyncio.timeout(self._timeout):
                 found = await self._store.get(key)
-        except (StoreError, TimeoutError) as error:
+        except Exception as error:  # a server that is no Redis makes errors that no list foresees
             self._failed("get", error)
             found = None
         else:
@@ -52,12 +51,14 @@ class GuardedStore:
 
     def put_soon(self, key: str, entry: Entry) -> bool:
         """Begin to store an entry in the background; say whether it was taken on."""
+        if self._failing or not self._store.fits(key, entry):
+            # Tried all the same while it fails, to notice that it works again; but nobody is told that it is stored.
+            self._begin(key, entry)
+            return False
         if len(self._writes) >= MAX_PENDING_WRITES:
             self._metrics.store_skipped.labels("too-many-writes").inc()
             return False
-        task = asyncio.create_task(self._put(key, entry))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._begin(key, entry)
         return True
 
     async def ping(self) -> str | None:
@@ -65,8 +66,10 @@ class GuardedStore:
         try:
             async with asyncio.timeout(1.0):
                 await self._store.ping()
-        except (StoreError, TimeoutError) as error:
-            return str(error) or "no answer within 1 s"
+        except TimeoutError:
+            return "no answer within 1 s"
+        except Exception as error:
+            return str(error) or type(error).__name__
         return None
 
     async def flush(self) -> None:
@@ -78,11 +81,17 @@ class GuardedStore:
         await self.flush()
         await self._store.close()
 
+    def _begin(self, key: str, entry: Entry) -> None:
+        if len(self._writes) < MAX_PENDING_WRITES:
+            task = asyncio.create_task(self._put(key, entry))
+            self._writes.add(task)
+            task.add_done_callback(self._writes.discard)
+
     async def _put(self, key: str, entry: Entry) -> None:
         try:
             async with asyncio.timeout(max(1.0, self._timeout)):
                 await self._store.put(key, entry)
-        except (StoreError, TimeoutError) as error:
+        except Exception as error:
             self._failed("put", error)
         else:
             self._metrics.stored.inc()

@@ -44,6 +44,9 @@ class MemoryStore:
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._remove(next(iter(self._entries)))
 
+    def fits(self, key: str, entry: Entry) -> bool:
+        return _cost(key, entry) <= self._max_bytes
+
     async def delete(self, key: str) -> bool:
         return self._remove(key)
 

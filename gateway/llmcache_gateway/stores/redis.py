@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -53,7 +52,9 @@ class RedisStore:
             if value is None:
                 return None
             try:
-                entry = from_bytes(cast("bytes", value))
+                if not isinstance(value, bytes):
+                    raise StoreError(f"redis: GET answered with {type(value).__name__}")
+                entry = from_bytes(value)
             except StoreError:
                 await self._redis.unlink(name)  # it would only fail again
                 raise
@@ -65,6 +66,9 @@ class RedisStore:
             return
         with _store_errors():
             await self._redis.set(self._namespace + key, to_bytes(entry), px=milliseconds)
+
+    def fits(self, key: str, entry: Entry) -> bool:
+        return True
 
     async def delete(self, key: str) -> bool:
         with _store_errors():

@@ -33,6 +33,9 @@ class TieredStore:
         await self._l1.put(key, entry)
         await self._l2.put(key, entry)
 
+    def fits(self, key: str, entry: Entry) -> bool:
+        return self._l2.fits(key, entry)
+
     async def delete(self, key: str) -> bool:
         # L2 first: a lookup in between must not bring the entry back into L1.
         there = await self._l2.delete(key)

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from llmcache_gateway.errors import RequestError, UpstreamError
-from llmcache_gateway.headers import CREDENTIAL_HEADERS, HOP_BY_HOP
+from llmcache_gateway.headers import CREDENTIAL_HEADERS, sent_on
 from llmcache_gateway.upstreams.base import Answer, Call
 
 
@@ -32,8 +32,6 @@ SHAPES: Final = {
     "anthropic": Shape(root="", credential=lambda key: ("x-api-key", key)),
 }
 """One for each provider that is reached over HTTP, by its name in the manifest."""
-
-_NOT_SENT_ON: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
 
 
 class HTTPUpstream:
@@ -105,23 +103,16 @@ class HTTPUpstream:
         return f"upstream {self.name!r} was silent for {self._seconds:g} s {when}"
 
     def _url(self, target: str) -> URL:
-        path, root = target.partition("?")[0], self._shape.root
-        if root and path != root and not path.startswith(f"{root}/"):
+        path = target.partition("?")[0]
+        if path != "/v1" and not path.startswith("/v1/"):
             raise RequestError(
-                404, f"No upstream serves the path {path}: it must begin with {root}/.", code="unknown_path"
+                404, f"No upstream serves the path {path}: it must begin with /v1/.", code="unknown_path"
             )
         # encoded=True keeps the client's own escapes; the caller has refused dot segments.
-        return URL(self._base_url + target.removeprefix(root), encoded=True)
+        return URL(self._base_url + target.removeprefix(self._shape.root), encoded=True)
 
     def _headers(self, call: Call) -> CIMultiDict[str]:
-        listed = {name.strip().lower() for name in call.headers.get("Connection", "").split(",")}
-        headers = CIMultiDict(
-            (name, value)
-            for name, value in call.headers.items()
-            if name.lower() not in _NOT_SENT_ON
-            and name.lower() not in listed
-            and not name.lower().startswith("x-llmcache-")
-        )
+        headers = CIMultiDict(sent_on(call.headers))
         if not self._passthrough:
             for name in CREDENTIAL_HEADERS:
                 headers.popall(name, None)

@@ -1,0 +1,130 @@
+"""Requests of many independent inputs: each input has an entry of its own, and only what is missing is asked upstream.
+
+A part's entry is the one that the same input asked for alone would have, so that lists of any make-up share them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from aiohttp import web
+
+from llmcache_gateway import freshness, replay, report
+from llmcache_gateway.dialects.base import Request
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import RequestError
+from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.forward import Forwarder, answer_headers
+from llmcache_gateway.freshness import Use
+from llmcache_gateway.plainjson import dumps, loads
+
+
+@runtime_checkable
+class Splitting(Protocol):
+    """A dialect whose requests may hold many inputs that are answered independently."""
+
+    def split(self, request: Request) -> list[Request] | None:
+        """Return a request for each input alone, by position; None when it can't be split."""
+
+    def missing_body(self, request: Request, positions: list[int]) -> bytes:
+        """Return the body that asks for the inputs at these positions only."""
+
+    def part_answers(self, answer: Any, parts: list[Request]) -> list[dict[str, Any]]:
+        """Return a complete answer for each part, given the answer to all of them; ValueError when it is none."""
+
+    def join(self, answers: list[Any]) -> dict[str, Any]:
+        """Return one answer from the answers to each input alone, by position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A part's answer that the store had."""
+
+    entry: Entry
+    tier: str
+    answer: Any
+
+
+class PartsAnswerer:
+    """Answers a request part by part. `clock` returns seconds since the epoch."""
+
+    def __init__(self, forwarder: Forwarder, clock: Callable[[], float]) -> None:
+        self._forwarder = forwarder
+        self._clock = clock
+
+    async def answer(
+        self, exchange: Exchange, question: Question, dialect: Splitting, parts: list[Request], keys: list[str]
+    ) -> web.StreamResponse | None:
+        """Return the answer, its parts from the store and from upstream; None when it has to be asked for whole.
+
+        `keys` are the parts' own. RequestError(504) when the client wants nothing from upstream and parts are missing.
+        """
+        known = await self._look_up(exchange, question, keys)
+        missing = [at for at, key in enumerate(keys) if key not in known and key not in keys[:at]]
+        if not missing:
+            return self._from_store(exchange, dialect, keys, known, question.settings.ttl)
+        if question.controls.only_if_cached:
+            raise RequestError(504, "Not every input has an entry that may be served.", code="only_if_cached")
+        exchange.outcome, exchange.forward = "MISS", "partial" if known else "miss"
+        asked = [parts[at] for at in missing]
+        body = dialect.missing_body(question.request, missing)
+        fetched = await self._forwarder.fetch(exchange, question, body, exchange.runtime.entry_bytes * len(asked))
+        if fetched is None:
+            return None
+        if fetched.status != 200:
+            own = report.miss(forward=exchange.forward, key=exchange.key or "", prefix=exchange.prefix, detail="status")
+            return web.Response(status=fetched.status, body=fetched.body, headers=answer_headers(fetched, own))
+        try:
+            answers = dialect.part_answers(loads(fetched.body), asked)
+        except (ValueError, TypeError, KeyError):
+            return None
+        stored = [
+            self._forwarder.store_json(exchange.runtime, question, dumps(answer), fetched.headers, keys[at])
+            for at, answer in zip(missing, answers, strict=True)
+        ]
+        by_key = {key: found.answer for key, found in known.items()}
+        by_key |= {keys[at]: answer for at, answer in zip(missing, answers, strict=True)}
+        own = report.miss(forward=exchange.forward, key=exchange.key or "", prefix=exchange.prefix, stored=all(stored))
+        own.extend(exchange.explained)
+        return web.Response(
+            body=dumps(dialect.join([by_key[key] for key in keys])), headers=answer_headers(fetched, own)
+        )
+
+    async def _look_up(self, exchange: Exchange, question: Question, keys: list[str]) -> dict[str, Known]:
+        known: dict[str, Known] = {}
+        store, now = exchange.runtime.store, self._clock()
+        for key in dict.fromkeys(keys):
+            found = store.get_now(key) or await store.get(key)
+            if found is None:
+                continue
+            use = freshness.judge(
+                found.entry,
+                now,
+                question.controls,
+                ttl=question.settings.ttl,
+                stale_while_revalidate=0.0,
+                stale_if_error=0.0,
+            )
+            if use is Use.FRESH and found.entry.form == "json":
+                known[key] = Known(found.entry, found.tier, loads(found.entry.blocks[0]))
+        return known
+
+    def _from_store(
+        self, exchange: Exchange, dialect: Splitting, keys: list[str], known: dict[str, Known], ttl: float
+    ) -> web.Response:
+        now = self._clock()
+        found = list(known.values())
+        # The slowest tier that was needed, the shortest freshness, the greatest age: those of the whole answer.
+        tier = next((one.tier for one in found if one.tier != "memory"), "memory")
+        headers = report.hit(
+            ttl=min(freshness.remaining(one.entry, now, ttl) for one in found),
+            age=max(one.entry.age(now) for one in found),
+            key=exchange.key or "",
+            detail=tier,
+            stale=False,
+            prefix=exchange.prefix,
+        )
+        headers["Content-Type"] = replay.JSON_TYPE
+        headers.extend(exchange.explained)
+        exchange.outcome, exchange.reason = "HIT", tier
+        return web.Response(body=dumps(dialect.join([known[key].answer for key in keys])), headers=headers)
