@@ -14,7 +14,7 @@ import msgspec
 from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
 from llmcache_gateway.dialects.merge import merge_delta
 from llmcache_gateway.dialects.openai_errors import error_body
-from llmcache_gateway.dialects.reading import read_request, without
+from llmcache_gateway.dialects.reading import names_remote, read_request, without
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps, loads, raw_members
 from llmcache_gateway.sse import data_event, event_data
@@ -79,6 +79,11 @@ class OpenAIChat:
         modalities = members.get("modalities")
         if isinstance(modalities, list) and "audio" in modalities:
             return "audio"
+        messages = members.get("messages")
+        if isinstance(messages, list):
+            contents = (message.get("content") for message in messages if isinstance(message, dict))
+            if any(map(names_remote, contents)):
+                return "remote-content"
         return None
 
     def for_upstream(self, request: Request) -> bytes:
@@ -102,7 +107,9 @@ class OpenAIChat:
         if data is None or b'"usage"' not in data:
             return block
         chunk = raw_members(data)
-        if chunk is None or "usage" not in chunk:
+        if chunk is None:
+            return _for_client_by_value(block, data)
+        if "usage" not in chunk:
             return block
         if bytes(chunk["usage"]) == b"null":
             del chunk["usage"]
@@ -158,6 +165,20 @@ class OpenAIChat:
         return data_event(dumps(error_body(status, message, code, None)))
 
 
+def _for_client_by_value(block: bytes, data: bytes) -> bytes | None:
+    """Hide the usage in a chunk whose members can't be had as bytes, as half an emoji in a text makes it."""
+    try:
+        chunk = loads(data)
+    except ValueError:
+        return block
+    if not isinstance(chunk, dict) or "usage" not in chunk:
+        return block
+    if chunk["usage"] is None:
+        del chunk["usage"]
+        return data_event(dumps(chunk))
+    return block if chunk.get("choices") else None
+
+
 def _chunk(top: Mapping[str, Any], choices: list[dict[str, Any]], **more: Any) -> bytes:
     return data_event(dumps({**top, "choices": choices, **more}))
 
@@ -190,16 +211,17 @@ def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a choice of the canonical answer in three parts: who speaks, all of it, why it ended."""
     index = choice["index"]
     message = choice["message"]
+    null = {"logprobs": None} if "logprobs" in choice else {}
     first = {"role": message.get("role", "assistant")}
     if "content" in message:
         first["content"] = "" if isinstance(message["content"], str) else None
-    yield {"index": index, "delta": first, "finish_reason": None}
+    yield {"index": index, "delta": first, **null, "finish_reason": None}
     delta = {name: value for name, value in message.items() if name != "role"}
     if isinstance(delta.get("tool_calls"), list):
         delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(delta["tool_calls"])]
     rest = {name: value for name, value in choice.items() if name not in ("index", "message", "finish_reason")}
     yield {"index": index, "delta": delta, "finish_reason": None} | rest
-    yield {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
+    yield {"index": index, "delta": {}, **null, "finish_reason": choice.get("finish_reason")}
 
 
 def _assemble(blocks: list[bytes]) -> dict[str, Any]:
