@@ -245,6 +245,19 @@ def test_images_and_files_that_stand_elsewhere_bypass_the_cache(content: Any, re
     assert DIALECT.bypass(parse({"model": "m", "messages": messages})) == reason
 
 
+@pytest.mark.parametrize(("side", "flagged"), [("input", True), ("output", True), ("output", False)])
+def test_an_answer_that_moderation_flags_is_not_stored(side: str, flagged: bool) -> None:
+    fine = {"type": "moderation_results", "model": "m", "results": [{"type": "moderation_result", "flagged": False}]}
+    judged = {"input": fine, "output": {"type": "error"}, side: {**fine, "results": [{"flagged": flagged}]}}
+    verdict = DIALECT.judge({**completion(1, "m", "a"), "moderation": judged})
+    assert verdict.reason == ("filtered" if flagged else "")
+
+
+@pytest.mark.parametrize("odd", [None, 1, {}, {"input": None}, {"input": {"results": 1}}, {"input": {"results": [1]}}])
+def test_moderation_of_another_shape_flags_nothing(odd: Any) -> None:
+    assert DIALECT.judge({**completion(1, "m", "a"), "moderation": odd}).store
+
+
 def test_usage_beside_choices_is_left_alone() -> None:
     block = data_event(json.dumps({**part({}, "stop"), "usage": {"total_tokens": 1}}).encode())
     assert DIALECT.for_client(block, parse({**MODEL, "stream": True})) == block

@@ -132,7 +132,7 @@ class OpenAIChat:
             verdict = _judge_choice(choice)
             if not verdict.store:
                 return verdict
-        return STORE
+        return refuse("filtered") if _is_flagged(answer.get("moderation")) else STORE
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:
@@ -256,6 +256,13 @@ def _add_part(choice: dict[str, Any], part: dict[str, Any]) -> None:
             merge_delta(choice[name], value)  # log-probabilities come in pieces too
         elif value is not None or name not in choice:
             choice[name] = value
+
+
+def _is_flagged(moderation: Any) -> bool:
+    """Say whether the moderation that the request asked for flags what was said, on either side."""
+    judged = moderation.values() if isinstance(moderation, dict) else ()
+    results = [part["results"] for part in judged if isinstance(part, dict) and isinstance(part.get("results"), list)]
+    return any(isinstance(one, dict) and one.get("flagged") for some in results for one in some)
 
 
 def _judge_choice(choice: Any) -> Verdict:

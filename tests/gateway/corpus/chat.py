@@ -172,6 +172,18 @@ def likely(text: str, *tokens: str) -> Json:
     return says(text, of_choice={"logprobs": logprobs})
 
 
+def moderated(flagged: bool) -> Json:
+    result = {
+        "type": "moderation_result",
+        "model": "omni",
+        "flagged": flagged,
+        "categories": {"hate": flagged},
+        "category_scores": {"hate": 1e-7},
+        "category_applied_input_types": {"hate": ["text"]},
+    }
+    return {"type": "moderation_results", "model": "omni", "results": [result]}
+
+
 CUSTOM: Json = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": 'SELECT "a"\n FROM b'}}
 FILTERS: Json = {"hate": {"filtered": False, "severity": "safe"}, "jailbreak": {"filtered": False, "detected": False}}
 CITED: Json = {
@@ -367,6 +379,17 @@ CASES = [
     ),
     case("cut at the limit", ask(max_completion_tokens=4), completion(says("A cache", "length")), fate=Fate.NOT_KEPT),
     case("filtered", ask(), completion(says("A", "content_filter")), fate=Fate.NOT_KEPT),
+    case(
+        "flagged by moderation",
+        ask(extra_body={"moderation": {"model": "omni"}}),
+        PLAIN | {"moderation": {"input": moderated(False), "output": moderated(True)}},
+        fate=Fate.NOT_KEPT,
+    ),
+    case(
+        "passed by moderation",
+        ask(extra_body={"moderation": {"model": "omni"}}),
+        PLAIN | {"moderation": {"input": moderated(False), "output": moderated(False)}},
+    ),
     case("refused", ask(), completion(says(None, refusal="No, I won't.")), fate=Fate.NOT_KEPT),
     case("one of two choices cut", ask(n=2), completion(says("a"), says("b", "length")), fate=Fate.NOT_KEPT),
     case("nothing said", ask(), completion(says("")), fate=Fate.NOT_KEPT),

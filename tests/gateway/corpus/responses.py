@@ -211,6 +211,17 @@ def call(number: int, city: str = "Graz ☃") -> Json:
     }
 
 
+def moderated(flagged: bool) -> Json:
+    return {
+        "type": "moderation_result",
+        "model": "omni",
+        "flagged": flagged,
+        "categories": {"hate": flagged},
+        "category_scores": {"hate": 1e-7},
+        "category_applied_input_types": {"hate": ["text"]},
+    }
+
+
 REASONING: Json = {
     "id": "rs_1",
     "type": "reasoning",
@@ -414,6 +425,12 @@ CASES = [
         response(
             message("A", status="incomplete"), status="incomplete", incomplete_details={"reason": "content_filter"}
         ),
+        fate=Fate.NOT_KEPT,
+    ),
+    case(
+        "flagged by moderation",
+        ask(extra_body={"moderation": {"model": "omni"}}),
+        PLAIN | {"moderation": {"input": moderated(True), "output": moderated(False)}},
         fate=Fate.NOT_KEPT,
     ),
     case("refused", ask(), response(message({"type": "refusal", "refusal": "No, I won't."})), fate=Fate.NOT_KEPT),
