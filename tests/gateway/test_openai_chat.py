@@ -203,6 +203,61 @@ def test_a_client_sees_usage_only_if_it_asked() -> None:
     assert shown[-1] == without[-1] == b"data: [DONE]"
 
 
+def test_usage_nobody_asked_for_is_hidden_in_chunks_that_hold_half_an_emoji_too() -> None:
+    did_not = parse({**MODEL, "stream": True})
+    half = part({"content": "\ud83d"})
+    chunks = [half, {**half, "usage": None}, {**half, "choices": [], "of": "\ud83d", "usage": {"total_tokens": 1}}]
+    plain, null, usage = (DIALECT.for_client(data_event(json.dumps(one).encode()), did_not) for one in chunks)
+    assert plain == data_event(json.dumps(half).encode())
+    assert null is not None
+    assert json.loads(null[6:]) == half
+    assert usage is None
+
+
+def test_what_each_piece_of_reasoning_repeats_is_said_once() -> None:
+    pieces = [
+        {"reasoning_details": [{"type": "reasoning.text", "text": text, "format": "f-v1", "index": 0}]}
+        for text in ("It", " thinks")
+    ]
+    answer = DIALECT.assemble(blocks_of(*map(part, pieces), part({}, "stop")))
+    whole = {"type": "reasoning.text", "text": "It thinks", "format": "f-v1", "index": 0}
+    assert answer["choices"][0]["message"]["reasoning_details"] == [whole]
+
+
+def test_every_part_of_a_replayed_choice_says_that_it_has_no_log_probabilities() -> None:
+    blocks = list(DIALECT.replay(completion(1, "m", "a b")))
+    parts = [json.loads(block[6:])["choices"] for block in blocks[:-2]]  # but for the usage and the end
+    assert [choice["logprobs"] for choices in parts for choice in choices] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("https://example.org/a.png", None),
+        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}], None),
+        ([{"type": "file", "file": {"filename": "a", "file_data": "data:application/pdf;base64,aGk="}}], None),
+        ([{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}], "remote-content"),
+        ([{"type": "file", "file": {"file_id": "file-1"}}], "remote-content"),
+    ],
+)
+def test_images_and_files_that_stand_elsewhere_bypass_the_cache(content: Any, reason: str | None) -> None:
+    messages = [{"role": "user", "content": content}, "odd"]
+    assert DIALECT.bypass(parse({"model": "m", "messages": messages})) == reason
+
+
+@pytest.mark.parametrize(("side", "flagged"), [("input", True), ("output", True), ("output", False)])
+def test_an_answer_that_moderation_flags_is_not_stored(side: str, flagged: bool) -> None:
+    fine = {"type": "moderation_results", "model": "m", "results": [{"type": "moderation_result", "flagged": False}]}
+    judged = {"input": fine, "output": {"type": "error"}, side: {**fine, "results": [{"flagged": flagged}]}}
+    verdict = DIALECT.judge({**completion(1, "m", "a"), "moderation": judged})
+    assert verdict.reason == ("filtered" if flagged else "")
+
+
+@pytest.mark.parametrize("odd", [None, 1, {}, {"input": None}, {"input": {"results": 1}}, {"input": {"results": [1]}}])
+def test_moderation_of_another_shape_flags_nothing(odd: Any) -> None:
+    assert DIALECT.judge({**completion(1, "m", "a"), "moderation": odd}).store
+
+
 def test_usage_beside_choices_is_left_alone() -> None:
     block = data_event(json.dumps({**part({}, "stop"), "usage": {"total_tokens": 1}}).encode())
     assert DIALECT.for_client(block, parse({**MODEL, "stream": True})) == block

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 # What a provider says once, or says again in full, instead of in pieces.
-_WHOLE: Final = frozenset({"role", "id", "type", "name", "index", "object", "status", "signature"})
+_WHOLE: Final = frozenset({"role", "id", "type", "name", "index", "object", "status", "signature", "format"})
 
 _TEXT: Final = frozenset(
     {

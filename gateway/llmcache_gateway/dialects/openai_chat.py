@@ -97,7 +97,9 @@ class OpenAIChat:
         if data is None or b'"usage"' not in data:
             return block
         chunk = raw_members(data)
-        if chunk is None or "usage" not in chunk:
+        if chunk is None:
+            return _for_client_by_value(block, data)
+        if "usage" not in chunk:
             return block
         if bytes(chunk["usage"]) == b"null":
             del chunk["usage"]
@@ -119,6 +121,8 @@ class OpenAIChat:
         flaws = {_flaw(choice) for choice in answer["choices"]}
         if request is not None and len(answer["choices"]) < choices_asked(request):
             flaws.add("incomplete")
+        if _is_flagged(answer.get("moderation")):
+            flaws.add("filtered")
         return refuse(*(flaw for flaw in FLAWS if flaw in flaws))
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
@@ -150,6 +154,20 @@ class OpenAIChat:
 
     def error_event(self, status: int, message: str, code: str | None) -> bytes:
         return data_event(dumps(error_body(status, message, code, None)))
+
+
+def _for_client_by_value(block: bytes, data: bytes) -> bytes | None:
+    """Hide the usage in a chunk whose members can't be had as bytes, as half an emoji in a text makes it."""
+    try:
+        chunk = loads(data)
+    except ValueError:
+        return block
+    if not isinstance(chunk, dict) or "usage" not in chunk:
+        return block
+    if chunk["usage"] is None:
+        del chunk["usage"]
+        return data_event(dumps(chunk))
+    return block if chunk.get("choices") else None
 
 
 def _chunk(top: Mapping[str, Any], choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -184,16 +202,17 @@ def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a choice of the canonical answer in three parts: who speaks, all of it, why it ended."""
     index = choice["index"]
     message = choice["message"]
+    null = {"logprobs": None} if "logprobs" in choice else {}
     first = {"role": message.get("role", "assistant")}
     if "content" in message:
         first["content"] = "" if isinstance(message["content"], str) else None
-    yield {"index": index, "delta": first, "finish_reason": None}
+    yield {"index": index, "delta": first, **null, "finish_reason": None}
     delta = {name: value for name, value in message.items() if name != "role"}
     if isinstance(delta.get("tool_calls"), list):
         delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(delta["tool_calls"])]
     rest = {name: value for name, value in choice.items() if name not in ("index", "message", "finish_reason")}
     yield {"index": index, "delta": delta, "finish_reason": None} | rest
-    yield {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
+    yield {"index": index, "delta": {}, **null, "finish_reason": choice.get("finish_reason")}
 
 
 def _assemble(blocks: list[bytes]) -> dict[str, Any]:
@@ -232,6 +251,13 @@ def _add_part(choice: dict[str, Any], part: dict[str, Any]) -> None:
             choice[name] = choice[name] + value
         elif value is not None or name not in choice:
             choice[name] = value
+
+
+def _is_flagged(moderation: Any) -> bool:
+    """Say whether the moderation that the request asked for flags what was said, on either side."""
+    judged = moderation.values() if isinstance(moderation, dict) else ()
+    results = [part["results"] for part in judged if isinstance(part, dict) and isinstance(part.get("results"), list)]
+    return any(isinstance(one, dict) and one.get("flagged") for some in results for one in some)
 
 
 def choices_asked(request: Request) -> int:

@@ -1,0 +1,11 @@
+"""Requests of every kind that clients send, and what providers answer: a module for each API.
+
+A new API adds its module here; test_corpus.py asks all of them.
+"""
+
+from typing import Final
+
+from tests.gateway.corpus import chat, completions, messages, responses
+from tests.gateway.corpus.case import Case
+
+CASES: Final[tuple[Case, ...]] = (*chat.CASES, *completions.CASES, *responses.CASES, *messages.CASES)

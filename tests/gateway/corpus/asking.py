@@ -1,0 +1,144 @@
+"""Asks for an entry of the corpus with the official SDKs, and makes plain data of the objects that they return."""
+
+from collections.abc import Iterator
+from inspect import isawaitable
+from typing import Any
+
+import anthropic
+import openai
+
+from tests.gateway.corpus.case import Case
+
+Answer = tuple[str | None, Any]
+"""What the cache says it did, None without one, and the answer as plain data."""
+
+Helped = tuple[list[Any], Any]
+"""The events of a stream helper, and the answer that it puts together from them or the error that it raises."""
+
+RAISED = (openai.OpenAIError, anthropic.AnthropicError, RuntimeError)
+"""What helpers raise for an answer that is cut or refused."""
+
+
+class _Asking:
+    """One entry, as arguments for an SDK."""
+
+    def __init__(self, case: Case, client: Any, headers: dict[str, str]) -> None:
+        self._resource = case.api.resource(client)
+        self._final = str(case.api.final)
+        self._ask = case.ask | {"extra_headers": headers}
+        self._streamed = self._ask | case.streamed
+        self._helped = self._streamed | (case.helped or {})
+
+
+class Asker(_Asking):
+    """Asks for one entry, of a provider or of a gateway in front of it, with the asynchronous SDK."""
+
+    async def whole(self) -> Answer:
+        """Ask without a stream."""
+        raw = await self._resource.with_raw_response.create(**self._ask)
+        parsed = raw.parse()
+        return raw.headers.get("X-LLMCache"), plain(await parsed if isawaitable(parsed) else parsed)
+
+    async def stream(self) -> Answer:
+        """Ask for a stream; the answer is the list of what came."""
+        raw = await self._resource.with_raw_response.create(**self._streamed, stream=True)
+        parsed = raw.parse()
+        stream = await parsed if isawaitable(parsed) else parsed
+        return raw.headers.get("X-LLMCache"), [plain(one) async for one in stream]
+
+    async def helper(self) -> Helped:
+        """Ask with the SDK's stream helper."""
+        events = []
+        async with self._resource.stream(**self._helped) as stream:
+            try:
+                async for one in stream:
+                    events.append(plain(one))
+                return events, plain(await getattr(stream, self._final)())
+            except RAISED as error:
+                return events, repr(error)
+
+
+class SyncAsker(_Asking):
+    """The same with the synchronous SDK."""
+
+    def whole(self) -> Answer:
+        raw = self._resource.with_raw_response.create(**self._ask)
+        return raw.headers.get("X-LLMCache"), plain(raw.parse())
+
+    def stream(self) -> Answer:
+        raw = self._resource.with_raw_response.create(**self._streamed, stream=True)
+        return raw.headers.get("X-LLMCache"), [plain(one) for one in raw.parse()]
+
+    def helper(self) -> Helped:
+        events = []
+        with self._resource.stream(**self._helped) as stream:
+            try:
+                for one in stream:
+                    events.append(plain(one))
+                return events, plain(getattr(stream, self._final)())
+            except RAISED as error:
+                return events, repr(error)
+
+
+def clients(url: str) -> dict[str, Any]:
+    """Return the asynchronous SDKs, by the names that the APIs give them."""
+    return {
+        "openai": openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0),
+        "anthropic": anthropic.AsyncAnthropic(base_url=url, api_key="sk-test", max_retries=0),
+    }
+
+
+def sync_clients(url: str) -> dict[str, Any]:
+    return {
+        "openai": openai.OpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0),
+        "anthropic": anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return an SDK's object as data that is equal only for equal objects.
+
+    That is its class, its members, unknown ones included, and those of them that were sent: null is not the same as
+    nothing. A number keeps its type and its sign (1 is not 1.0), and the two halves of an emoji are the emoji.
+    """
+    members = value.model_dump(warnings=False)
+    sent = value.model_dump(warnings=False, exclude_unset=True)
+    return {"class": type(value).__name__, "members": exact(members), "sent": exact(sent)}
+
+
+def exact(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {exact(name): exact(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [exact(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return value if value is None or isinstance(value, bool) else f"{type(value).__name__} {value!r}"
+
+
+def differences(found: Any, expected: Any, at: str = "$") -> list[str]:
+    """Return where two pieces of plain data differ, member by member."""
+    return list(_differences(found, expected, at))
+
+
+def _differences(found: Any, expected: Any, at: str) -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in sorted(found.keys() | expected.keys()):
+            if name not in expected:
+                yield f"{at}.{name}: unexpected {_short(found[name])}"
+            elif name not in found:
+                yield f"{at}.{name}: missing {_short(expected[name])}"
+            else:
+                yield from _differences(found[name], expected[name], f"{at}.{name}")
+    elif isinstance(found, list | tuple) and isinstance(expected, list | tuple):
+        if len(found) != len(expected):
+            yield f"{at}: {len(found)} items, expected {len(expected)}"
+        for index, (one, other) in enumerate(zip(found, expected, strict=False)):
+            yield from _differences(one, other, f"{at}[{index}]")
+    elif found != expected:
+        yield f"{at}: {_short(found)}, expected {_short(expected)}"
+
+
+def _short(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) < 200 else f"{text[:200]}… ({len(text)})"

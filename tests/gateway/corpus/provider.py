@@ -1,0 +1,57 @@
+"""The provider of the corpus: it answers each request by the name of its entry, always the same, streamed or not."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from tests.gateway.corpus.case import Case
+
+ENTRY = "x-corpus-entry"
+"""The request header that names the entry."""
+
+ASKED_FOR = "x-corpus-asked-for"
+"""The request header under which calls are counted."""
+
+
+class CorpusProvider:
+    """A provider of all APIs; `calls` counts what it was asked."""
+
+    def __init__(self, cases: Iterable[Case]) -> None:
+        self._cases = {case.id: case for case in cases}
+        self.url = ""
+        self.calls: Counter[str] = Counter()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        case = self._cases[request.headers[ENTRY]]
+        if (request.method, request.path) != ("POST", case.api.path):
+            raise web.HTTPNotFound(text=request.path)
+        self.calls[request.headers[ASKED_FOR]] += 1
+        if not body.get("stream"):
+            return web.json_response(case.answer)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        stream = case.stream(body)
+        size = max(1, len(stream) // 7)  # so that events are cut anywhere
+        for at in range(0, len(stream), size):
+            await response.write(stream[at : at + size])
+        await response.write_eof()
+        return response
+
+
+@asynccontextmanager
+async def running_corpus(cases: Iterable[Case]) -> AsyncIterator[CorpusProvider]:
+    provider = CorpusProvider(cases)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", provider.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield provider
+    finally:
+        await runner.cleanup()
