@@ -9,7 +9,7 @@ GATEWAY := .venv/.gateway
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit e2e cluster bench lint format generate check-generated lock clean
+.PHONY: help run install test unit e2e cluster cluster-down bench lint format generate check-generated lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -32,6 +32,9 @@ e2e: $(DEV) ## the tests on a real cluster (E2E_KUBECONFIG=FILE: on yours)
 cluster: $(DEV) ## a real cluster with the operator and the quickstart, left running
 	@scripts/system-packages
 	@$(BIN)/python -m e2e.demo
+
+cluster-down: $(DEV) ## end it
+	@$(BIN)/python -m e2e.cluster down
 
 bench: $(DEV) ## the gateway beside a bare aiohttp handler and nginx, in one run
 	@scripts/system-packages bench

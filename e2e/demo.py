@@ -56,8 +56,9 @@ The cluster runs. Try:
   curl -si http://{address}:4000/v1/chat/completions -d '{body}'
   kubectl patch llmc quickstart --type=merge -p '{{"spec": {{"prefix": {{"version": "v2"}}}}}}'
 
-The second curl is a HIT; after the patch the next one is a MISS under v2, and no pod has restarted.
-Take it down with: {sys.executable} -m e2e.cluster down
+The curl says MISS, and when pasted again HIT. After the patch, once `kubectl get llmc` shows v2 as ACTIVE (within
+seconds), it is a MISS under v2, and no pod has restarted. `make cluster` again brings the quickstart back as it was.
+Take it all down with: make cluster-down
 """
     )
 

@@ -20,8 +20,10 @@ MANIFESTS = {"echo": EXAMPLES / "llmcache.yaml", "openai": EXAMPLES / "openai.ya
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--upstream", choices=MANIFESTS, default="echo")
-    parser.add_argument("--port", type=int, default=4000)
+    parser.add_argument("--port", type=int, default=4000, help="and the admin port beside it")
     arguments = parser.parse_args()
+    if not 1 <= arguments.port <= 65534:
+        sys.exit("PORT must be from 1 to 65534; the admin port is the one after it")
     if arguments.upstream == "openai" and not os.environ.get("OPENAI_API_KEY"):
         sys.exit("set OPENAI_API_KEY first: export OPENAI_API_KEY=sk-…")
     set_up_logging("info")
@@ -30,7 +32,7 @@ def main() -> None:
     except ConfigError as error:
         sys.exit("\n".join(str(problem) for problem in error.problems))
     except OSError as error:
-        sys.exit(f"{error}\nuse another port: make run PORT=4010")
+        sys.exit(f"{error}\ntwo ports in a row are needed; use others: make run PORT=4710")
 
 
 async def _run(manifest: Path, port: int) -> None:

@@ -53,7 +53,7 @@ class Upstream(Model, frozen=True, kw_only=True):
         Rule(
             cel="self.provider == 'echo' || has(self.baseURL)",
             holds=lambda u: u.provider == "echo" or u.base_url is not None,
-            message="baseURL is required for this provider, such as https://api.openai.com/v1",
+            message="baseURL is required for this provider, such as https://api.openai.com/v1 or https://api.anthropic.com",
             field="baseURL",
         ),
         Rule(

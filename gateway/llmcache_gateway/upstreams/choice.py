@@ -12,9 +12,11 @@ def for_model(upstreams: Sequence[Upstream], dialect: Dialect, model: str) -> Up
     for upstream in upstreams:
         if upstream.provider in dialect.providers and upstream.serves(model):
             return upstream
+    speaking = [upstream.name for upstream in upstreams if upstream.provider in dialect.providers]
+    why = f"of those that speak it ({', '.join(speaking)}) none lists the model" if speaking else "none speaks that API"
     raise RequestError(
         404,
-        f"No upstream serves the model {model[:200]!r} at {dialect.path}.",
+        f"No upstream serves the model {model[:200]!r} at {dialect.path}: {why}.",
         code="model_not_found",
         param="model",
     )
