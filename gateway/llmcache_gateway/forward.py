@@ -159,12 +159,18 @@ class Forwarder:
         await response.prepare(exchange.http)
         splitter = EventSplitter(MAX_EVENT_BYTES)
         recording = _recording(question, exchange.runtime)
+        gone = False
         try:
             async for chunk in answer.chunks:
                 blocks = splitter.feed(chunk)
                 shown = [block for block in (dialect.for_client(one, request) for one in blocks) if block is not None]
-                if shown:
-                    await response.write(END_OF_EVENT.join([*shown, b""]))
+                if shown and not gone:
+                    try:
+                        await response.write(END_OF_EVENT.join([*shown, b""]))
+                    except ConnectionResetError:
+                        if exchange.outcome != "MISS" or not question.settings.record_abandoned:
+                            raise
+                        gone = True
                 recording.add_events(blocks)
                 if recording.ended:
                     break
@@ -172,11 +178,14 @@ class Forwarder:
             # The status line is gone: only an event can still say that the answer is not whole.
             log.warning("%s", error.message)
             self._skip(exchange, "unterminated")
+            if gone:
+                return response
             status = 504 if error.timed_out else 502
             await response.write(dialect.error_event(status, error.message, "upstream_failed") + END_OF_EVENT)
             await response.write_eof()
             return response
-        await response.write_eof()
+        if not gone:
+            await response.write_eof()
         verdict = recording.verdict(answer.status)
         if exchange.outcome == "MISS" and verdict.store:
             self._store(exchange.runtime, question, recording, answer.headers, exchange.key or "")

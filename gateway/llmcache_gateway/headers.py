@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -39,7 +40,7 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Headers of one connection only (RFC 9110, section 7.6.1)."""
 
-_NOT_SENT_ON: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
+_NOT_SENT_ON: Final = frozenset({"host", "content-length", "expect"})
 _OWN: Final = "x-llmcache-"
 
 UNCOUNTED: Final = (
@@ -61,16 +62,17 @@ UNCOUNTED: Final = (
 
 def hop_headers(headers: Headers) -> frozenset[str]:
     """Return the names, in lower case, of the headers that belong to this connection only."""
-    listed = {name.strip().lower() for line in headers.getall("Connection", ()) for name in line.split(",")}
-    return HOP_BY_HOP | listed
+    if "Connection" not in headers:
+        return HOP_BY_HOP
+    return HOP_BY_HOP | {name.strip().lower() for line in headers.getall("Connection") for name in line.split(",")}
 
 
 def sent_on(headers: Headers) -> Iterator[tuple[str, str]]:
     """Yield the client's headers that go upstream, its credentials among them."""
-    hop = hop_headers(headers) | _NOT_SENT_ON
+    hop = hop_headers(headers)
     for name, value in headers.items():
         lower = name.lower()
-        if lower not in hop and not lower.startswith(_OWN):
+        if lower not in hop and lower not in _NOT_SENT_ON and not lower.startswith(_OWN):
             yield name, value
 
 
@@ -82,7 +84,7 @@ def counted(headers: Headers, ignore: frozenset[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, value in sent_on(headers):
         lower = name.lower()
-        if lower in _CREDENTIALS or _uncounted(lower) or any(fnmatchcase(lower, pattern) for pattern in ignore):
+        if _never_counts(lower) or any(fnmatchcase(lower, pattern) for pattern in ignore):
             continue
         found.setdefault(lower, []).append(value)
     return found
@@ -90,3 +92,8 @@ def counted(headers: Headers, ignore: frozenset[str]) -> dict[str, list[str]]:
 
 _uncounted: Final = re.compile("|".join(translate(pattern) for pattern in UNCOUNTED)).match
 _CREDENTIALS: Final = frozenset(name.lower() for name in CREDENTIAL_HEADERS)
+
+
+@lru_cache(maxsize=1024)  # the names that clients use are few, and each comes with every request
+def _never_counts(lower: str) -> bool:
+    return lower in _CREDENTIALS or _uncounted(lower) is not None

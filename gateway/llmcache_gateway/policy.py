@@ -31,6 +31,7 @@ class Settings:
     sampling: str
     store_also: frozenset[str]
     admit: frozenset[str]
+    record_abandoned: bool
     ignore: frozenset[str]
     ignore_headers: frozenset[str]
     normalize: tuple[str, ...]
@@ -94,6 +95,7 @@ def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -
         sampling=cache.sampling,
         store_also=frozenset(cache.store_also) | frozenset(cache.admit),  # what is let in is let through
         admit=frozenset(cache.admit),
+        record_abandoned=cache.record_abandoned,
         ignore=frozenset(cache.key.ignore),
         ignore_headers=frozenset(pattern.lower() for pattern in cache.key.ignore_headers),
         normalize=tuple(cache.key.normalize),

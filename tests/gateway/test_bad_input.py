@@ -272,20 +272,62 @@ async def test_an_answer_over_the_bound_passes_whole_and_is_not_stored(
         await works_again(gateway, provider)
 
 
-async def test_a_client_that_hangs_up_in_the_middle_leaves_no_entry_and_no_error(
-    gateway: TestGateway, provider: Provider
-) -> None:
+async def hang_up_in_the_middle(gateway: TestGateway, provider: Provider) -> None:
     provider.chunk_seconds = 0.05
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.running.port)
     body = json.dumps(STREAMED).encode()
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     await reader.readuntil(b"data: ")
     writer.transport.abort()
+    await asyncio.sleep(1)
     provider.chunk_seconds = 0.0
-    await asyncio.sleep(0.5)
+
+
+async def test_a_client_that_hangs_up_in_the_middle_leaves_no_entry_and_no_error(
+    gateway: TestGateway, provider: Provider
+) -> None:
+    await hang_up_in_the_middle(gateway, provider)
     labels = 'dialect="openai-chat",model="gpt-4o",outcome="ERROR",policy="default",version="v1"'
     assert await gateway.metric(f"llmcache_requests_total{{{labels}}}") == 0
     await works_again(gateway, provider)
+
+
+async def test_the_answer_to_a_client_that_hung_up_is_recorded_where_the_policy_says_so(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    async with start_gateway(manifest(provider.base_url, cache={"recordAbandoned": True})) as gateway:
+        await hang_up_in_the_middle(gateway, provider)
+        response = await gateway.post(GOOD)
+    assert response.headers["X-LLMCache"] == "HIT"
+    assert response.json()["choices"][0]["message"]["content"] == "answer 1 to hi"
+    assert len(provider.calls) == 1
+
+
+async def test_an_answer_of_20_megabytes_comes_whole_and_is_kept_where_there_is_room(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    text = "twenty megabytes " * 1_200_000
+
+    async def large(_: web.Request) -> web.StreamResponse:
+        return web.json_response(completion(1, "gpt-4o", text))
+
+    provider.behave = large
+    for bound, outcomes in (("8Mi", ["MISS", "MISS"]), ("32Mi", ["MISS", "HIT"])):
+        async with start_gateway(manifest(provider.base_url, limits={"entryBytes": bound})) as gateway:
+            answers = [await gateway.post(GOOD) for _ in range(2)]
+        assert [answer.headers["X-LLMCache"] for answer in answers] == outcomes
+        assert all(answer.json()["choices"][0]["message"]["content"] == text for answer in answers)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", ""])
+async def test_the_body_decides_and_not_what_its_content_type_says(
+    gateway: TestGateway, provider: Provider, content_type: str
+) -> None:
+    body = json.dumps(GOOD).encode()
+    await gateway.post(body, headers={"Content-Type": content_type})
+    assert (await gateway.post(body, headers={"Content-Type": "application/json"})).headers["X-LLMCache"] == "HIT"
+    response = await gateway.post(b"model=gpt-4o", headers={"Content-Type": content_type})
+    assert response.status_code == 400
 
 
 async def test_a_dead_redis_makes_misses_not_errors(start_gateway: StartGateway, provider: Provider) -> None:

@@ -147,6 +147,13 @@ class Cache(Model, frozen=True, kw_only=True):
         list[Admit],
         described("Requests that meet the cache although an equal request may deserve another answer.", max_length=8),
     ] = field(default_factory=list)
+    record_abandoned: Annotated[
+        bool,
+        described(
+            "Read a streamed answer to its end and store it although its client has hung up. Otherwise the upstream is "
+            "told to stop, and nothing is stored. An unstreamed answer is always read to its end."
+        ),
+    ] = False
     key: Annotated[KeySettings, described("What is taken out of the key, or evened out before it.")] = field(
         default_factory=KeySettings
     )

@@ -26,6 +26,7 @@ class CacheOverride(Model, frozen=True, kw_only=True):
     sampling: Annotated[Sampling | None, described("As in spec.cache.")] = None
     store_also: Annotated[Annotated[list[StoreAlso], Meta(max_length=4)] | None, described("As in spec.cache.")] = None
     admit: Annotated[Annotated[list[Admit], Meta(max_length=8)] | None, described("As in spec.cache.")] = None
+    record_abandoned: Annotated[bool | None, described("As in spec.cache.")] = None
     key: Annotated[KeySettings | None, described("As in spec.cache; all of it, not member by member.")] = None
 
 
