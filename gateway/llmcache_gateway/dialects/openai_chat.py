@@ -118,12 +118,31 @@ class OpenAIChat:
             return refuse("error")
         if not answer["choices"]:
             return refuse("empty")
-        flaws = {_flaw(choice) for choice in answer["choices"]}
+        flaws = {self.flaw(choice) for choice in answer["choices"]}
         if request is not None and len(answer["choices"]) < choices_asked(request):
             flaws.add("incomplete")
         if _is_flagged(answer.get("moderation")):
             flaws.add("filtered")
         return refuse(*(flaw for flaw in FLAWS if flaw in flaws))
+
+    @staticmethod
+    def flaw(choice: Any) -> str | None:
+        """Return what speaks against storing an answer with this choice."""
+        if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+            return "no-answer"
+        reason = choice.get("finish_reason")
+        message = choice["message"]
+        if reason == "length":
+            return "truncated"
+        if reason == "content_filter":
+            return "filtered"
+        if message.get("refusal"):
+            return "refused"
+        if not isinstance(reason, str) or reason not in COMPLETE:
+            return "incomplete"
+        if not message.get("content") and not message.get("tool_calls") and not message.get("function_call"):
+            return "empty"
+        return None
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:
@@ -264,25 +283,6 @@ def choices_asked(request: Request) -> int:
     """Return how many choices a request is for."""
     asked = request.members.get("n")
     return asked if isinstance(asked, int) else 1
-
-
-def _flaw(choice: Any) -> str | None:
-    """Return what speaks against storing an answer with this choice."""
-    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        return "no-answer"
-    reason = choice.get("finish_reason")
-    message = choice["message"]
-    if reason == "length":
-        return "truncated"
-    if reason == "content_filter":
-        return "filtered"
-    if message.get("refusal"):
-        return "refused"
-    if not isinstance(reason, str) or reason not in COMPLETE:
-        return "incomplete"
-    if not message.get("content") and not message.get("tool_calls") and not message.get("function_call"):
-        return "empty"
-    return None
 
 
 def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:

@@ -6,15 +6,12 @@ stream is asked for, its usage chunk and its errors are those of chat completion
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
-from llmcache_gateway.dialects.base import Request, Verdict, refuse
-from llmcache_gateway.dialects.openai_chat import DONE, IGNORED, OpenAIChat, choices_asked
+from llmcache_gateway.dialects.base import Request
+from llmcache_gateway.dialects.openai_chat import DONE, IGNORED, OpenAIChat
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import data_event, event_data
-
-FLAWS: Final = ("no-answer", "incomplete", "empty", "filtered", "truncated")
-"""Why an answer is not stored; the last two a setting can overrule, so that they don't hide the others."""
 
 
 class OpenAICompletions(OpenAIChat):
@@ -34,17 +31,19 @@ class OpenAICompletions(OpenAIChat):
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return None
 
-    def judge(self, answer: Any, request: Request | None = None) -> Verdict:
-        if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
-            return refuse("no-answer")
-        if answer.get("error") is not None:
-            return refuse("error")
-        if not answer["choices"]:
-            return refuse("empty")
-        flaws = {_flaw(choice) for choice in answer["choices"]}
-        if request is not None and len(answer["choices"]) < choices_asked(request):
-            flaws.add("incomplete")
-        return refuse(*(flaw for flaw in FLAWS if flaw in flaws))
+    @staticmethod
+    def flaw(choice: Any) -> str | None:
+        """Return why an answer with this choice should not be stored; None when it may."""
+        if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+            return "no-answer"
+        reason = choice.get("finish_reason")
+        if reason == "length":
+            return "truncated"
+        if reason == "content_filter":
+            return "filtered"
+        if reason != "stop":
+            return "incomplete"
+        return None if choice["text"] else "empty"
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:
@@ -103,17 +102,3 @@ def _add(target: dict[str, Any], piece: dict[str, Any]) -> None:
             target[name] = old + value
         elif value is not None or name not in target:
             target[name] = value
-
-
-def _flaw(choice: Any) -> str | None:
-    """Return why an answer with this choice should not be stored; None when it may."""
-    if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
-        return "no-answer"
-    reason = choice.get("finish_reason")
-    if reason == "length":
-        return "truncated"
-    if reason == "content_filter":
-        return "filtered"
-    if reason != "stop":
-        return "incomplete"
-    return None if choice["text"] else "empty"
