@@ -25,7 +25,7 @@ from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.forward import Forwarder, StaleInstead, answer_headers, pass_on
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.parts import PartsAnswerer, Splitting
+from llmcache_gateway.parts import PartsAnswerer, Splitting, splitting
 from llmcache_gateway.plainjson import dumps, raw_members
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
@@ -101,8 +101,9 @@ class Handler:
             return await self._forwarder.forward(exchange, question)
 
         exchange.key = self._key(exchange, question, question.request)
-        if isinstance(dialect, Splitting):
-            response = await self._from_parts(exchange, question, dialect)
+        splits = splitting(dialect)
+        if splits is not None:
+            response = await self._from_parts(exchange, question, splits)
             if response is not None:
                 return response
         response = await self._from_store(exchange, question)
