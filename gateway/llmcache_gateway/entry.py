@@ -29,9 +29,6 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Say whether a store may still give it out, fresh or stale."""
         return now < self.kept_until
 
-    def is_fresh(self, now: float) -> bool:
-        return now < self.fresh_until
-
     def age(self, now: float) -> int:
         """Return the whole seconds since the answer was stored (RFC 9111, section 4.2.3)."""
         return max(0, int(now - self.stored_at))

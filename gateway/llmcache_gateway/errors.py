@@ -45,6 +45,16 @@ class UpstreamError(GatewayError):
         self.message = message
         self.timed_out = timed_out
 
+    @property
+    def reason(self) -> str:
+        """How it failed, as a stable word."""
+        return "upstream-timeout" if self.timed_out else "upstream-unreachable"
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that says so."""
+        return 504 if self.timed_out else 502
+
 
 class StoreError(GatewayError):
     """A store that could not do what it was asked."""

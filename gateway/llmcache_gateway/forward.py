@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 
 from llmcache_gateway import record, replay, report
 from llmcache_gateway.dialects.base import Verdict
+from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.freshness import response_ttl
@@ -30,10 +31,11 @@ DRAIN_SECONDS: Final = 0.1
 
 
 class StaleInstead(Exception):
-    """The upstream failed, and the exchange's stale entry is to be served. `reason` says how."""
+    """The upstream failed, and a stale entry is to be served instead. `reason` says how it failed."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, entry: Entry, reason: str) -> None:
         super().__init__(reason)
+        self.entry = entry
         self.reason = reason
 
 
@@ -68,7 +70,7 @@ class Forwarder:
             if exchange.stale is None:
                 raise
             log.warning("%s; a stale entry is served", error.message)
-            raise StaleInstead("upstream-timeout" if error.timed_out else "upstream-unreachable") from None
+            raise StaleInstead(exchange.stale, error.reason) from None
 
     async def _forward_once(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
         """Give the upstream's answer; None when it refuses what the gateway added to the request."""
@@ -77,7 +79,7 @@ class Forwarder:
         async with question.upstream.send(call) as answer:
             self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
             if answer.status >= 500 and exchange.stale is not None:
-                raise StaleInstead(f"status-{answer.status}")
+                raise StaleInstead(exchange.stale, f"status-{answer.status}")
             if answer.content_type == CONTENT_TYPE and answer.status == 200:
                 return await self._stream(exchange, question, answer)
             added = call.body != question.request.body
@@ -180,8 +182,7 @@ class Forwarder:
             self._skip(exchange, "unterminated")
             if gone:
                 return response
-            status = 504 if error.timed_out else 502
-            await response.write(dialect.error_event(status, error.message, "upstream_failed") + END_OF_EVENT)
+            await response.write(dialect.error_event(error.status, error.message, "upstream_failed") + END_OF_EVENT)
             await response.write_eof()
             return response
         if not gone:

@@ -100,7 +100,7 @@ class PartsAnswerer:
         known: dict[str, Known] = {}
         store, now = exchange.runtime.store, self._clock()
         for key in dict.fromkeys(keys):
-            found = store.get_now(key) or await store.get(key)
+            found = await store.get(key)
             if found is None:
                 continue
             use = freshness.judge(

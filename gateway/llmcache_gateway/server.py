@@ -76,9 +76,8 @@ class Handler:
             exchange.reason = error.code or "refused"
             return _error(exchange, error.status, error.message, error.code, error.param)
         except UpstreamError as error:
-            exchange.reason = "upstream-timeout" if error.timed_out else "upstream-unreachable"
-            code = exchange.reason.replace("-", "_")
-            return _error(exchange, 504 if error.timed_out else 502, error.message, code, None)
+            exchange.reason = error.reason
+            return _error(exchange, error.status, error.message, error.reason.replace("-", "_"), None)
         except (ConnectionResetError, asyncio.CancelledError):
             exchange.reason = "client-gone"
             raise
@@ -116,11 +115,8 @@ class Handler:
         try:
             return await self._forwarder.forward(exchange, question)
         except StaleInstead as instead:
-            stale = exchange.stale
-            if stale is None:
-                raise
             log.info("stale-if-error: %s", instead.reason)
-            return self._serve(exchange, question, stale, Use.IF_ERROR.value)
+            return self._serve(exchange, question, instead.entry, Use.IF_ERROR.value)
 
     async def _read(self, exchange: Exchange, dialect: Dialect) -> Question:
         """Read the request, and find what holds for it."""
@@ -174,7 +170,7 @@ class Handler:
     async def _from_store(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
         """Answer from the store where that may be; else note in the exchange why not."""
         runtime, settings, store_key = exchange.runtime, question.settings, exchange.key or ""
-        found = runtime.store.get_now(store_key) or await runtime.store.get(store_key)
+        found = await runtime.store.get(store_key)
         if found is None:
             return None
         use = freshness.judge(

@@ -270,6 +270,8 @@ async def test_an_answer_was_said_to_be_stored_that_no_store_could_keep(
         for _ in range(2):
             response = await gateway.post(GOOD)
             assert "stored" not in response.headers["Cache-Status"]
+        assert await gateway.metric("llmcache_stored_total") == 0
+        assert await gateway.metric('llmcache_store_skipped_total{reason="no-room"}') == 2
 
 
 @pytest.mark.parametrize("model", ["\ud800", "m" * 257, "a\nb"])
