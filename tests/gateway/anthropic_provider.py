@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.gateway.provider import serving
+
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -146,14 +148,5 @@ async def send_events(request: web.Request, events: Iterator[dict[str, Any]]) ->
 @asynccontextmanager
 async def running_anthropic() -> AsyncIterator[AnthropicProvider]:
     provider = AnthropicProvider()
-    app = web.Application(client_max_size=2**30)
-    app.router.add_route("*", "/{path:.*}", provider.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    provider.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(provider.handle) as provider.base_url:
         yield provider
-    finally:
-        await runner.cleanup()

@@ -107,19 +107,26 @@ async def send_events(request: web.Request, data: list[str], seconds: float = 0.
 
 
 @asynccontextmanager
-async def running_provider() -> AsyncIterator[Provider]:
-    provider = Provider()
+async def serving(handle: Behaviour) -> AsyncIterator[str]:
+    """Serve every method and path with one handler on a free port; yield the address."""
     app = web.Application(client_max_size=2**30)
-    app.router.add_route("*", "/{path:.*}", provider.handle)
+    app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    provider.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     try:
-        yield provider
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def running_provider() -> AsyncIterator[Provider]:
+    provider = Provider()
+    async with serving(provider.handle) as address:
+        provider.base_url = f"{address}/v1"
+        yield provider
 
 
 @asynccontextmanager

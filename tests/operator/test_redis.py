@@ -1,7 +1,6 @@
 """The managed Redis' files, read by a real Redis: it starts, lets the gateways in, and nobody else."""
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from llmcache_gateway.config import ManagedRedis
 from llmcache_operator import specs
 from llmcache_operator.specs import redis as rendered
 from llmcache_operator.specs.secrets import redis_acl
+from tests.redis_server import free_port
+from tests.tools import require_tool
 
 PASSWORD = "only-for-this-test"
 VALUES = specs.Generated(admin_token="", tenant_key="", redis_password=PASSWORD)
@@ -22,12 +23,8 @@ VALUES = specs.Generated(admin_token="", tenant_key="", redis_password=PASSWORD)
 
 @pytest.fixture
 async def port(tmp_path: Path) -> AsyncIterator[int]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not on the PATH (Debian: apt install redis-server)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
+    program = require_tool("redis-server")
+    number = free_port()
     (tmp_path / "users.acl").write_text(redis_acl(VALUES))
     text: str = rendered.config_map(specs.Identity("demo", "ai"), ManagedRedis(memory="64Mi"))["data"]["redis.conf"]
     text = text.replace("port 6379", f"port {number}").replace("/etc/redis-acl", str(tmp_path))

@@ -10,7 +10,7 @@ from llmcache_gateway.config.redis import ExternalRedis, ManagedRedis, Redis, Re
 from llmcache_gateway.config.scalars import byte_count, seconds, share
 from llmcache_gateway.config.tenancy import GatewayKeys, Tenancy, TenantHeader
 from llmcache_gateway.config.upstream import Credential, Echo, Upstream
-from llmcache_gateway.config.validate import Problem, problems
+from llmcache_gateway.config.validate import Problem, problems, unwrap
 from llmcache_gateway.errors import ConfigError
 
 __all__ = [
@@ -53,4 +53,5 @@ __all__ = [
     "problems",
     "seconds",
     "share",
+    "unwrap",
 ]

@@ -27,7 +27,7 @@ class Problem(NamedTuple):
 
 def problems(value: Any, kind: Any, path: str = "") -> Iterator[Problem]:
     """Yield every way in which plain data is not of a type (a Struct, or what stands in one's hints)."""
-    kind, metas = _unwrap(kind)
+    kind, metas = unwrap(kind)
     if _is_struct(kind):
         yield from _struct_problems(value, kind, path)
     elif get_origin(kind) is list and isinstance(value, list):
@@ -110,8 +110,8 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _unwrap(kind: Any) -> tuple[Any, list[Meta]]:
-    """Strip Annotated and `| None` from a hint; return the type below and all Meta found on the way."""
+def unwrap(kind: Any) -> tuple[Any, list[Meta]]:
+    """Strip Annotated and `| None` from a hint; return the type below and all Meta found, the innermost first."""
     metas: list[Meta] = []
     while True:
         if get_origin(kind) is Annotated:

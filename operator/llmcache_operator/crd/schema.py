@@ -5,14 +5,13 @@ may be left out is one that is not required. Bounds stand everywhere, because th
 of CEL rules from them.
 """
 
-import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType
+from msgspec import NODEFAULT, UNSET, Meta, Struct
 
-from llmcache_gateway.config import Model
+from llmcache_gateway.config import Model, unwrap
 
 Schema = dict[str, Any]
 
@@ -30,6 +29,7 @@ def schema(kind: Any) -> Schema:
     TypeError for what has no structural form, such as a union of two types.
     """
     bare, metas = unwrap(kind)
+    metas.reverse()  # what is said outermost comes first
     if isinstance(bare, type) and issubclass(bare, Struct):
         node = _struct(bare)
     elif get_origin(bare) is Literal:
@@ -45,22 +45,6 @@ def schema(kind: Any) -> Schema:
     for meta in metas:
         node |= meta.extra_json_schema or {}
     return _described(node, metas)
-
-
-def unwrap(kind: Any) -> tuple[Any, list[Meta]]:
-    """Strip Annotated and `| None` from a hint; return the type below and all Meta found, the outermost first."""
-    metas: list[Meta] = []
-    while True:
-        if get_origin(kind) is Annotated:
-            kind, *extras = get_args(kind)
-            metas += reversed([extra for extra in extras if isinstance(extra, Meta)])
-        elif get_origin(kind) in (Union, types.UnionType):
-            choices = [arg for arg in get_args(kind) if arg not in (type(None), UnsetType)]
-            if len(choices) != 1:
-                raise TypeError(f"a structural schema has one type, not {kind}")
-            kind = choices[0]
-        else:
-            return kind, metas
 
 
 def _struct(kind: type[Struct]) -> Schema:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from tests.gateway.corpus.case import Case
+from tests.gateway.provider import serving
 
 ENTRY = "x-corpus-entry"
 """The request header that names the entry."""
@@ -44,14 +45,5 @@ class CorpusProvider:
 @asynccontextmanager
 async def running_corpus(cases: Iterable[Case]) -> AsyncIterator[CorpusProvider]:
     provider = CorpusProvider(cases)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", provider.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(provider.handle) as provider.url:
         yield provider
-    finally:
-        await runner.cleanup()
