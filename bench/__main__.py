@@ -20,6 +20,7 @@ from typing import Any
 from bench.load import Load, measure
 from bench.miss import RATE, added_to_a_miss
 from bench.servers import Server, bare_aiohttp, gateway, nginx
+from llmcache_gateway.express import MAX_SEEN
 
 BODY: dict[str, Any] = {
     "model": "gpt-4o",
@@ -58,13 +59,21 @@ def _loads(folder: Path, stack: ExitStack) -> Iterator[Load]:
     yield _load("nginx proxy_cache keyed on the body", proxy, unstreamed, folder)
     yield _load("bare aiohttp handler", aiohttp, unstreamed, folder)
     yield _load("LLMCache hit", cached, unstreamed, folder)
-    yield _load("LLMCache hit, members shuffled", cached, _shuffled(BODY), folder)
+    yield _load("LLMCache hit, no two bodies alike", cached, _shuffled(BODY), folder)
     yield _load("LLMCache hit, streamed", cached, [json.dumps({**BODY, "stream": True})], folder)
 
 
 def _shuffled(body: dict[str, Any]) -> list[str]:
-    """The same request in every order of its members: the same entry, and no two bodies alike."""
-    return [json.dumps(dict(members)) for members in itertools.permutations(body.items())]
+    """The same request again and again: its members in every order, and another `user`, which does not count.
+
+    All have the same entry, no two are alike, and there are more than the gateway remembers whole: each has to be
+    parsed, and its key computed.
+    """
+    orders = itertools.cycle(itertools.permutations([*body, "user"]))
+    return [
+        json.dumps({name: (body | {"user": f"u{number:05}"})[name] for name in next(orders)})
+        for number in range(10 * MAX_SEEN)
+    ]
 
 
 def _load(name: str, server: Server, bodies: list[str], folder: Path) -> Load:

@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from llmcache_gateway.admin import admin_app
 from llmcache_gateway.config import ExternalRedis
+from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.refresh import Refresher
@@ -95,6 +96,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         forwarder = Forwarder(metrics, options.clock)
         refresher = Refresher(forwarder, metrics)
         handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, options.clock)
+        lane = Lane(handler, lambda: reloader.current, metrics)
 
         # Connecting to the store takes longer than a lookup may: done before, not by the first requests.
         warming = asyncio.create_task(_warm(reloader))
@@ -103,7 +105,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             return "stopping" if stopping.is_set() else None if warming.done() else "connecting to the store"
 
         public = web.ServerRunner(
-            web.Server(handler.handle, access_log=None, auto_decompress=False),
+            LaneServer(lane, access_log=None, auto_decompress=False),
             shutdown_timeout=options.drain_seconds,
         )
         admin = web.AppRunner(

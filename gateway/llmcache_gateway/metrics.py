@@ -31,6 +31,9 @@ class Metrics:
         self.hits = Counter(
             "llmcache_hits", "Answers from the cache, by the tier that had them.", ["tier"], registry=registry
         )
+        self.express = Counter(
+            "llmcache_express", "Answers from the cache that took the express lane.", registry=registry
+        )
         self.misses = Counter(
             "llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry=registry
         )

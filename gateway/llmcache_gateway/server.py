@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDict
 
 from llmcache_gateway import canonical, freshness, key, replay, report
 from llmcache_gateway.bodies import invite_body, read_body
@@ -67,7 +68,7 @@ class Handler:
             return response
         finally:
             runtime.leave()
-            self._account(exchange)
+            self.account(exchange)
 
     async def _answer_or_error(self, exchange: Exchange) -> web.StreamResponse:
         try:
@@ -122,7 +123,11 @@ class Handler:
         """Read the request, and find what holds for it."""
         http, runtime = exchange.http, exchange.runtime
         tenant = runtime.tenants.tenant(http.headers)  # first: a stranger's body is not even read
-        body = await read_body(http, runtime.request_bytes)
+        return self.question(exchange, dialect, tenant, await read_body(http, runtime.request_bytes))
+
+    def question(self, exchange: Exchange, dialect: Dialect, tenant: str, body: bytes) -> Question:
+        """Return what a body asks, and what holds for it; RequestError for one that can't be read."""
+        http, runtime = exchange.http, exchange.runtime
         members = canonical.decode(body)
         own = members.pop("cache", None) if isinstance(members, dict) else None
         if own is not None:
@@ -173,14 +178,7 @@ class Handler:
         found = await runtime.store.get(store_key)
         if found is None:
             return None
-        use = freshness.judge(
-            found.entry,
-            self._clock(),
-            question.controls,
-            ttl=settings.ttl,
-            stale_while_revalidate=settings.stale_while_revalidate,
-            stale_if_error=settings.stale_if_error,
-        )
+        use = self._use(found.entry, question)
         if use is Use.FRESH or use is Use.REVALIDATE:
             detail = found.tier if use is Use.FRESH else use.value
             try:
@@ -197,8 +195,44 @@ class Handler:
         exchange.stale = found.entry if use is Use.IF_ERROR else None
         return None
 
+    def _use(self, entry: Entry, question: Question) -> Use:
+        settings = question.settings
+        return freshness.judge(
+            entry,
+            self._clock(),
+            question.controls,
+            ttl=settings.ttl,
+            stale_while_revalidate=settings.stale_while_revalidate,
+            stale_if_error=settings.stale_if_error,
+        )
+
+    def key_now(self, exchange: Exchange, question: Question) -> str | None:
+        """Return the key of a request that one entry may answer; None when it takes more than a lookup."""
+        reason = question.settings.bypass(question.dialect, question.request, question.controls)
+        if reason is not None or splitting(question.dialect) is not None:
+            return None
+        return self._key(exchange, question, question.request)
+
+    def fresh_now(self, exchange: Exchange, question: Question, store_key: str) -> Entry | None:
+        """Return the entry of a key if it is fresh and at hand without waiting."""
+        found = exchange.runtime.store.get_now(store_key)
+        if found is None or found.tier != "memory" or self._use(found.entry, question) is not Use.FRESH:
+            return None
+        return found.entry
+
+    @staticmethod
+    def replay(entry: Entry, question: Question) -> tuple[str, bytes]:
+        """Return content type and body of a hit, as this client asked for it."""
+        return replay.replay(entry, question.dialect, question.request)
+
     def _serve(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> web.Response:
-        content_type, body = replay.replay(entry, question.dialect, question.request)
+        content_type, body = self.replay(entry, question)
+        headers = self.hit_headers(exchange, question, entry, detail)
+        headers["Content-Type"] = content_type
+        return web.Response(body=body, headers=headers)
+
+    def hit_headers(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> CIMultiDict[str]:
+        """Return the headers of a hit, and note it in the exchange."""
         now = self._clock()
         headers = report.hit(
             ttl=freshness.remaining(entry, now, question.settings.ttl),
@@ -208,10 +242,9 @@ class Handler:
             stale=detail in (Use.REVALIDATE.value, Use.IF_ERROR.value),
             prefix=exchange.prefix,
         )
-        headers["Content-Type"] = content_type
         headers.extend(exchange.explained)
         exchange.outcome, exchange.reason = headers["X-LLMCache"], detail
-        return web.Response(body=body, headers=headers)
+        return headers
 
     async def _pass_through(self, exchange: Exchange) -> web.StreamResponse:
         """Send on a request that no dialect knows, byte for byte in both directions."""
@@ -230,7 +263,8 @@ class Handler:
             own = report.bypass(detail="unknown-path", prefix=exchange.prefix)
             return await pass_on(exchange, answer, answer_headers(answer, own, decoded=False))
 
-    def _account(self, exchange: Exchange) -> None:
+    def account(self, exchange: Exchange) -> None:
+        """Count and log a request that is over."""
         seconds = time.perf_counter() - exchange.started
         name = exchange.dialect.name if exchange.dialect else "none"
         self._metrics.count_request(

@@ -31,9 +31,13 @@ class GuardedStore:
     def name(self) -> str:
         return self._store.name
 
+    def get_now(self, key: str) -> Found | None:
+        """Return an entry that is at hand without waiting; None when that can't be said."""
+        return self._store.get_now(key)
+
     async def get(self, key: str) -> Found | None:
         """Return an entry; None when there is none, or the store can't tell in time."""
-        at_hand = self._store.get_now(key)
+        at_hand = self.get_now(key)
         if at_hand is not None:
             return at_hand  # without the clock and the timer, which cost more than the lookup
         started = time.perf_counter()

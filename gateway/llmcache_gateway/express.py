@@ -1,0 +1,273 @@
+"""The express lane: hits of the memory tier, answered as their bytes arrive, without aiohttp's request and response.
+
+A lane's connection is aiohttp's own. Bytes take the lane only at the boundary between two requests, and only if they
+are one whole request whose head aiohttp has read before, byte for byte but for the digits of its length, and for
+which the gateway then had a hit. So nothing here parses HTTP: what such a head means is what aiohttp said of it. All
+other bytes go to aiohttp, as if there were no lane, and so does every request that the lane can't answer at once.
+What decides is the request path's own (`server.py`); this module only remembers, and writes.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from enum import Enum
+from typing import Any, Final, Literal, cast
+
+from aiohttp import HttpVersion11, web
+from aiohttp.http import SERVER_SOFTWARE
+from multidict import CIMultiDictProxy
+
+from llmcache_gateway.dialects import Dialect, dialect_of
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import RequestError
+from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.runtime import Runtime
+from llmcache_gateway.server import DEBUG_HEADER, Handler
+
+MAX_BODY: Final = 256 * 1024
+"""Longest body that waits here for its last byte, and longest answer that is written at once."""
+
+MAX_HEADS: Final = 1000
+"""Most heads that are remembered: about one for each client. Each is at most some kilobytes."""
+
+MAX_SEEN: Final = 500
+"""Most requests that are remembered whole, with what was found for them."""
+
+MAX_SEEN_BYTES: Final = 64 * 1024
+"""Longest answer that is remembered: MAX_SEEN of them must not weigh beside the store."""
+
+_LENGTH: Final = re.compile(rb"\r\nContent-Length: ([0-9]{1,6})\r\n", re.IGNORECASE)
+_UNFIT: Final = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", DEBUG_HEADER)
+"""Headers of requests that are left to aiohttp."""
+
+
+class More(Enum):
+    """Said of bytes that may become a request of the lane when more of them have come."""
+
+    MORE = "more"
+
+
+MORE: Final = More.MORE
+
+
+@dataclass(slots=True)
+class Asker:
+    """A head that aiohttp has read: what all requests with it have in common."""
+
+    method: str
+    raw_path: str
+    headers: CIMultiDictProxy[str]
+    dialect: Dialect
+    runtime: Runtime
+    prefix: str
+    tenant: str
+
+
+@dataclass(slots=True)
+class Seen:
+    """A request that was answered, and the answer of the entry that it had then."""
+
+    question: Question
+    model: str | None
+    upstream: str | None
+    tenant: str | None
+    policy: str | None
+    key: str
+    entry: Entry
+    content_type: str
+    body: bytes
+
+
+class Lane:
+    """Remembers heads and requests, and answers those that it can answer at once. It never waits."""
+
+    def __init__(self, handler: Handler, runtime: Callable[[], Runtime], metrics: Metrics) -> None:
+        self._handler = handler
+        self._runtime = runtime
+        self._metrics = metrics
+        self._askers: dict[bytes, Asker] = {}
+        self._seen: dict[tuple[bytes, bytes], Seen] = {}
+        self._date = (0, "")
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request that aiohttp has read, and remember its head where it had a hit."""
+        response = None
+        try:
+            response = await self._handler.handle(http)
+            return response
+        finally:
+            if isinstance(http.protocol, LaneConnection):
+                head = http.protocol.over(http)
+                if head is not None and response is not None and response.headers.get("X-LLMCache") == "HIT":
+                    self._learn(http, head)
+
+    def answer(self, data: bytes) -> bytes | Literal[More.MORE] | None:
+        """Return the answer to the bytes of a request; MORE when it is not whole yet, None when it is not for here."""
+        end = data.find(b"\r\n\r\n") + 4
+        length = _LENGTH.search(data, 0, end) if end > 3 else None
+        if length is None:
+            return None
+        head = data[: length.start(1)] + data[length.end(1) : end]
+        asker = self._askers.get(head)
+        if asker is None:
+            return None
+        whole = end + int(length[1])
+        if len(data) < whole <= MAX_BODY:
+            return MORE
+        if len(data) != whole:
+            return None
+        if asker.runtime is not self._runtime():
+            self._forget()
+            return None
+        started = time.perf_counter()
+        exchange = Exchange(cast(Any, asker), asker.runtime, asker.prefix, started, asker.dialect)
+        try:
+            return self._answer(exchange, asker, head, data[end:])
+        except Exception:
+            # Whatever is wrong with a request or an entry, the request path says it, or does without.
+            return None
+
+    def _answer(self, exchange: Exchange, asker: Asker, head: bytes, body: bytes) -> bytes | None:
+        name = (head, hashlib.sha256(body).digest())
+        seen = self._seen.get(name)
+        if seen is None:
+            question = self._handler.question(exchange, asker.dialect, asker.tenant, body)
+            key = self._handler.key_now(exchange, question)
+        else:
+            question, key = seen.question, seen.key
+        if key is None:
+            return None
+        entry = self._handler.fresh_now(exchange, question, key)
+        if entry is None:
+            return None
+        if seen is None or seen.entry is not entry:
+            seen = self._remember(exchange, name, question, key, entry)
+        exchange.model, exchange.upstream, exchange.key = seen.model, seen.upstream, seen.key
+        exchange.tenant, exchange.policy = seen.tenant, seen.policy
+        if len(seen.body) > MAX_BODY:
+            return None
+        headers = self._handler.hit_headers(exchange, question, entry, "memory")
+        lines = "".join([f"{header}: {value}\r\n" for header, value in headers.items()])
+        exchange.status = 200
+        self._handler.account(exchange)
+        self._metrics.express.inc()
+        start = (
+            f"HTTP/1.1 200 OK\r\n{lines}Content-Type: {seen.content_type}\r\nContent-Length: {len(seen.body)}\r\n"
+            f"Date: {self._today()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
+        )
+        return start.encode() + seen.body
+
+    def _remember(
+        self, exchange: Exchange, name: tuple[bytes, bytes], question: Question, key: str, entry: Entry
+    ) -> Seen:
+        content_type, body = self._handler.replay(entry, question)
+        if "\r" in content_type or "\n" in content_type:
+            raise ValueError("a content type of more than one line")  # aiohttp would refuse it too
+        model, upstream = question.request.model, question.upstream.name
+        old = self._seen.get(name)
+        tenant, policy = (old.tenant, old.policy) if old is not None else (exchange.tenant, exchange.policy)
+        seen = Seen(question, model, upstream, tenant, policy, key, entry, content_type, body)
+        if len(body) <= MAX_SEEN_BYTES and len(question.request.body) <= MAX_SEEN_BYTES:
+            self._seen[name] = seen
+            if len(self._seen) > MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
+        return seen
+
+    def _learn(self, http: web.BaseRequest, head: bytes) -> None:
+        dialect = dialect_of(http.method, http.raw_path.partition("?")[0])
+        length = _LENGTH.search(head)
+        fits = dialect is not None and length is not None and http.version == HttpVersion11 and http.keep_alive
+        if not fits or dialect is None or length is None or any(name in http.headers for name in _UNFIT):
+            return
+        runtime = self._runtime()
+        try:
+            tenant = runtime.tenants.tenant(http.headers)
+        except RequestError:
+            return  # it was let in by a configuration that is over
+        prefix = f"{runtime.prefix_name}:{runtime.prefix_version}"
+        asker = Asker(http.method, http.raw_path, http.headers, dialect, runtime, prefix, tenant)
+        self._askers[head[: length.start(1)] + head[length.end(1) :]] = asker
+        if len(self._askers) > MAX_HEADS:
+            del self._askers[next(iter(self._askers))]
+
+    def _forget(self) -> None:
+        """Let go of all that another configuration decided."""
+        self._askers.clear()
+        self._seen.clear()
+
+    def _today(self) -> str:
+        now = int(time.time())
+        if self._date[0] != now:
+            self._date = (now, formatdate(now, usegmt=True))
+        return self._date[1]
+
+
+class LaneConnection(web.RequestHandler):
+    """aiohttp's connection, with a look at what arrives between two requests.
+
+    Bytes are counted from one boundary to the next: only if a request's length is exactly what was handed to aiohttp
+    does its parser hold nothing back, and may the next bytes take the lane. Where that can't be said (pipelining,
+    chunked bodies), the rest of the connection is aiohttp's.
+    """
+
+    __slots__ = ("_begun", "_fed", "_held", "_lane", "_open")
+
+    def __init__(self, manager: web.Server, lane: Lane, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._lane = lane
+        self._open = True
+        self._begun = b""
+        self._fed = 0
+        self._held = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._held:
+            data, self._held = self._held + data, b""
+        if self._open and data and not self._fed:
+            if self._is_idle():
+                answer = self._lane.answer(data)
+                if answer is MORE:
+                    self._held = data
+                    return
+                if answer is not None and self.transport is not None:
+                    self.transport.write(answer)
+                    self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+                    return
+            self._begun = data
+        self._fed += len(data)
+        super().data_received(data)
+
+    def over(self, http: web.BaseRequest) -> bytes | None:
+        """Note that a request has been answered; return its head if its bytes are all that aiohttp was given."""
+        end = self._begun.find(b"\r\n\r\n") + 4
+        chunked = "Transfer-Encoding" in http.headers
+        if end < 4 or chunked or self._fed != end + (http.content_length or 0):
+            self._open = False
+            return None
+        head, self._begun, self._fed = self._begun[:end], b"", 0
+        return head
+
+    def _is_idle(self) -> bool:
+        """Say whether aiohttp waits for the next request, and the client takes what is written."""
+        waiter = self._waiter
+        return (
+            waiter is not None
+            and not waiter.done()
+            and not (self._messages or self._close or self._force_close or self._upgraded or self._buffer_paused)
+            and not self.writing_paused
+        )
+
+
+class LaneServer(web.Server):
+    """aiohttp's server, with a lane."""
+
+    def __init__(self, lane: Lane, **options: Any) -> None:
+        super().__init__(lane.handle, **options)
+        self._lane = lane
+
+    def __call__(self) -> web.RequestHandler:
+        return LaneConnection(self, self._lane, loop=self._loop, **self._kwargs)
