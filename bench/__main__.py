@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Load, measure
+from bench.memory import ENTRIES, resident_mib
 from bench.miss import RATE, added_to_a_miss
 from bench.servers import Server, bare_aiohttp, gateway, nginx
 from llmcache_gateway.express import MAX_SEEN
@@ -48,6 +49,8 @@ def main() -> None:
     _print(rates)
     print(f"\nadded to a miss at {RATE} requests/s (aim: median 0.5 ms, p99 3 ms)")
     print(f"median {added.median:+.2f} ms, p99 {added.p99:+.2f} ms")
+    print(f"\nmemory with {ENTRIES} entries of 2 KB (aim: at most 450 MiB resident)")
+    print(f"{resident_mib():.0f} MiB")
 
 
 def _loads(folder: Path, stack: ExitStack) -> Iterator[Load]:

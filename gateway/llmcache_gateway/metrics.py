@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -63,6 +63,13 @@ class Metrics:
         )
         self.store_errors = Counter(
             "llmcache_store_errors", "Store calls that failed or timed out.", ["store", "op"], registry=registry
+        )
+        self.entries = Gauge("llmcache_entries", "Entries held, by tier.", ["tier"], registry=registry)
+        self.bytes = Gauge(
+            "llmcache_bytes", "Bytes held, as counted against the bound, by tier.", ["tier"], registry=registry
+        )
+        self.evictions = Counter(
+            "llmcache_evictions", "Entries that left for want of room, by tier.", ["tier"], registry=registry
         )
         self.config_reloads = Counter(
             "llmcache_config_reloads", "Configuration changes seen, by result.", ["result"], registry=registry

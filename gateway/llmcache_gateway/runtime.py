@@ -227,7 +227,17 @@ def _store(config: GatewayConfig, password: str | None, resources: Resources) ->
 
 
 def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:
-    return MemoryStore(max_entries=bounds.entries, max_bytes=byte_count(bounds.bytes), clock=resources.clock)
+    metrics = resources.metrics
+    store = MemoryStore(
+        max_entries=bounds.entries,
+        max_bytes=byte_count(bounds.bytes),
+        clock=resources.clock,
+        evicted=metrics.evictions.labels("memory").inc,
+    )
+    # The newest store is the one that is shown; one that a reload replaced is emptied when its requests are over.
+    metrics.entries.labels("memory").set_function(lambda: store.entries)
+    metrics.bytes.labels("memory").set_function(lambda: store.bytes)
+    return store
 
 
 def _upstream(config: UpstreamConfig, key: str | None, resources: Resources) -> Upstream:

@@ -92,33 +92,6 @@ async def test_a_store_that_works_answers_ping(store: Store) -> None:
     await store.ping()
 
 
-async def test_memory_drops_the_least_recently_used_beyond_its_number_of_entries() -> None:
-    store = memory(entries=2)
-    await store.put("a", an_entry())
-    await store.put("b", an_entry())
-    await store.get("a")
-    await store.put("c", an_entry())
-    assert [await store.get(key) is not None for key in "abc"] == [True, False, True]
-
-
-async def test_memory_stays_within_its_bytes_and_counts_them_back() -> None:
-    store = memory(size=10_000)
-    for number in range(50):
-        await store.put(f"k{number % 30}", an_entry(size=1000))
-        assert store.bytes <= 10_000
-    for number in range(30):
-        await store.delete(f"k{number}")
-    assert (store.entries, store.bytes) == (0, 0)
-
-
-async def test_memory_does_not_empty_itself_for_an_entry_larger_than_it_is() -> None:
-    store = memory(size=5_000)
-    await store.put("small", an_entry())
-    await store.put("large", an_entry(size=6_000))
-    assert await store.get("small") is not None
-    assert await store.get("large") is None
-
-
 async def test_two_caches_in_one_redis_do_not_see_each_other(redis_url: str) -> None:
     one, two = shared(redis_url, "llmcache:a/one:"), shared(redis_url, "llmcache:b/one:")
     await one.put("k", an_entry())

@@ -19,7 +19,7 @@ ESSENTIAL_MEMBERS = ("model", "messages", "input", "prompt", "system", "instruct
 
 
 class MemoryStore(Model, frozen=True, kw_only=True):
-    """Bounds of the memory store; the least recently used entry leaves first."""
+    """Bounds of the memory store. When it is full, entries asked for once leave before those asked for again."""
 
     entries: Annotated[int, described("Most entries kept.", ge=1, le=100_000_000)] = 10_000
     bytes: Annotated[Bytes, described("Most bytes kept, keys and values together.")] = "256Mi"
