@@ -6,7 +6,7 @@ import msgspec
 
 from llmcache_gateway.errors import StoreError
 
-SCHEMA: Final = b"\x01"
+SCHEMA: Final = b"\x02"
 """First byte of every stored value. It grows whenever the layout of Entry changes; other values are no entries."""
 
 
@@ -24,6 +24,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stored_at: float
     fresh_until: float
     kept_until: float
+    tags: list[str] = []
+    """What its request, or a hook, calls it by, for invalidation."""
+
+    epoch: int = 0
+    """The invalidation epoch that its gateway knew when its request began, in microseconds; 0 is older than all."""
 
     def is_kept(self, now: float) -> bool:
         """Say whether a store may still give it out, fresh or stale."""

@@ -34,6 +34,9 @@ class Question:
     recorded: bool = True
     """Whether the answer is to be recorded: only then is anything added to what the client sent."""
 
+    epoch: int = 0
+    """The invalidation epoch known when the request began: what it is answered with is no newer."""
+
     def call(self, body: bytes | None = None) -> Call:
         """Return the request as it goes upstream, with a body of its own where one is given."""
         headers = self.headers.copy()

@@ -211,7 +211,13 @@ class Forwarder:
             return False
         lifetime = record.Lifetime(now=self._clock(), ttl=ttl, stale=question.settings.stale)
         content_type = headers.get("Content-Type", replay.JSON_TYPE)
-        entry = recording.entry(content_type=content_type, model=question.request.model, lifetime=lifetime)
+        entry = recording.entry(
+            content_type=content_type,
+            model=question.request.model,
+            lifetime=lifetime,
+            tags=question.controls.tags,
+            epoch=question.epoch,
+        )
         return runtime.store.put_soon(key, entry)
 
     def _marked(

@@ -4,7 +4,8 @@ Request directives are those of RFC 9111, section 5.2.1, and `stale-if-error` of
 client can say narrows what the configuration allows; `max-stale`, which would widen it, is not obeyed.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -17,7 +18,12 @@ from llmcache_gateway.errors import RequestError
 
 TTL_HEADER: Final = "X-LLMCache-TTL"
 NAMESPACE_HEADER: Final = "X-LLMCache-Namespace"
+TAGS_HEADER: Final = "X-LLMCache-Tags"
 MAX_NAMESPACE: Final = 200
+MAX_TAGS: Final = 16
+TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@=+-]{0,99}")
+"""What a tag may be: it stands in a comma-separated header, in stored marks and in answers of the admin port."""
+
 FOREVER: Final = float("inf")
 MAX_SECONDS: Final = 10**10
 """Largest number of seconds that a client may send: three centuries."""
@@ -36,10 +42,12 @@ class Controls:
     stale_if_error: float = FOREVER
     ttl: float = FOREVER
     namespace: str = ""
+    tags: tuple[str, ...] = ()
+    """What the entry can be invalidated by."""
 
 
 _NOTHING: Final = Controls()
-_CONTROL_HEADERS: Final = ("Cache-Control", "Pragma", TTL_HEADER, NAMESPACE_HEADER)
+_CONTROL_HEADERS: Final = ("Cache-Control", "Pragma", TTL_HEADER, NAMESPACE_HEADER, TAGS_HEADER)
 
 
 class Use(Enum):
@@ -81,7 +89,20 @@ def read_controls(headers: CIMultiDict[str] | CIMultiDictProxy[str], body_object
         stale_if_error=found.stale_if_error,
         ttl=min(ttl, own.ttl),
         namespace=namespace,
+        tags=read_tags(headers.getall(TAGS_HEADER, ())),
     )
+
+
+def read_tags(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags of comma-separated lines, each once, in order; RequestError(400) for what can't be a tag."""
+    tags = dict.fromkeys(tag for line in lines for item in line.split(",") if (tag := item.strip()))
+    if len(tags) > MAX_TAGS:
+        raise _bad(TAGS_HEADER, f"an entry has at most {MAX_TAGS} tags, not {len(tags)}")
+    for tag in tags:
+        if not TAG.fullmatch(tag):
+            message = f"{tag[:50]!r} is no tag: send up to 100 of letters, digits and ._:/@=+-, a letter or digit first"
+            raise _bad(TAGS_HEADER, message)
+    return tuple(tags)
 
 
 def judge(

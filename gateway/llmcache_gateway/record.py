@@ -87,8 +87,10 @@ class Recording:
             return refuse("no-answer" if self._form == "sse" else "not-json")
         return verdict.but_for(self._store_also)
 
-    def entry(self, *, content_type: str, model: str, lifetime: Lifetime) -> Entry:
-        """Return the entry of an answer that may be stored."""
+    def entry(
+        self, *, content_type: str, model: str, lifetime: Lifetime, tags: Iterable[str] = (), epoch: int = 0
+    ) -> Entry:
+        """Return the entry of an answer that may be stored; `epoch` is the one known when its request began."""
         return Entry(
             form=self._form,
             content_type=content_type,
@@ -97,6 +99,8 @@ class Recording:
             stored_at=lifetime.now,
             fresh_until=lifetime.now + lifetime.ttl,
             kept_until=lifetime.now + lifetime.ttl + lifetime.stale,
+            tags=list(tags),
+            epoch=epoch,
         )
 
     def _canonical(self) -> object:

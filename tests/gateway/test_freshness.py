@@ -45,6 +45,11 @@ def controls(*headers: tuple[str, str], cache: Any = None) -> Controls:
         ([("X-LLMCache-TTL", "600")], None, Controls(ttl=600)),
         ([("X-LLMCache-TTL", "10m")], None, Controls(ttl=600)),
         ([("X-LLMCache-Namespace", "n")], None, Controls(namespace="n")),
+        (
+            [("X-LLMCache-Tags", "faq, doc:17,,faq"), ("X-LLMCache-Tags", "b")],
+            None,
+            Controls(tags=("faq", "doc:17", "b")),
+        ),
         ([], {"ttl": 5, "s-maxage": 7, "no-cache": True, "no-store": False}, Controls(ttl=5, max_age=7, no_cache=True)),
         ([], {"use-cache": True, "namespace": "n"}, Controls(use_cache=True, namespace="n")),
         (
@@ -72,6 +77,9 @@ def test_what_a_client_asks(headers: list[tuple[str, str]], cache: Any, expected
         ([], {"namespace": 5}, "cache.namespace"),
         ([("X-LLMCache-Namespace", "a")], {"namespace": "b"}, "cache.namespace"),
         ([("X-LLMCache-Namespace", "a" * 201)], None, "cache.namespace"),
+        ([("X-LLMCache-Tags", "two words")], None, "X-LLMCache-Tags"),
+        ([("X-LLMCache-Tags", "a" * 101)], None, "X-LLMCache-Tags"),
+        ([("X-LLMCache-Tags", ",".join(map(str, range(17))))], None, "X-LLMCache-Tags"),
     ],
 )
 def test_malformed_wishes_are_refused_by_name(headers: list[tuple[str, str]], cache: Any, param: str) -> None:

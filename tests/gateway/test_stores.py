@@ -43,7 +43,9 @@ async def store(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
 async def test_an_entry_comes_back_as_it_was_put(store: Store) -> None:
     now = time.time()
     blocks = [b"data: \xff\x00", b""]
-    entry = Entry("sse", "text/event-stream; charset=utf-8", blocks, "m\ud7ff", now, now + 30, now + 60)
+    entry = Entry(
+        "sse", "text/event-stream; charset=utf-8", blocks, "m\ud7ff", now, now + 30, now + 60, ["a", "b:1"], 17
+    )
     await store.put("k:1", entry)
     found = await store.get("k:1")
     assert found is not None
