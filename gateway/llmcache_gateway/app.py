@@ -129,6 +129,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         finally:
             # The public port first: the admin port answers /readyz with 503 while requests in flight finish.
             await public.cleanup()
+            await forwarder.close()
             await refresher.close()
             await reloader.close()
             await admin.cleanup()

@@ -17,6 +17,7 @@ from llmcache_gateway.dialects.base import Verdict
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.flights import Flight, Flights, Reader
 from llmcache_gateway.freshness import response_ttl
 from llmcache_gateway.headers import hop_headers
 from llmcache_gateway.metrics import Metrics
@@ -54,17 +55,31 @@ class Forwarder:
     def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._flights = Flights()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Break off what is still asked: nobody waits for it any more."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def forward(self, exchange: Exchange, question: Question) -> web.StreamResponse:
-        """Give the upstream's answer; StaleInstead where it failed and the exchange has a stale entry to serve."""
+        """Give the upstream's answer; StaleInstead where it failed and the exchange has a stale entry to serve.
+
+        It may be the answer to a call that another client's request has begun.
+        """
         try:
-            response = await self._forward_once(exchange, question)
+            with self._board(exchange, question, exchange.key or "") as reader:
+                response = await self._give(exchange, question, reader)
             if response is None:
-                # What the recording adds is not worth a request: once more, as the client sent it.
-                question.recorded = False
-                response = await self._forward_once(exchange, question)
+                # What the others wait for makes no answer in this client's form: asked again, once for each form.
+                exchange.outcome = "MISS"
+                name = f"{exchange.key} stream={question.request.stream}"
+                with self._board(exchange, question, name) as reader:
+                    response = await self._give(exchange, question, reader)
             if response is None:
-                raise UpstreamError(f"upstream {question.upstream.name!r} answered 400 without a reason")
+                raise UpstreamError(f"upstream {question.upstream.name!r} gave no answer that can be read")
             return response
         except UpstreamError as error:
             if exchange.stale is None:
@@ -72,18 +87,142 @@ class Forwarder:
             log.warning("%s; a stale entry is served", error.message)
             raise StaleInstead(exchange.stale, error.reason) from None
 
-    async def _forward_once(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
-        """Give the upstream's answer; None when it refuses what the gateway added to the request."""
+    def _board(self, exchange: Exchange, question: Question, name: str) -> Reader:
+        """Join the flight of that name, or begin one."""
+        if exchange.outcome != "MISS" or not question.settings.coalesce:
+            return self._depart(exchange, question, None)
+        flight = self._flights.joinable(name, exchange.started, time.perf_counter(), question.epoch, question.controls)
+        if flight is None:
+            return self._depart(exchange, question, name)
+        exchange.outcome = "COALESCED"
+        return flight.join(question.controls.ttl)
+
+    def _depart(self, exchange: Exchange, question: Question, name: str | None) -> Reader:
+        """Begin a call upstream in a task of its own, so that no client's hanging up ends it for the others.
+
+        `name` lets others join it; None keeps it to this client.
+        """
+        key = exchange.key if exchange.outcome == "MISS" else None
+        stays = key is not None and (question.settings.record_abandoned or not question.request.stream)
+
+        def abandoned() -> None:
+            if not stays:
+                self._flights.remove(flight)
+                task.cancel()
+
+        flight = Flight(
+            stream=question.request.stream,
+            started=time.perf_counter(),
+            epoch=question.epoch,
+            limit=exchange.runtime.entry_bytes,
+            abandoned=abandoned,
+        )
+        if name is not None:
+            self._flights.add(name, flight)
+        task = asyncio.create_task(self._fly(flight, exchange.runtime, question, key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return flight.join(question.controls.ttl)
+
+    async def _fly(self, flight: Flight, runtime: Runtime, question: Question, key: str | None) -> None:
+        """Carry a flight out. `key` is where its answer is stored; None when it is not."""
+        runtime.enter()  # its store must not be closed under it
+        try:
+            if not await self._ask(flight, runtime, question, key):
+                # What the recording adds is not worth a request: once more, as the client sent it.
+                question.recorded = False
+                await self._ask(flight, runtime, question, key)
+        except UpstreamError as error:
+            if flight.status:
+                log.warning("%s", error.message)
+                self._not_stored(flight, key, "unterminated")
+            flight.fail(error)
+        except asyncio.CancelledError:
+            flight.fail(UpstreamError("the call upstream was broken off"))
+            raise
+        except Exception as error:
+            flight.fail(error)  # its readers say so
+        finally:
+            if not flight.stored:
+                self._flights.remove(flight)
+            runtime.leave()
+
+    async def _ask(self, flight: Flight, runtime: Runtime, question: Question, key: str | None) -> bool:
+        """Ask upstream and fill the flight; False when it refuses what the gateway added to the request."""
         asked = time.perf_counter()
         call = question.call()
         async with question.upstream.send(call) as answer:
             self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
-            if answer.status >= 500 and exchange.stale is not None:
-                raise StaleInstead(exchange.stale, f"status-{answer.status}")
             if answer.content_type == CONTENT_TYPE and answer.status == 200:
-                return await self._stream(exchange, question, answer)
+                await self._take_events(flight, runtime, question, answer, key)
+                with suppress(TimeoutError, UpstreamError):
+                    async with asyncio.timeout(DRAIN_SECONDS):
+                        async for _ in answer.chunks:
+                            pass
+                return True
             added = call.body != question.request.body
-            return await self._whole(exchange, question, answer, added=added)
+            return await self._take_body(flight, runtime, question, answer, key, added=added)
+
+    async def _take_events(
+        self, flight: Flight, runtime: Runtime, question: Question, answer: Answer, key: str | None
+    ) -> None:
+        flight.begin(answer.status, answer.headers, events=True)
+        splitter = EventSplitter(MAX_EVENT_BYTES)
+        recording = _recording(question, runtime)
+        async for chunk in answer.chunks:
+            blocks = splitter.feed(chunk)
+            recording.add_events(blocks)
+            flight.add(blocks)
+            if recording.ended:
+                break
+            await flight.room()
+        self._land(flight, runtime, question, recording, key)
+
+    async def _take_body(
+        self, flight: Flight, runtime: Runtime, question: Question, answer: Answer, key: str | None, *, added: bool
+    ) -> bool:
+        """Hold an unstreamed answer until it is whole, or pass it on as it comes when it is too large."""
+        recording = _recording(question, runtime)
+        async for chunk in answer.chunks:
+            recording.add_body(chunk)
+            if recording.too_large:
+                self._not_stored(flight, key, "too-large")
+                flight.begin(answer.status, answer.headers, events=False)
+                flight.add([recording.body])
+                break
+        if recording.too_large:
+            async for chunk in answer.chunks:
+                await flight.room()
+                flight.add([chunk])
+            flight.finish(None)
+            return True
+        if added and question.recorded and answer.status == 400 and b"stream_options" in recording.body:
+            return False
+        flight.status, flight.headers = answer.status, answer.headers
+        self._land(flight, runtime, question, recording, key)
+        return True
+
+    def _land(
+        self, flight: Flight, runtime: Runtime, question: Question, recording: record.Recording, key: str | None
+    ) -> None:
+        """Judge a whole answer, store it where that is right, and give it to everybody."""
+        verdict = recording.verdict(flight.status)
+        if key is not None and verdict.store:
+            flight.stored = self._store(runtime, question, recording, flight.headers, key, ttl=flight.ttl)
+            if flight.stored:
+                flight.ended = time.perf_counter()
+                self._flights.remove_later(flight)
+        else:
+            self._not_stored(flight, key, verdict.reason)
+        if not flight.events:
+            flight.begin(flight.status, flight.headers, events=False)
+            flight.add([recording.body])
+        flight.finish(None if recording.too_large else recording)
+
+    def _not_stored(self, flight: Flight, key: str | None, reason: str) -> None:
+        if key is not None:
+            flight.reason = reason
+            self._metrics.store_skipped.labels(reason).inc()
 
     async def refresh(self, runtime: Runtime, question: Question, key: str) -> str:
         """Ask upstream for nobody, store the answer, and return what came of it as a stable word."""
@@ -104,7 +243,7 @@ class Forwarder:
             async for chunk in answer.chunks:
                 held += chunk
                 if len(held) > limit:
-                    self._skip(exchange, "too-large")
+                    self._metrics.store_skipped.labels("too-large").inc()
                     return None
         return Fetched(answer.status, answer.headers, bytes(held))
 
@@ -114,7 +253,9 @@ class Forwarder:
         """Store an unstreamed answer, unless it is too large or is to live for no time; say whether."""
         recording = _recording(question, runtime)
         recording.add_body(body)
-        return not recording.too_large and self._store(runtime, question, recording, headers, key)
+        return not recording.too_large and self._store(
+            runtime, question, recording, headers, key, ttl=question.controls.ttl
+        )
 
     async def _collect(self, runtime: Runtime, question: Question, answer: Answer, key: str) -> Verdict:
         streamed = answer.content_type == CONTENT_TYPE
@@ -129,80 +270,79 @@ class Forwarder:
                 break
         verdict = recording.verdict(answer.status)
         if verdict.store:
-            self._store(runtime, question, recording, answer.headers, key)
+            self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
         return verdict
 
-    async def _whole(
-        self, exchange: Exchange, question: Question, answer: Answer, *, added: bool
-    ) -> web.StreamResponse | None:
-        """Give an unstreamed answer: held until it is whole, or passed on as it comes when it is too large.
+    async def _give(self, exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse | None:
+        """Give a flight's answer to one client as it asked for it; None when that can't be made of what is held."""
+        flight = reader.flight
+        await flight.begun()
+        if flight.status >= 500 and exchange.stale is not None:
+            raise StaleInstead(exchange.stale, f"status-{flight.status}")
+        if flight.status == 200 and flight.stream != question.request.stream:
+            return await self._convert(exchange, question, flight)
+        if flight.events:
+            return await self._stream(exchange, question, reader)
+        if flight.too_large:
+            answer = Answer(flight.status, flight.headers, reader.chunks())
+            return await pass_on(exchange, answer, self._marked(exchange, flight))
+        await flight.over()
+        body = b"".join([chunk async for chunk in reader.chunks()])
+        if exchange.outcome == "COALESCED" and flight.status == 200 and question.dialect.echoes:
+            return await self._convert(exchange, question, flight)
+        return web.Response(status=flight.status, body=body, headers=self._marked(exchange, flight))
 
-        None when it is a refusal of what was `added` to the request.
-        """
-        recording = _recording(question, exchange.runtime)
-        async for chunk in answer.chunks:
-            recording.add_body(chunk)
-            if recording.too_large:
-                return await pass_on(exchange, answer, self._marked(exchange, answer, "too-large"), recording.body)
-        if added and answer.status == 400 and b"stream_options" in recording.body:
+    async def _convert(self, exchange: Exchange, question: Question, flight: Flight) -> web.Response | None:
+        """Give the whole answer in the other form, or with what repeats the request repeating this one."""
+        await flight.over()
+        if flight.recording is None:
             return None
-        verdict = recording.verdict(answer.status)
-        if exchange.outcome == "MISS" and verdict.store:
-            stored = self._store(exchange.runtime, question, recording, answer.headers, exchange.key or "")
-            headers = self._marked(exchange, answer, None, stored=stored)
-        else:
-            headers = self._marked(exchange, answer, verdict.reason)
-        return web.Response(status=answer.status, body=recording.body, headers=headers)
+        content_type = flight.headers.get("Content-Type", replay.JSON_TYPE)
+        never = record.Lifetime(now=0.0, ttl=0.0, stale=0.0)
+        entry = flight.recording.entry(content_type=content_type, model=question.request.model, lifetime=never)
+        try:
+            content_type, body = replay.replay(entry, question.dialect, question.request)
+        except Exception:
+            # Whatever the others' answer is, this client's own request can still be asked.
+            log.info("an answer could not be shared in the form that another client asked for")
+            return None
+        headers = self._marked(exchange, flight)
+        headers["Content-Type"] = content_type
+        return web.Response(body=body, headers=headers)
 
-    async def _stream(self, exchange: Exchange, question: Question, answer: Answer) -> web.StreamResponse:
+    async def _stream(self, exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse:
         """Give a streamed answer event by event, as it comes."""
         dialect, request = question.dialect, question.request
-        response = web.StreamResponse(headers=self._marked(exchange, answer, None))
+        response = web.StreamResponse(headers=self._marked(exchange, reader.flight))
         await response.prepare(exchange.http)
-        splitter = EventSplitter(MAX_EVENT_BYTES)
-        recording = _recording(question, exchange.runtime)
-        gone = False
         try:
-            async for chunk in answer.chunks:
-                blocks = splitter.feed(chunk)
+            async for blocks in reader.pieces():
+                if exchange.outcome == "COALESCED":
+                    blocks = dialect.personal_blocks(blocks, request)
                 shown = [block for block in (dialect.for_client(one, request) for one in blocks) if block is not None]
-                if shown and not gone:
-                    try:
-                        await response.write(END_OF_EVENT.join([*shown, b""]))
-                    except ConnectionResetError:
-                        if exchange.outcome != "MISS" or not question.settings.record_abandoned:
-                            raise
-                        gone = True
-                recording.add_events(blocks)
-                if recording.ended:
-                    break
+                if shown:
+                    await response.write(END_OF_EVENT.join([*shown, b""]))
+            exchange.reason = reader.flight.reason
         except UpstreamError as error:
             # The status line is gone: only an event can still say that the answer is not whole.
-            log.warning("%s", error.message)
-            self._skip(exchange, "unterminated")
-            if gone:
-                return response
+            exchange.reason = "unterminated"
             await response.write(dialect.error_event(error.status, error.message, "upstream_failed") + END_OF_EVENT)
-            await response.write_eof()
-            return response
-        if not gone:
-            await response.write_eof()
-        verdict = recording.verdict(answer.status)
-        if exchange.outcome == "MISS" and verdict.store:
-            self._store(exchange.runtime, question, recording, answer.headers, exchange.key or "")
-        else:
-            self._skip(exchange, verdict.reason)
-        with suppress(TimeoutError, UpstreamError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                async for _ in answer.chunks:
-                    pass
+        await response.write_eof()
         return response
 
     def _store(
-        self, runtime: Runtime, question: Question, recording: record.Recording, headers: Mapping[str, str], key: str
+        self,
+        runtime: Runtime,
+        question: Question,
+        recording: record.Recording,
+        headers: Mapping[str, str],
+        key: str,
+        *,
+        ttl: float,
     ) -> bool:
+        """Store an answer unless it is to live for no time; `ttl` is the longest that its clients allow."""
         ttl = question.settings.lifetime(
-            question.controls.ttl,
+            ttl,
             response_ttl(headers),
             random.random(),  # noqa: S311 (spreads expiry, hides nothing)
         )
@@ -220,32 +360,35 @@ class Forwarder:
         )
         return runtime.store.put_soon(key, entry)
 
-    def _marked(
-        self, exchange: Exchange, answer: Answer, detail: str | None, *, stored: bool = False
-    ) -> CIMultiDict[str]:
-        """Return the answer's headers with the cache's own; `detail` says why it is not stored."""
-        if exchange.outcome == "MISS":
-            if detail:
-                self._skip(exchange, detail)
-            own = report.miss(
-                forward=exchange.forward, key=exchange.key or "", prefix=exchange.prefix, stored=stored, detail=detail
-            )
-        else:
+    def _marked(self, exchange: Exchange, flight: Flight) -> CIMultiDict[str]:
+        """Return the answer's headers with the cache's own."""
+        if exchange.outcome == "BYPASS":
             own = report.bypass(detail=exchange.reason, prefix=exchange.prefix)
+        else:
+            collapsed = exchange.outcome == "COALESCED"
+            exchange.reason = flight.reason
+            own = report.miss(
+                forward=exchange.forward,
+                key=exchange.key or "",
+                prefix=exchange.prefix,
+                stored=flight.stored,
+                collapsed=collapsed,
+                detail=flight.reason,
+            )
         own.extend(exchange.explained)
-        return answer_headers(answer, own)
-
-    def _skip(self, exchange: Exchange, reason: str) -> None:
-        if exchange.outcome == "MISS":
-            exchange.reason = reason
-            self._metrics.store_skipped.labels(reason).inc()
+        headers = answer_headers(flight, own)
+        if exchange.outcome == "COALESCED":
+            headers.popall("Set-Cookie", None)  # another connection's
+        return headers
 
 
 def _recording(question: Question, runtime: Runtime) -> record.Recording:
     return record.Recording(question.dialect, question.request, question.settings.store_also, runtime.entry_bytes)
 
 
-def answer_headers(answer: Answer | Fetched, own: CIMultiDict[str], *, decoded: bool = True) -> CIMultiDict[str]:
+def answer_headers(
+    answer: Answer | Fetched | Flight, own: CIMultiDict[str], *, decoded: bool = True
+) -> CIMultiDict[str]:
     """Return the upstream's headers as they may be passed on, with the cache's own in place of any it sent."""
     dropped = hop_headers(CIMultiDict(answer.headers)) | {name.lower() for name in own} | {"age"}
     if decoded:

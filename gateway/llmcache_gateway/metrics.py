@@ -37,6 +37,9 @@ class Metrics:
         self.misses = Counter(
             "llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry=registry
         )
+        self.coalesced = Counter(
+            "llmcache_coalesced", "Requests that were given the answer to an equal one under way.", registry=registry
+        )
         self.stale = Counter("llmcache_stale", "Answers served stale, by why.", ["why"], registry=registry)
         self.refreshes = Counter(
             "llmcache_refreshes", "Stale entries refreshed in the background, by result.", ["result"], registry=registry

@@ -32,6 +32,7 @@ class Settings:
     store_also: frozenset[str]
     admit: frozenset[str]
     record_abandoned: bool
+    coalesce: bool
     ignore: frozenset[str]
     ignore_headers: frozenset[str]
     normalize: tuple[str, ...]
@@ -96,6 +97,7 @@ def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -
         store_also=frozenset(cache.store_also) | frozenset(cache.admit),  # what is let in is let through
         admit=frozenset(cache.admit),
         record_abandoned=cache.record_abandoned,
+        coalesce=cache.coalesce == "Enabled",
         ignore=frozenset(cache.key.ignore),
         ignore_headers=frozenset(pattern.lower() for pattern in cache.key.ignore_headers),
         normalize=tuple(cache.key.normalize),

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from multidict import CIMultiDict
 
-Outcome = Literal["HIT", "STALE", "MISS", "BYPASS"]
+Outcome = Literal["HIT", "STALE", "MISS", "COALESCED", "BYPASS"]
 
 CACHE_NAME: Final = "llmcache"
 
@@ -23,18 +23,29 @@ def hit(*, ttl: float, age: int, key: str, detail: str, prefix: str, stale: bool
     return _headers("STALE" if stale else "HIT", status, key=key, prefix=prefix, age=age)
 
 
-def miss(*, forward: str, key: str, prefix: str, stored: bool = False, detail: str | None = None) -> CIMultiDict[str]:
+def miss(
+    *,
+    forward: str,
+    key: str,
+    prefix: str,
+    stored: bool = False,
+    collapsed: bool = False,
+    detail: str | None = None,
+) -> CIMultiDict[str]:
     """Return the headers of an answer from upstream that the cache was asked for first.
 
     `forward` is why it was not answered from the cache: miss, stale, or request (the client's directives).
+    `collapsed` when an equal request was under way already, whose answer this is.
     """
     status = f"{CACHE_NAME}; fwd={forward}"
     if stored:
         status += "; stored"
+    if collapsed:
+        status += "; collapsed"
     status += f"; key={_string(key)}"
     if detail:
         status += f"; detail={_string(detail)}"
-    return _headers("MISS", status, key=key, prefix=prefix)
+    return _headers("COALESCED" if collapsed else "MISS", status, key=key, prefix=prefix)
 
 
 def bypass(*, detail: str, prefix: str) -> CIMultiDict[str]:

@@ -281,6 +281,8 @@ class Handler:
             self._metrics.stale.labels(exchange.reason).inc()
         elif exchange.outcome == "MISS":
             self._metrics.misses.labels(exchange.forward).inc()
+        elif exchange.outcome == "COALESCED":
+            self._metrics.coalesced.inc()
         if log.isEnabledFor(logging.INFO):
             log.info(f"CACHE {exchange.outcome}", extra={"fields": _log_fields(exchange, name, seconds)})
 

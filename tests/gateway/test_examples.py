@@ -74,6 +74,17 @@ async def test_freshness_example_serves_stale_and_refreshes_behind_it(start_gate
         assert await outcome(control="only-if-cached, min-fresh=60") == "504"
 
 
+async def test_coalescing_example_makes_one_call_of_equal_requests(start_gateway: StartGateway) -> None:
+    async with start_gateway(manifest("06-coalescing")) as gateway:
+
+        async def outcomes(model: str) -> list[str]:
+            answers = await asyncio.gather(*(gateway.post({**question(), "model": model}) for _ in range(3)))
+            return sorted(answer.headers["X-LLMCache"] for answer in answers)
+
+        assert await outcomes("m") == ["COALESCED", "COALESCED", "MISS"]
+        assert await outcomes("each-1") == ["MISS", "MISS", "MISS"]
+
+
 async def test_keys_example_takes_requests_for_one_that_differ_in_what_it_evens_out(
     start_gateway: StartGateway,
 ) -> None:

@@ -10,6 +10,7 @@ from llmcache_gateway.config.scalars import Bytes, Duration, Percent, seconds
 
 CacheMode = Literal["Enabled", "OptIn", "Disabled"]
 Sampling = Literal["Cache", "Bypass"]
+Coalesce = Literal["Enabled", "Disabled"]
 StoreAlso = Literal["truncated", "filtered", "refused"]
 Admit = Literal["stateful", "hosted-tools", "remote-content", "audio"]
 
@@ -154,6 +155,13 @@ class Cache(Model, frozen=True, kw_only=True):
             "told to stop, and nothing is stored. An unstreamed answer is always read to its end."
         ),
     ] = False
+    coalesce: Annotated[
+        Coalesce,
+        described(
+            "`Enabled`: a request that is equal to one under way is given its answer, as it comes, instead of being "
+            "sent upstream as well. `Disabled`: each goes upstream."
+        ),
+    ] = "Enabled"
     key: Annotated[KeySettings, described("What is taken out of the key, or evened out before it.")] = field(
         default_factory=KeySettings
     )
