@@ -1,4 +1,8 @@
-"""What the gateway adds to a request that goes upstream: the same calls, direct and through it, in turns."""
+"""What the gateway adds to a request that goes upstream: the same calls, direct and through it, in turns.
+
+nginx in the gateway's place shows what a hop by itself costs here: at this rate every process sleeps between two
+requests, and to wake it takes longer than what it does.
+"""
 
 import asyncio
 import json
@@ -10,28 +14,35 @@ from typing import NamedTuple
 
 import aiohttp
 
-from bench.servers import Server, bare_aiohttp, gateway
+from bench.servers import Server, bare_aiohttp, gateway, nginx
 
 RATE = 200
-"""Requests a second, half of them direct and half through the gateway."""
+"""Requests a second, in equal parts direct, through nginx and through the gateway."""
 
 
 class Added(NamedTuple):
-    """Milliseconds by which the gateway's answers came later than the direct ones."""
+    """Milliseconds by which answers came later than the direct ones."""
 
     median: float
     p99: float
 
 
-async def added_to_a_miss(folder: Path, seconds: int) -> Added:
-    """Measure over a constant rate of requests, no two alike."""
+async def added_to_a_miss(folder: Path, seconds: int) -> dict[str, Added]:
+    """Measure over a constant rate of requests, no two alike; return what each way adds, by its name."""
     with ExitStack() as stack:
         provider = stack.enter_context(bare_aiohttp(folder))
         upstream = f"{{name: provider, provider: openai, baseURL: {provider.url}/v1}}"
-        cached = stack.enter_context(gateway(folder, upstream))
+        ways = {
+            "nginx proxy_cache miss": stack.enter_context(nginx(folder, origin=provider)),
+            "LLMCache miss": stack.enter_context(gateway(folder, upstream)),
+        }
         async with aiohttp.ClientSession() as session:
-            await _measure(session, (provider, cached), 1)  # connections and code are warm after this
-            direct, through = await _measure(session, (provider, cached), seconds)
+            await _measure(session, (provider, *ways.values()), 1)  # connections and code are warm after this
+            direct, *through = await _measure(session, (provider, *ways.values()), seconds)
+    return {name: _added(direct, times) for name, times in zip(ways, through, strict=True)}
+
+
+def _added(direct: list[float], through: list[float]) -> Added:
     at_99 = [found[len(found) * 99 // 100] for found in (direct, through)]
     return Added(
         (statistics.median(through) - statistics.median(direct)) * 1000,

@@ -64,10 +64,13 @@ http {{
   scgi_temp_path {folder}/scgi;
   client_body_buffer_size 64k;
   proxy_cache_path {folder}/cache keys_zone=bench:10m;
+  upstream origin {{ server {origin}; keepalive 32; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port};
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
     location / {{
-      proxy_pass {origin};
+      proxy_pass http://origin;
       proxy_cache bench;
       proxy_cache_methods POST;
       proxy_cache_key "$request_uri|$request_body";
@@ -80,14 +83,20 @@ http {{
 @dataclass(frozen=True)
 class Server:
     url: str
+    process: int
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the process and its children until now."""
+        children = Path(f"/proc/{self.process}/task/{self.process}/children").read_text().split()
+        return _cpu_seconds(self.process) + sum(_cpu_seconds(int(child)) for child in children)
 
 
 @contextmanager
-def gateway(folder: Path, upstream: str = ECHO) -> Iterator[Server]:
-    """The gateway with a memory store, in front of the echo unless told otherwise, its log at warning."""
+def gateway(folder: Path, upstream: str = ECHO, more: str = "") -> Iterator[Server]:
+    """The gateway with a memory store, in front of the echo, unless told otherwise; its log at warning."""
     port = free_port()
     manifest = folder / f"llmcache-{port}.yaml"
-    manifest.write_text(MANIFEST.replace("UPSTREAM", upstream))
+    manifest.write_text(MANIFEST.replace("UPSTREAM", upstream) + more)
     command = [sys.executable, "-m", "llmcache_gateway.main", "serve", "--config", str(manifest)]
     command += ["--port", str(port), "--admin-port", str(free_port()), "--log-level", "warning"]
     with _running(command, port) as server:
@@ -111,7 +120,7 @@ def nginx(folder: Path, origin: Server) -> Iterator[Server]:
     config = folder / "nginx.conf"
     # Started by root, nginx would give its worker to a user who may not write to our folder.
     user = "user root;\n" if os.geteuid() == 0 else ""
-    config.write_text(NGINX.format(user=user, folder=folder, port=port, origin=origin.url))
+    config.write_text(NGINX.format(user=user, folder=folder, port=port, origin=origin.url.removeprefix("http://")))
     with _running(["/usr/sbin/nginx", "-e", "stderr", "-c", str(config), "-p", str(folder)], port) as server:
         yield server
 
@@ -124,7 +133,7 @@ def _running(command: list[str], port: int, stdin: bytes = b"") -> Iterator[Serv
         process.stdin.write(stdin)
         process.stdin.close()
         _wait(process, port)
-        yield Server(f"http://127.0.0.1:{port}")
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         process.wait(10)
@@ -140,3 +149,9 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
         else:
             return
     raise RuntimeError(f"{process.args!r} did not begin to listen on port {port}")
+
+
+def _cpu_seconds(process: int) -> float:
+    # The fields after the name, which may hold spaces: user and system time are the 14th and 15th of all (proc(5)).
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

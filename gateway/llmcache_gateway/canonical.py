@@ -8,6 +8,7 @@ types: no text inside a value can imitate structure, and no two values have one 
 import json
 import re
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -68,6 +69,7 @@ def encode(value: Any) -> bytes:
         raise _too_deep() from None
 
 
+@lru_cache(maxsize=1024)  # a client's temperature is the same from request to request
 def number(text: str) -> int | Decimal:
     """Return a number with a fraction or an exponent as the one value that all ways to write it share."""
     if len(text) > MAX_DIGITS:

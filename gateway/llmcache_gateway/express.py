@@ -91,6 +91,7 @@ class Lane:
         self._metrics = metrics
         self._askers: dict[bytes, Asker] = {}
         self._seen: dict[tuple[bytes, bytes], Seen] = {}
+        self._once: dict[tuple[bytes, bytes], None] = {}
         self._date = (0, "")
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -137,45 +138,68 @@ class Lane:
         if seen is None:
             question = self._handler.question(exchange, asker.dialect, asker.tenant, body)
             key = self._handler.key_now(exchange, question)
+            if key is None:
+                return None
         else:
             question, key = seen.question, seen.key
-        if key is None:
-            return None
+            exchange.model, exchange.upstream = seen.model, seen.upstream
+            exchange.tenant, exchange.policy = seen.tenant, seen.policy
+        exchange.key = key
         entry = self._handler.fresh_now(exchange, question, key)
         if entry is None:
             return None
-        if seen is None or seen.entry is not entry:
-            seen = self._remember(exchange, name, question, key, entry)
-        exchange.model, exchange.upstream, exchange.key = seen.model, seen.upstream, seen.key
-        exchange.tenant, exchange.policy = seen.tenant, seen.policy
-        if len(seen.body) > MAX_BODY:
+        if seen is not None and seen.entry is entry:
+            content_type, answer = seen.content_type, seen.body
+        else:
+            content_type, answer = self._handler.replay(entry, question)
+            self._remember(exchange, name, question, entry, content_type, answer)
+        if len(answer) > MAX_BODY:
             return None
         headers = self._handler.hit_headers(exchange, question, entry, "memory")
-        lines = "".join([f"{header}: {value}\r\n" for header, value in headers.items()])
+        headers["Content-Type"] = content_type
+        lines = "\r\n".join([f"{header}: {value}" for header, value in headers.items()])
+        if lines.count("\r") != len(headers) - 1 or lines.count("\n") != len(headers) - 1:
+            return None  # a value of two lines, which aiohttp would refuse too
         exchange.status = 200
         self._handler.account(exchange)
         self._metrics.express.inc()
         start = (
-            f"HTTP/1.1 200 OK\r\n{lines}Content-Type: {seen.content_type}\r\nContent-Length: {len(seen.body)}\r\n"
+            f"HTTP/1.1 200 OK\r\n{lines}\r\nContent-Length: {len(answer)}\r\n"
             f"Date: {self._today()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
         )
-        return start.encode() + seen.body
+        return start.encode() + answer
 
     def _remember(
-        self, exchange: Exchange, name: tuple[bytes, bytes], question: Question, key: str, entry: Entry
-    ) -> Seen:
-        content_type, body = self._handler.replay(entry, question)
-        if "\r" in content_type or "\n" in content_type:
-            raise ValueError("a content type of more than one line")  # aiohttp would refuse it too
-        model, upstream = question.request.model, question.upstream.name
-        old = self._seen.get(name)
-        tenant, policy = (old.tenant, old.policy) if old is not None else (exchange.tenant, exchange.policy)
-        seen = Seen(question, model, upstream, tenant, policy, key, entry, content_type, body)
-        if len(body) <= MAX_SEEN_BYTES and len(question.request.body) <= MAX_SEEN_BYTES:
-            self._seen[name] = seen
-            if len(self._seen) > MAX_SEEN:
-                del self._seen[next(iter(self._seen))]
-        return seen
+        self,
+        exchange: Exchange,
+        name: tuple[bytes, bytes],
+        question: Question,
+        entry: Entry,
+        content_type: str,
+        answer: bytes,
+    ) -> None:
+        """Remember a request from its second time on, so that those that come once drive nothing out."""
+        if len(answer) > MAX_SEEN_BYTES or len(question.request.body) > MAX_SEEN_BYTES:
+            return
+        if name not in self._once and name not in self._seen:
+            self._once[name] = None
+            if len(self._once) > MAX_SEEN:
+                del self._once[next(iter(self._once))]
+            return
+        self._once.pop(name, None)
+        self._seen[name] = Seen(
+            question=question,
+            model=exchange.model,
+            upstream=exchange.upstream,
+            tenant=exchange.tenant,
+            policy=exchange.policy,
+            key=exchange.key or "",
+            entry=entry,
+            content_type=content_type,
+            body=answer,
+        )
+        if len(self._seen) > MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
 
     def _learn(self, http: web.BaseRequest, head: bytes) -> None:
         dialect = dialect_of(http.method, http.raw_path.partition("?")[0])
@@ -198,6 +222,7 @@ class Lane:
         """Let go of all that another configuration decided."""
         self._askers.clear()
         self._seen.clear()
+        self._once.clear()
 
     def _today(self) -> str:
         now = int(time.time())

@@ -40,6 +40,8 @@ def names_remote(content: Any) -> bool:
 
     That is a file by its id, or anything by a URL that isn't a `data:` URL, in a part or in an object inside one.
     """
+    if isinstance(content, str):
+        return False  # by far the most, and asked of each message of each request
     if not isinstance(content, list):
         return any(map(_is_remote, _objects(content)))
     return any(_is_remote(one) for part in content for one in _objects(part))
