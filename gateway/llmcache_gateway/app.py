@@ -50,6 +50,9 @@ class Options:
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
 
+    data: Path | None = None
+    """Folder of the disk store."""
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -87,6 +90,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             secrets_folder=options.secrets,
             environment=options.environment,
             clock=options.clock,
+            data_folder=options.data,
         )
         reloader = Reloader(
             read=lambda: read_config(options.config, redis),

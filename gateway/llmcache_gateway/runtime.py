@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from llmcache_gateway.config import Cache, GatewayConfig, Problem, Tenancy, byte_count, seconds
+from llmcache_gateway.config import DiskStore as DiskBounds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.gateway import GatewaySpec
@@ -19,7 +20,7 @@ from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
 from llmcache_gateway.secrets import Secrets
-from llmcache_gateway.stores import MemoryStore, RedisStore, Store, TieredStore
+from llmcache_gateway.stores import DiskStore, MemoryStore, RedisStore, Store, TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.tenant import Front, TenantResolver, client_keys
 from llmcache_gateway.upstreams.base import Upstream
@@ -40,6 +41,8 @@ class Resources:
     secrets_folder: Path | None
     environment: Mapping[str, str]
     clock: Callable[[], float]
+    data_folder: Path | None = None
+    """Where a disk store keeps its file."""
 
 
 @dataclass(slots=True, eq=False)
@@ -210,6 +213,10 @@ def _store(config: GatewayConfig, password: str | None, resources: Resources) ->
     wanted = config.spec.cache.store
     if wanted.type == "memory":
         return _memory(wanted.l1 or MemoryBounds(), resources)
+    if wanted.type == "disk":
+        return _disk(config, resources)
+    if wanted.uses_disk:
+        return TieredStore(_memory(wanted.l1 or MemoryBounds(), resources), _disk(config, resources))
     if config.spec.redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
         raise ConfigError(["spec.redis: this store type needs a Redis: set spec.redis, or give --redis-url"])
     login = config.spec.redis.credential
@@ -224,6 +231,20 @@ def _store(config: GatewayConfig, password: str | None, resources: Resources) ->
     if wanted.type == "redis":
         return shared
     return TieredStore(_memory(wanted.l1 or MemoryBounds(), resources), shared)
+
+
+def _disk(config: GatewayConfig, resources: Resources) -> DiskStore:
+    if resources.data_folder is None:
+        raise ConfigError(["spec.cache.store: a disk store needs a folder: start the gateway with --data DIR"])
+    bounds = config.spec.cache.store.disk or DiskBounds()
+    # Neither name can have an underscore, so that no two LLMCaches share a file.
+    file = resources.data_folder / f"{config.metadata.namespace}_{config.metadata.name}.sqlite"
+    return DiskStore(
+        file=file,
+        max_bytes=byte_count(bounds.bytes),
+        clock=resources.clock,
+        evicted=resources.metrics.evictions.labels("disk").inc,
+    )
 
 
 def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:

@@ -78,7 +78,7 @@ def test_every_error_of_a_file_is_reported_at_once() -> None:
     ("spec", "error"),
     [
         ("cache: {store: {type: redis}}", "spec.redis: this store type needs a Redis"),
-        ("redis: {managed: {}}", "spec.redis: store type memory does not use Redis"),
+        ("redis: {managed: {}}", "spec.redis: this store does not use Redis"),
         ("cache: {store: {type: tiered}}, redis: {}", "spec.redis: set exactly one of managed or external"),
         ("cache: {store: {l2: {}}}", "spec.cache.store.l2: l2 belongs to store type tiered"),
         ("cache: {store: {type: redis, l1: {}}}, redis: {managed: {}}", "spec.cache.store.l1: store type redis keeps"),

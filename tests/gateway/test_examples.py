@@ -47,6 +47,15 @@ async def test_redis_example_shares_entries_between_two_gateways(start_gateway: 
         assert (await other.post(question())).headers["X-LLMCache"] == "HIT"
 
 
+async def test_disk_example_keeps_entries_over_a_restart(start_gateway: StartGateway, tmp_path: Path) -> None:
+    seen = []
+    for _ in range(2):
+        async with start_gateway(manifest("07-disk"), data=tmp_path) as gateway:
+            seen += [(await gateway.post(question())).headers["Cache-Status"] for _ in range(2)]
+    assert "fwd=miss" in seen[0]
+    assert [status.rsplit("=", 1)[1] for status in seen[1:]] == ['"memory"', '"disk"', '"memory"']
+
+
 async def test_tenancy_example_keeps_teams_apart_and_strangers_out(start_gateway: StartGateway) -> None:
     async with start_gateway(manifest("03-tenancy"), secrets=EXAMPLES / "03-tenancy" / "secrets") as gateway:
         seen = []

@@ -26,6 +26,7 @@ VALUES = specs.Generated(admin_token="admin", tenant_key="tenant", redis_passwor
 CASES = {
     "quickstart": EXAMPLES / "01-quickstart" / "llmcache.yaml",
     "redis": EXAMPLES / "02-redis" / "llmcache.yaml",
+    "disk": EXAMPLES / "07-disk" / "llmcache.yaml",
     "openai": HERE / "manifests" / "openai.yaml",
 }
 

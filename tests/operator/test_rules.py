@@ -53,6 +53,10 @@ ACCEPTED = {
     "an external Redis": _tiered(external={"url": "rediss://redis.example:6379/1"}),
     "store type redis": _manifest(cache={"store": {"type": "redis"}}, redis={"managed": {}}),
     "bounds of the memory store": _manifest(cache={"store": {"type": "memory", "l1": {"entries": 5}}}),
+    "a disk store": _manifest(cache={"store": {"type": "disk", "disk": {"bytes": "2Gi"}}}),
+    "a disk behind the memory": _manifest(
+        cache={"store": {"type": "tiered", "l1": {}, "l2": {"type": "disk"}, "disk": {}}}
+    ),
     "a tiered store written out": _manifest(
         cache={"store": {"type": "tiered", "l1": {"bytes": "1Gi"}, "l2": {"type": "redis"}}}, redis={"managed": {}}
     ),
@@ -121,7 +125,13 @@ REFUSED = {
     "a ttl of zero in two units": _manifest(cache={"ttl": "0h0m"}),
     "a ttl in words": _manifest(cache={"ttl": "one hour"}),
     "a ttl without unit": _manifest(cache={"ttl": "60"}),
-    "a store type nobody has": _manifest(cache={"store": {"type": "disk"}}),
+    "a store type nobody has": _manifest(cache={"store": {"type": "tape"}}),
+    "store type disk with l1": _manifest(cache={"store": {"type": "disk", "l1": {}}}),
+    "store type disk with a Redis": _manifest(cache={"store": {"type": "disk"}}, redis={"managed": {}}),
+    "tiered over disk with a Redis": _manifest(
+        cache={"store": {"type": "tiered", "l2": {"type": "disk"}}}, redis={"managed": {}}
+    ),
+    "bounds of a disk that is not used": _manifest(cache={"store": {"type": "memory", "disk": {}}}),
     "tiered without a Redis": _manifest(cache={"store": {"type": "tiered"}}),
     "memory with a Redis": _manifest(redis={"managed": {}}),
     "store type redis with l1": _manifest(cache={"store": {"type": "redis", "l1": {}}}, redis={"managed": {}}),

@@ -1,6 +1,6 @@
 """Configuration types and how they are read. The one package that the operator imports of the gateway."""
 
-from llmcache_gateway.config.cache import Cache, KeySettings, MemoryStore, Store
+from llmcache_gateway.config.cache import Cache, DiskStore, KeySettings, MemoryStore, Store
 from llmcache_gateway.config.gateway import GatewayConfig, gateway_config, parts_for_the_operator
 from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import Gateway, LLMCache, LLMCacheSpec, Resources
@@ -21,6 +21,7 @@ __all__ = [
     "CacheOverride",
     "ConfigError",
     "Credential",
+    "DiskStore",
     "Echo",
     "ExternalRedis",
     "Gateway",

@@ -26,10 +26,19 @@ class MemoryStore(Model, frozen=True, kw_only=True):
     bytes: Annotated[Bytes, described("Most bytes kept, keys and values together.")] = "256Mi"
 
 
-class SharedStore(Model, frozen=True, kw_only=True):
-    """The store behind the memory store, shared by all replicas."""
+class DiskStore(Model, frozen=True, kw_only=True):
+    """Bounds of the disk store; the least recently used entry leaves first."""
 
-    type: Annotated[Literal["redis"], described("`redis`: the Redis of `spec.redis`.")] = "redis"
+    bytes: Annotated[Bytes, described("Most bytes of its file.")] = "1Gi"
+
+
+class SharedStore(Model, frozen=True, kw_only=True):
+    """The store behind the memory store."""
+
+    type: Annotated[
+        Literal["redis", "disk"],
+        described("`redis`: the Redis of `spec.redis`, shared by all replicas; `disk`: each replica's own file."),
+    ] = "redis"
 
 
 class Store(Model, frozen=True, kw_only=True):
@@ -43,19 +52,45 @@ class Store(Model, frozen=True, kw_only=True):
             field="l1",
         ),
         Rule(
+            cel="self.type != 'disk' || !has(self.l1)",
+            holds=lambda s: s.type != "disk" or s.l1 is None,
+            message="store type disk keeps nothing in memory: remove l1, or set type: tiered and l2: {type: disk}",
+            field="l1",
+        ),
+        Rule(
             cel="self.type == 'tiered' || !has(self.l2)",
             holds=lambda s: s.type == "tiered" or s.l2 is None,
             message="l2 belongs to store type tiered: remove it, or set type: tiered",
             field="l2",
         ),
+        Rule(
+            cel="!has(self.disk) || self.type == 'disk' || (has(self.l2) && self.l2.type == 'disk')",
+            holds=lambda s: s.disk is None or s.uses_disk,
+            message="disk belongs to store type disk, or to l2: {type: disk}: remove it, or set one of them",
+            field="disk",
+        ),
     )
 
     type: Annotated[
-        Literal["memory", "redis", "tiered"],
-        described("`memory`: each replica for itself; `redis`: shared; `tiered`: memory (L1) in front of L2."),
+        Literal["memory", "disk", "redis", "tiered"],
+        described(
+            "`memory`: each replica for itself; `disk`: so, too, in a file that outlives a restart; `redis`: shared; "
+            "`tiered`: memory (L1) in front of L2."
+        ),
     ] = "memory"
     l1: Annotated[MemoryStore | None, described("Bounds of the memory store.")] = None
     l2: Annotated[SharedStore | None, described("The store behind L1; Redis when left out.")] = None
+    disk: Annotated[DiskStore | None, described("Bounds of the disk store.")] = None
+
+    @property
+    def uses_disk(self) -> bool:
+        """Say whether entries are kept on disk."""
+        return self.type == "disk" or (self.l2 is not None and self.l2.type == "disk")
+
+    @property
+    def uses_redis(self) -> bool:
+        """Say whether entries are kept in Redis."""
+        return self.type in {"redis", "tiered"} and not self.uses_disk
 
 
 class KeySettings(Model, frozen=True, kw_only=True):

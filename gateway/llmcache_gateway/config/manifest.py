@@ -78,6 +78,11 @@ class Gateway(Model, frozen=True, kw_only=True):
     )
 
 
+_WITHOUT_REDIS = (
+    "self.cache.store.type in ['memory', 'disk'] || (has(self.cache.store.l2) && self.cache.store.l2.type == 'disk')"
+)
+
+
 class LLMCacheSpec(Model, frozen=True, kw_only=True):
     """A cache in front of one or more LLM providers."""
 
@@ -89,15 +94,15 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="upstreams",
         ),
         Rule(
-            cel="self.cache.store.type == 'memory' || has(self.redis)",
-            holds=lambda s: s.cache.store.type == "memory" or s.redis is not None,
+            cel=f"{_WITHOUT_REDIS} || has(self.redis)",
+            holds=lambda s: not s.cache.store.uses_redis or s.redis is not None,
             message="this store type needs a Redis: set spec.redis, such as redis: {managed: {}}",
             field="redis",
         ),
         Rule(
-            cel="self.cache.store.type != 'memory' || !has(self.redis)",
-            holds=lambda s: s.cache.store.type != "memory" or s.redis is None,
-            message="store type memory does not use Redis: remove spec.redis, or set cache.store.type: tiered",
+            cel=f"!({_WITHOUT_REDIS}) || !has(self.redis)",
+            holds=lambda s: s.cache.store.uses_redis or s.redis is None,
+            message="this store does not use Redis: remove spec.redis, or set cache.store: {type: tiered}",
             field="redis",
         ),
         Rule(

@@ -1,8 +1,9 @@
 """Stores: where entries are kept. One port (base), one module a store."""
 
 from llmcache_gateway.stores.base import Found, Store
+from llmcache_gateway.stores.disk import DiskStore
 from llmcache_gateway.stores.memory import MemoryStore
 from llmcache_gateway.stores.redis import RedisStore
 from llmcache_gateway.stores.tiered import TieredStore
 
-__all__ = ["Found", "MemoryStore", "RedisStore", "Store", "TieredStore"]
+__all__ = ["DiskStore", "Found", "MemoryStore", "RedisStore", "Store", "TieredStore"]

@@ -4,7 +4,7 @@ from typing import Final
 
 import yaml
 
-from llmcache_gateway.config import Gateway, GatewayConfig
+from llmcache_gateway.config import DiskStore, Gateway, GatewayConfig, byte_count
 from llmcache_operator.specs import pods
 from llmcache_operator.specs.identity import COMPONENT_GATEWAY, Identity, Images, Object
 from llmcache_operator.specs.secrets import referenced_secrets
@@ -15,6 +15,11 @@ ADMIN_PORT: Final = 4001
 CONFIG_KEY: Final = "gateway.yaml"
 CONFIG_DIR: Final = "/etc/llmcache/config"
 SECRETS_DIR: Final = "/etc/llmcache/secrets"
+DATA_DIR: Final = "/var/lib/llmcache"
+
+# What a pod's disk store may take beside its bound: a file that can't be read is kept aside, and the log of writes.
+DATA_COPIES: Final = 2
+DATA_SPARE_BYTES: Final = 64 * 2**20
 
 # An endpoint that leaves a Service takes a moment to reach every node's proxy: the pod goes on serving for that long,
 # and then has the rest of the grace period to finish the streams that it has begun.
@@ -65,8 +70,8 @@ def disruption_budget(identity: Identity) -> Object:
 def deployment(identity: Identity, asked: Gateway, config: GatewayConfig, images: Images) -> Object:
     """Return the gateways' Deployment.
 
-    Its pods depend on the configuration in one way only, through the Secrets that it names: everything else is
-    reloaded by the running gateways, so that a new prefix version restarts nothing.
+    Its pods depend on the configuration in two ways only, through the Secrets that it names and the volume of a disk
+    store: everything else is reloaded by the running gateways, so that a new prefix version restarts nothing.
     """
     return {
         "apiVersion": "apps/v1",
@@ -88,11 +93,12 @@ def deployment(identity: Identity, asked: Gateway, config: GatewayConfig, images
                     "securityContext": pods.pod_security(USER),
                     "terminationGracePeriodSeconds": GRACE_SECONDS,
                     "topologySpreadConstraints": [_spread(identity)],
-                    "containers": [_container(identity, asked, images)],
+                    "containers": [_container(identity, asked, config, images)],
                     "volumes": [
                         {"name": "config", "configMap": {"name": identity.gateway}},
                         {"name": "secrets", "projected": {"sources": _secret_sources(identity, config)}},
                         {"name": "tmp", "emptyDir": {}},
+                        *_data_volume(config),
                     ],
                 },
             },
@@ -100,7 +106,7 @@ def deployment(identity: Identity, asked: Gateway, config: GatewayConfig, images
     }
 
 
-def _container(identity: Identity, asked: Gateway, images: Images) -> Object:
+def _container(identity: Identity, asked: Gateway, config: GatewayConfig, images: Images) -> Object:
     own = f"{SECRETS_DIR}/{identity.gateway}"
     arguments = {
         "--config": f"{CONFIG_DIR}/{CONFIG_KEY}",
@@ -111,6 +117,9 @@ def _container(identity: Identity, asked: Gateway, images: Images) -> Object:
         "--port": str(PORT),
         "--admin-port": str(ADMIN_PORT),
     }
+    on_disk = config.spec.cache.store.uses_disk
+    if on_disk:
+        arguments["--data"] = DATA_DIR
     resources = pods.resources(asked.resources)
     return {
         "name": "gateway",
@@ -133,8 +142,19 @@ def _container(identity: Identity, asked: Gateway, images: Images) -> Object:
             {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
             {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+            *([{"name": "data", "mountPath": DATA_DIR}] if on_disk else []),
         ],
     }
+
+
+def _data_volume(config: GatewayConfig) -> list[Object]:
+    """Return the volume of a disk store: it outlives a container, not a pod, and is the pod's alone."""
+    store = config.spec.cache.store
+    if not store.uses_disk:
+        return []
+    size = byte_count((store.disk or DiskStore()).bytes) * DATA_COPIES + DATA_SPARE_BYTES
+    # Not a whole number of any larger unit, so that the API server keeps it as it is written.
+    return [{"name": "data", "emptyDir": {"sizeLimit": f"{size // 2**10 | 1}Ki"}}]
 
 
 def _secret_sources(identity: Identity, config: GatewayConfig) -> list[Object]:

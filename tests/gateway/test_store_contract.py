@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import redis.asyncio
 from llmcache_gateway import entry as entries
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
-from llmcache_gateway.stores import MemoryStore, RedisStore, Store, TieredStore
+from llmcache_gateway.stores import DiskStore, MemoryStore, RedisStore, Store, TieredStore
 from tests.redis_server import free_port
 
 
@@ -20,7 +21,7 @@ def an_entry(text: str = "answer", ttl: float = 60.0, size: int = 0) -> Entry:
     return Entry("json", "application/json", [text.encode() + b"x" * size], "m", now, now + ttl / 2, now + ttl)
 
 
-def memory(entries: int = 100, size: int = 10**6) -> MemoryStore:
+def memory(entries: int = 100, size: int = 64 * 2**20) -> MemoryStore:
     return MemoryStore(max_entries=entries, max_bytes=size, clock=time.time)
 
 
@@ -28,12 +29,18 @@ def shared(url: str, namespace: str = "llmcache:tests/one:") -> RedisStore:
     return RedisStore(url=url, username=None, password=None, namespace=namespace, timeout_seconds=1.0, clock=time.time)
 
 
-@pytest.fixture(params=["memory", "redis", "tiered"])
-async def store(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Store]:
+def disk(folder: Path) -> DiskStore:
+    return DiskStore(file=folder / "entries.sqlite", max_bytes=64 * 2**20, clock=time.time)
+
+
+@pytest.fixture(params=["memory", "disk", "redis", "tiered", "tiered over disk"])
+async def store(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> AsyncIterator[Store]:
     made: dict[str, Store] = {
         "memory": memory(),
+        "disk": disk(tmp_path),
         "redis": shared(redis_url),
         "tiered": TieredStore(memory(), shared(redis_url)),
+        "tiered over disk": TieredStore(memory(), disk(tmp_path / "l2")),
     }
     yield made[request.param]
     for one in made.values():
@@ -56,7 +63,7 @@ async def test_what_is_at_hand_is_what_a_lookup_gives(store: Store) -> None:
     assert store.get_now("k") is None
     await store.put("k", an_entry())
     at_hand = store.get_now("k")
-    assert (at_hand is None) == (store.name == "redis")
+    assert (at_hand is None) == (store.name in {"disk", "redis"})
     assert at_hand is None or at_hand == await store.get("k")
 
 
@@ -88,6 +95,49 @@ async def test_a_deleted_entry_is_gone(store: Store) -> None:
     await store.put("k", an_entry())
     assert await store.delete("k") is True
     assert await store.get("k") is None
+
+
+async def test_a_stale_entry_is_given_out_until_it_is_over(store: Store) -> None:
+    now = time.time()
+    await store.put("k", Entry("json", "application/json", [b"old"], "m", now - 20, now - 10, now + 60))
+    found = await store.get("k")
+    assert found is not None
+    assert found.entry.freshness(time.time()) < 0
+
+
+async def test_a_large_answer_comes_back_whole(store: Store) -> None:
+    entry = an_entry(size=9 * 2**20)
+    assert store.fits("k", entry)
+    await store.put("k", entry)
+    found = await store.get("k")
+    assert found is not None
+    assert found.entry == entry
+
+
+@pytest.mark.parametrize("key", ["a:b::c", ":", " ", "schlüssel:日本:🙂", "new\nline", "%s*?[a]'\";--", "k" * 5000])
+async def test_any_text_is_a_key(store: Store, key: str) -> None:
+    await store.put(key, an_entry("right"))
+    await store.put(key + "x", an_entry("other"))
+    found = await store.get(key)
+    assert found is not None
+    assert found.entry.blocks == [b"right"]
+    assert await store.delete(key) is True
+    assert await store.get(key) is None
+    assert await store.get(key + "x") is not None
+
+
+async def test_many_at_once_each_find_their_own(store: Store) -> None:
+    async def one(number: int) -> None:
+        await store.put(f"k{number}", an_entry(f"answer {number}"))
+        await store.put("common", an_entry(f"answer {number}"))
+        found = await store.get(f"k{number}")
+        assert found is not None
+        assert found.entry.blocks == [b"answer %d" % number]
+        common = await store.get("common")
+        assert common is not None
+        assert common.entry.blocks[0].startswith(b"answer ")
+
+    await asyncio.gather(*(one(number) for number in range(50)))
 
 
 async def test_a_store_that_works_answers_ping(store: Store) -> None:
