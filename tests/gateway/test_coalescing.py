@@ -368,3 +368,18 @@ async def test_a_request_after_an_invalidation_joins_no_flight_begun_before_it()
     flights.add("k", flight)
     found = [flights.joinable("k", arrived=0.0, now=1.0, epoch=epoch, controls=Controls()) for epoch in (3, 4)]
     assert found == [flight, None]
+
+
+async def test_a_stored_flight_answers_those_who_missed_its_entry_while_it_was_under_way_and_nobody_later() -> None:
+    flights = Flights()
+    stored, failed = (Flight(stream=True, started=0.0, epoch=0, limit=1000, abandoned=lambda: None) for _ in range(2))
+    flights.add("stored", stored)
+    flights.add("failed", failed)
+    stored.ended = 5.0
+    stored.finish(None)
+    failed.fail(UpstreamError("gone"))
+
+    def joined(name: str, arrived: float) -> Flight | None:
+        return flights.joinable(name, arrived=arrived, now=6.0, epoch=0, controls=Controls())
+
+    assert [joined("stored", 4.0), joined("stored", 5.5), joined("failed", 4.0)] == [stored, None, None]

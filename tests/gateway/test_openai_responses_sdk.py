@@ -284,3 +284,40 @@ async def test_images_and_files_in_the_request_are_cached_and_those_elsewhere_ar
         here = [await ask(client, input=[{"role": "user", "content": inside}]) for _ in range(2)]
         there = [await ask(client, input=[{"role": "user", "content": [*inside, outside]}]) for _ in range(2)]
     assert [outcome for outcome, _ in here + there] == ["MISS", "HIT", "BYPASS", "BYPASS"]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_who_shares_a_call_is_told_of_its_own_request_and_not_of_the_first_ones(
+    gateway: TestGateway, provider: Provider, streamed: bool
+) -> None:
+    opened = asyncio.Event()
+    answer = answering(provider, [message(text("A store."))])
+
+    async def behave(request: web.Request) -> web.StreamResponse:
+        await opened.wait()
+        return await answer(request)
+
+    provider.behave = behave
+    async with sdk(gateway) as client:
+
+        async def told(name: str) -> tuple[str, Any]:
+            if not streamed:
+                outcome, whole = await ask(client, metadata={"of": name})
+                return outcome, whole["metadata"]
+            outcome, events = await ask_streamed(client, metadata={"of": name})
+            whole_ones = [event["response"]["metadata"] for event in events if "response" in event]
+            assert all(one == whole_ones[-1] for one in whole_ones)
+            return outcome, whole_ones[-1]
+
+        first = asyncio.create_task(told("first"))
+        async with asyncio.timeout(5):
+            while not provider.calls:  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(0.01)
+        second = asyncio.create_task(told("second"))
+        async with asyncio.timeout(5):
+            while gateway.running.reloader.current.in_flight < 3:  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(0.01)
+        opened.set()
+        assert await first == ("MISS", {"of": "first"})
+        assert await second == ("COALESCED", {"of": "second"})
+    assert len(provider.calls) == 1
