@@ -67,6 +67,8 @@ def _loads(folder: Path, stack: ExitStack) -> Iterator[Load]:
     yield _load("bare aiohttp handler", aiohttp, unstreamed, folder)
     yield _load("LLMCache hit", cached, unstreamed, folder)
     yield _load("LLMCache hit, no two bodies alike", cached, _shuffled(BODY), folder)
+    logging = stack.enter_context(gateway(folder, log_level="info"))
+    yield _load("LLMCache hit, each logged", logging, unstreamed, folder)
     streamed = json.dumps({**BODY, "messages": [{"role": "user", "content": "word " * CHUNKS}], "stream": True})
     yield _load(f"LLMCache hit, streamed, {CHUNKS} chunks", cached, [streamed], folder)
     redis = stack.enter_context(running_redis())

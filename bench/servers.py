@@ -92,13 +92,13 @@ class Server:
 
 
 @contextmanager
-def gateway(folder: Path, upstream: str = ECHO, more: str = "") -> Iterator[Server]:
-    """The gateway with a memory store, in front of the echo, unless told otherwise; its log at warning."""
+def gateway(folder: Path, upstream: str = ECHO, more: str = "", log_level: str = "warning") -> Iterator[Server]:
+    """The gateway with a memory store, in front of the echo, unless told otherwise."""
     port = free_port()
     manifest = folder / f"llmcache-{port}.yaml"
     manifest.write_text(MANIFEST.replace("UPSTREAM", upstream) + more)
     command = [sys.executable, "-m", "llmcache_gateway.main", "serve", "--config", str(manifest)]
-    command += ["--port", str(port), "--admin-port", str(free_port()), "--log-level", "warning"]
+    command += ["--port", str(port), "--admin-port", str(free_port()), "--log-level", log_level]
     with _running(command, port) as server:
         yield server
 
@@ -127,7 +127,8 @@ def nginx(folder: Path, origin: Server) -> Iterator[Server]:
 
 @contextmanager
 def _running(command: list[str], port: int, stdin: bytes = b"") -> Iterator[Server]:
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL if "info" in command else None  # a line for each request
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=quiet)
     try:
         assert process.stdin is not None
         process.stdin.write(stdin)
