@@ -70,6 +70,21 @@ async def test_a_file_that_is_no_database_is_kept_aside_and_a_new_one_begun(tmp_
     assert (tmp_path / "entries.sqlite.corrupt").read_bytes().startswith(b"nonsense")
 
 
+async def test_a_file_damaged_inside_fails_one_lookup_and_is_then_begun_anew(tmp_path: Path) -> None:
+    file = tmp_path / "entries.sqlite"
+    async with disk(tmp_path) as store:
+        for number in range(300):
+            await store.put(f"k{number}", an_entry(size=2000))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4096] + b"\xab" * (len(whole) - 4096))
+    async with disk(tmp_path) as store:
+        with pytest.raises(StoreError, match="malformed"):
+            await store.get("k0")
+        await store.put("k0", an_entry())
+        assert await store.get("k0") is not None
+    assert (tmp_path / "entries.sqlite.corrupt").exists()
+
+
 async def test_a_value_that_is_no_entry_is_removed(tmp_path: Path) -> None:
     async with disk(tmp_path) as store:
         await store.put("k", an_entry())
