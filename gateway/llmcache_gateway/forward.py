@@ -19,7 +19,7 @@ from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
 from llmcache_gateway.freshness import response_ttl
-from llmcache_gateway.headers import hop_headers
+from llmcache_gateway.headers import CREDENTIAL_HEADERS, hop_headers
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, MAX_EVENT_BYTES, EventSplitter
@@ -70,13 +70,13 @@ class Forwarder:
         It may be the answer to a call that another client's request has begun.
         """
         try:
-            with self._board(exchange, question, exchange.key or "") as reader:
+            calls = _call_name(exchange, question)
+            with self._board(exchange, question, calls) as reader:
                 response = await self._give(exchange, question, reader)
             if response is None:
                 # What the others wait for makes no answer in this client's form: asked again, once for each form.
                 exchange.outcome = "MISS"
-                name = f"{exchange.key} stream={question.request.stream}"
-                with self._board(exchange, question, name) as reader:
+                with self._board(exchange, question, f"{calls} stream={question.request.stream}") as reader:
                     response = await self._give(exchange, question, reader)
             if response is None:
                 raise UpstreamError(f"upstream {question.upstream.name!r} gave no answer that can be read")
@@ -380,6 +380,18 @@ class Forwarder:
         if exchange.outcome == "COALESCED":
             headers.popall("Set-Cookie", None)  # another connection's
         return headers
+
+
+def _call_name(exchange: Exchange, question: Question) -> str:
+    """Name the call upstream that this request needs: equal for two that may share one.
+
+    Where entries are shared, so are answers, but not what a provider says to somebody else's credential.
+    """
+    if not question.upstream.passthrough:
+        return exchange.key or ""
+    headers = question.headers
+    credentials = [(name, headers.getall(name)) for name in CREDENTIAL_HEADERS if name in headers]
+    return f"{exchange.key} {credentials}"
 
 
 def _recording(question: Question, runtime: Runtime) -> record.Recording:

@@ -21,6 +21,7 @@ class Endpoint:
     name: str
     provider: str
     models: str = "*"
+    passthrough: bool = False
 
     @property
     def identity(self) -> tuple[str, ...]:

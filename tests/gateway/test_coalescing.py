@@ -286,6 +286,28 @@ async def test_tenants_and_different_requests_never_share(gateway: TestGateway, 
     assert len(provider.calls) == 4
 
 
+async def test_what_a_provider_says_to_anothers_credential_is_not_said_to_me(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    asked, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def check(request: web.Request) -> web.StreamResponse:
+        asked.release()
+        await go_on.wait()
+        if request.headers["Authorization"] != "Bearer sk-good":
+            return web.json_response({"error": {"message": "who?"}}, status=401)
+        return web.json_response(completion(1, "gpt-4o", TEXT))
+
+    provider.behave = check
+    async with start_gateway(manifest(provider.base_url, tenancy={"isolation": "Shared"})) as gateway:
+        tasks = []
+        for key in ("sk-bad", "sk-good"):
+            tasks.append(asyncio.create_task(gateway.post(GOOD, headers={"Authorization": f"Bearer {key}"})))
+            await asked.acquire()
+        go_on.set()
+        assert [one.status_code for one in await asyncio.gather(*tasks)] == [401, 200]
+
+
 async def test_coalescing_is_off_where_a_policy_says_so(start_gateway: StartGateway, provider: Provider) -> None:
     policies = [{"name": "each", "match": {"models": ["each-*"]}, "cache": {"coalesce": "Disabled"}}]
     async with start_gateway(manifest(provider.base_url, policies=policies)) as gateway:

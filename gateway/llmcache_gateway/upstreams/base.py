@@ -53,6 +53,10 @@ class Upstream(Protocol):
     def identity(self) -> tuple[str, ...]:
         """What tells this endpoint from another in a key: name, provider and address, but no credential."""
 
+    @property
+    def passthrough(self) -> bool:
+        """Whether it is asked with each client's own credential."""
+
     def serves(self, model: str) -> bool:
         """Say whether it serves a model."""
 

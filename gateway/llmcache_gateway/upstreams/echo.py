@@ -28,6 +28,7 @@ class EchoUpstream:
     """A provider without a network. `clock` returns seconds since the epoch."""
 
     provider = "echo"
+    passthrough = False
 
     def __init__(
         self,

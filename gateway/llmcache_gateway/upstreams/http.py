@@ -60,7 +60,7 @@ class HTTPUpstream:
         self._base_url = base_url.rstrip("/")
         self._models = models
         self._credential = credential
-        self._passthrough = passthrough
+        self.passthrough = passthrough
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout_seconds, sock_read=timeout_seconds)
         self._seconds = timeout_seconds
         self._session = session
@@ -113,7 +113,7 @@ class HTTPUpstream:
 
     def _headers(self, call: Call) -> CIMultiDict[str]:
         headers = CIMultiDict(sent_on(call.headers))
-        if not self._passthrough:
+        if not self.passthrough:
             for name in CREDENTIAL_HEADERS:
                 headers.popall(name, None)
             if self._credential is not None:
