@@ -1,8 +1,9 @@
-"""The command line: `llmcache-gateway serve` and `llmcache-gateway check`."""
+"""The command line: `llmcache-gateway serve`, `check` and `warm`."""
 
 import argparse
 import asyncio
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,6 +17,9 @@ from llmcache_gateway.logs import set_up_logging
 
 BAD_CONFIG = 2
 
+BESIDE = Path()
+"""Said by --resume without a name: the state is kept beside the requests."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; exits 0 when all went well, 2 on a bad configuration or command line."""
@@ -23,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.command == "check":
             _check(options.config)
+        elif options.command == "warm":
+            sys.exit(_warm(options))
         else:
             _serve(options)
     except ConfigError as error:
@@ -56,6 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--drain", type=_duration, default=30.0, help="time for requests in flight at the end (30s)")
     serve.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+
+    warm = commands.add_parser("warm", help="ask a gateway a list of requests, so that it has their answers")
+    warm.add_argument("--url", required=True, type=_url, help="address of the gateway, such as http://127.0.0.1:4000")
+    warm.add_argument("--requests", required=True, metavar="FILE", help="requests as JSON lines; - reads stdin")
+    warm.add_argument("--rate", type=_rate, help="most requests, such as 5/s or 30/m (default: as fast as answered)")
+    warm.add_argument("--concurrency", type=_count, default=4, help="most requests at a time (default %(default)s)")
+    warm.add_argument("--timeout", type=_duration, default=120.0, help="longest silence of the gateway (120s)")
+    warm.add_argument("--api-key-file", type=Path, help="file with the client's key (or LLMCACHE_API_KEY)")
+    warm.add_argument("--tenant", help="only the requests of this tenant, for lists that name tenants")
+    warm.add_argument(
+        "--resume",
+        type=Path,
+        nargs="?",
+        const=BESIDE,
+        metavar="STATE",
+        help="note what is done in a file, and go on from there (default: FILE.warm-state)",
+    )
     return parser
 
 
@@ -98,6 +121,30 @@ def _serve(options: argparse.Namespace) -> None:
     )
 
 
+def _warm(options: argparse.Namespace) -> int:
+    from llmcache_gateway.warm.command import Options, warm
+
+    resume = options.resume
+    if resume == BESIDE:
+        if options.requests == "-":
+            raise ConfigError(["--resume: say where to keep the state, as in --resume FILE, for requests from stdin"])
+        resume = Path(f"{options.requests}.warm-state")
+    return asyncio.run(
+        warm(
+            Options(
+                url=options.url,
+                requests=options.requests,
+                api_key=_secret(options.api_key_file, "LLMCACHE_API_KEY"),
+                rate=options.rate,
+                concurrency=options.concurrency,
+                timeout_seconds=options.timeout,
+                tenant=options.tenant,
+                resume=resume,
+            )
+        )
+    )
+
+
 def _run(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         import uvloop
@@ -124,6 +171,27 @@ def _duration(text: str) -> float:
         return seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", text):
+        raise argparse.ArgumentTypeError(f"expected an address, such as http://127.0.0.1:4000, not {text!r}")
+    return text.rstrip("/").removesuffix("/v1")  # SDKs' base URLs end in it, the requests' paths begin with it
+
+
+def _rate(text: str) -> float:
+    from llmcache_gateway.warm.pace import rate
+
+    try:
+        return rate(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1000, not {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

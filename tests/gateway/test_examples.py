@@ -9,6 +9,7 @@ import yaml
 
 from llmcache_gateway.config import LLMCache, load_config
 from tests.gateway.conftest import StartGateway
+from tests.gateway.test_command_line import finish, start
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MANIFESTS = sorted(EXAMPLES.glob("*/*.yaml"))
@@ -101,3 +102,11 @@ async def test_keys_example_takes_requests_for_one_that_differ_in_what_it_evens_
         assert (await gateway.post(question("Hi  there!", seed=1))).headers["X-LLMCache"] == "MISS"
         assert (await gateway.post(question("hi there", seed=2.0))).headers["X-LLMCache"] == "HIT"
         assert (await gateway.post(question("hi, there", seed=1))).headers["X-LLMCache"] == "MISS"
+
+
+async def test_warming_example_has_the_answers_to_its_list_before_clients_ask(start_gateway: StartGateway) -> None:
+    file = EXAMPLES / "09-warming" / "requests.jsonl"
+    async with start_gateway(manifest("09-warming")) as gateway:
+        for stored, there in ((3, 0), (0, 3)):
+            code, out, _ = await finish(await start("warm", "--url", gateway.url, "--requests", str(file)))
+            assert (code, out) == (0, f"{stored} stored, {there} already there, 0 failed\n")
