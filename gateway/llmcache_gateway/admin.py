@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from llmcache_gateway.hot import shown
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.reload import Reloader
@@ -54,12 +55,22 @@ def admin_app(
             }
         )
 
+    async def hot(request: web.Request) -> web.Response:
+        wanted = request.query.get("limit", "100000")
+        if not (wanted.isascii() and wanted.isdigit() and 0 < len(wanted) < 10):
+            return _json({"error": f"limit must be a number of requests, not {wanted[:50]!r}"}, status=400)
+        found = reloader.current.hot
+        if not found.requests:
+            return _json({"error": "spec.cache.hot.requests is 0: no requests are kept"}, status=404)
+        return _json({"requests": shown(found.top(int(wanted)))})
+
     app = web.Application(middlewares=[authorize])
     routes: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
         "/healthz": healthz,
         "/readyz": readyz,
         "/metrics": scrape,
         "/admin/v1/status": status,
+        "/admin/v1/hot": hot,
     }
     app.add_routes([web.get(path, handler) for path, handler in routes.items()])
     return app

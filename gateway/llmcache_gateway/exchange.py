@@ -70,6 +70,9 @@ class Exchange:
     forward: str = "miss"
     """Why it went upstream, in RFC 9211's words: miss, partial, stale, request or bypass."""
 
+    question: Question | None = None
+    """What it asks, where an entry may answer that."""
+
     outcome: str = "ERROR"
     reason: str = ""
     status: int = 0

@@ -144,7 +144,7 @@ class Lane:
             question, key = seen.question, seen.key
             exchange.model, exchange.upstream = seen.model, seen.upstream
             exchange.tenant, exchange.policy = seen.tenant, seen.policy
-        exchange.key = key
+        exchange.key, exchange.question = key, question
         entry = self._handler.fresh_now(exchange, question, key)
         if entry is None:
             return None

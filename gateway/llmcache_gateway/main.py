@@ -65,7 +65,13 @@ def _parser() -> argparse.ArgumentParser:
 
     warm = commands.add_parser("warm", help="ask a gateway a list of requests, so that it has their answers")
     warm.add_argument("--url", required=True, type=_url, help="address of the gateway, such as http://127.0.0.1:4000")
-    warm.add_argument("--requests", required=True, metavar="FILE", help="requests as JSON lines; - reads stdin")
+    source = warm.add_mutually_exclusive_group(required=True)
+    source.add_argument("--requests", metavar="FILE", help="requests as JSON lines; - reads stdin")
+    source.add_argument(
+        "--from-hot", type=_url, metavar="URL", help="admin address of a gateway: what it is asked most"
+    )
+    warm.add_argument("--top", type=_top, help="with --from-hot: how many of them (default: all)")
+    warm.add_argument("--admin-token-file", type=Path, help="with --from-hot: its token (or LLMCACHE_ADMIN_TOKEN)")
     warm.add_argument("--rate", type=_rate, help="most requests, such as 5/s or 30/m (default: as fast as answered)")
     warm.add_argument("--concurrency", type=_count, default=4, help="most requests at a time (default %(default)s)")
     warm.add_argument("--timeout", type=_duration, default=120.0, help="longest silence of the gateway (120s)")
@@ -122,9 +128,13 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _warm(options: argparse.Namespace) -> int:
-    from llmcache_gateway.warm.command import Options, warm
+    from llmcache_gateway.warm.command import Hot, Options, warm
 
     resume = options.resume
+    if options.from_hot is not None and resume is not None:
+        raise ConfigError(["--resume: needs --requests; what is asked most changes from run to run"])
+    if options.from_hot is None and options.top is not None:
+        raise ConfigError(["--top: needs --from-hot"])
     if resume == BESIDE:
         if options.requests == "-":
             raise ConfigError(["--resume: say where to keep the state, as in --resume FILE, for requests from stdin"])
@@ -133,7 +143,10 @@ def _warm(options: argparse.Namespace) -> int:
         warm(
             Options(
                 url=options.url,
-                requests=options.requests,
+                requests=options.requests or options.from_hot,
+                hot=None
+                if options.from_hot is None
+                else Hot(_secret(options.admin_token_file, "LLMCACHE_ADMIN_TOKEN"), options.top),
                 api_key=_secret(options.api_key_file, "LLMCACHE_API_KEY"),
                 rate=options.rate,
                 concurrency=options.concurrency,
@@ -186,6 +199,12 @@ def _rate(text: str) -> float:
         return rate(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _top(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 10000, not {text!r}")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -17,6 +17,7 @@ from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.gateway import GatewaySpec
 from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.hot import HotRequests
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
 from llmcache_gateway.secrets import Secrets
@@ -60,6 +61,9 @@ class Runtime:
     """Every secret value in use, to notice when one changes."""
 
     policies: Policies
+    hot: HotRequests
+    """The requests asked most: counted on through reloads, as they are through versions."""
+
     isolation: str
     own_headers: tuple[str, ...]
     """Headers between a front and the gateway, which go no further."""
@@ -127,6 +131,9 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         store_identity=identity,
         credentials=(*keys, password, tenancy),
         policies=policies,
+        hot=previous.hot
+        if previous is not None and previous.hot.requests == spec.cache.hot.requests
+        else HotRequests(spec.cache.hot.requests),
         isolation=spec.tenancy.isolation,
         own_headers=(tenancy.front.name, tenancy.front.proof) if tenancy.front else (),
         revision=config.revision,

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from llmcache_gateway import canonical, freshness, key, replay, report
+from llmcache_gateway import canonical, freshness, hot, key, replay, report
 from llmcache_gateway.bodies import invite_body, read_body
 from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.base import Request
@@ -101,6 +101,7 @@ class Handler:
             return await self._forwarder.forward(exchange, question)
 
         exchange.key = self._key(exchange, question, question.request)
+        exchange.question = question
         splits = splitting(dialect)
         if splits is not None:
             response = await self._from_parts(exchange, question, splits)
@@ -266,6 +267,8 @@ class Handler:
     def account(self, exchange: Exchange) -> None:
         """Count and log a request that is over."""
         seconds = time.perf_counter() - exchange.started
+        if exchange.question is not None and exchange.status == 200:
+            _count_hot(exchange, exchange.question)
         name = exchange.dialect.name if exchange.dialect else "none"
         self._metrics.count_request(
             dialect=name,
@@ -285,6 +288,23 @@ class Handler:
             self._metrics.coalesced.inc()
         if log.isEnabledFor(logging.INFO):
             log.info(f"CACHE {exchange.outcome}", extra={"fields": _log_fields(exchange, name, seconds)})
+
+
+def _count_hot(exchange: Exchange, question: Question) -> None:
+    """Count a request that was answered among those asked most, and keep it when it is time to."""
+    found, key, tenant = exchange.runtime.hot, exchange.key, exchange.tenant
+    if key is None or tenant is None or question.controls.only_if_cached or not found.count(key):
+        return
+    asked = hot.asked(
+        target=exchange.target,
+        body=question.request.body,
+        headers=exchange.http.headers,
+        controls=question.controls,
+        tenant=tenant,
+        model=exchange.model,
+        dropped=exchange.runtime.own_headers,
+    )
+    found.keep(key, asked)
 
 
 def _log_fields(exchange: Exchange, dialect: str, seconds: float) -> dict[str, Any]:

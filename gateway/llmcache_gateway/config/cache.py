@@ -135,6 +135,19 @@ class KeySettings(Model, frozen=True, kw_only=True):
     ] = None
 
 
+class HotSettings(Model, frozen=True, kw_only=True):
+    """The requests asked most, kept in memory for warming."""
+
+    requests: Annotated[
+        int,
+        described(
+            "How many are kept, at most 16 MiB together, prompts included, for who has the admin token; 0 keeps none.",
+            ge=0,
+            le=10_000,
+        ),
+    ] = 200
+
+
 class Cache(Model, frozen=True, kw_only=True):
     """What is cached, and for how long."""
 
@@ -201,3 +214,6 @@ class Cache(Model, frozen=True, kw_only=True):
         default_factory=KeySettings
     )
     store: Annotated[Store, described("Where entries are kept.")] = field(default_factory=Store)
+    hot: Annotated[HotSettings, described("The requests asked most, kept in memory for warming.")] = field(
+        default_factory=HotSettings
+    )

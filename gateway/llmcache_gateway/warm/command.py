@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import httpx
+import msgspec
 
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.warm.client import Sender
@@ -27,8 +28,16 @@ GRACE_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
+class Hot:
+    """Says that the requests are those that a gateway is asked most."""
+
+    token: str | None
+    top: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. `requests` is a file, or `-` for standard input."""
+    """What the command line says. `requests` is a file, `-` for standard input, or with `hot` an admin address."""
 
     url: str
     requests: str
@@ -38,12 +47,18 @@ class Options:
     timeout_seconds: float
     tenant: str | None
     resume: Path | None
+    hot: Hot | None = None
 
 
 async def warm(options: Options) -> int:
     """Ask every request once; return 0 when all are in the cache, else 1. ConfigError for what can't be read."""
     with ExitStack() as stack:
-        return await _run(options, _open(options.requests, stack))
+        if options.hot is None:
+            return await _run(options, _open(options.requests, stack))
+        file = stack.enter_context(tempfile.TemporaryFile())
+        for line in await hot_lines(options.requests, options.hot, options.tenant):
+            file.write(line + b"\n")
+        return await _run(options, file)
 
 
 def _open(name: str, stack: ExitStack) -> IO[bytes]:
@@ -57,6 +72,32 @@ def _open(name: str, stack: ExitStack) -> IO[bytes]:
     except OSError as error:
         raise ConfigError([f"{name}: can't be read: {error.strerror}"]) from None
     return file
+
+
+async def hot_lines(url: str, hot: Hot, tenant: str | None) -> list[bytes]:
+    """Return what a gateway is asked most, as lines; ConfigError when that can't be had, or is of several tenants."""
+    params = {} if hot.top is None or tenant is not None else {"limit": str(hot.top)}
+    headers = {} if hot.token is None else {"Authorization": f"Bearer {hot.token}"}
+    try:
+        async with httpx.AsyncClient(timeout=30) as client:
+            answer = await client.get(f"{url}/admin/v1/hot", params=params, headers=headers)
+        if answer.status_code != 200:
+            raise ConfigError([f"{url}/admin/v1/hot: status {answer.status_code}: {answer.text[:200]}"])
+        found = msgspec.json.decode(answer.content, type=dict[str, list[msgspec.Raw]])["requests"]
+        # A line break between two members is white space; inside a text JSON has none.
+        lines = [bytes(raw).replace(b"\n", b" ").replace(b"\r", b" ") for raw in found]
+        tenants = [msgspec.json.decode(line)["tenant"] for line in lines]
+    except httpx.HTTPError as error:
+        raise ConfigError([f"{url}/admin/v1/hot: {type(error).__name__}: {error}"]) from None
+    except (msgspec.DecodeError, KeyError, TypeError):
+        raise ConfigError([f"{url}/admin/v1/hot: this is no answer of an LLMCache gateway"]) from None
+    if tenant is not None:
+        return [line for line, one in zip(lines, tenants, strict=True) if one == tenant][: hot.top]
+    if len(set(tenants)) > 1:
+        # One credential would put every tenant's prompts into one tenant's cache.
+        names = ", ".join(sorted(set(tenants))[:20])
+        raise ConfigError([f"{url}: has requests of several tenants: choose one with --tenant, of {names}"])
+    return lines
 
 
 async def _run(options: Options, file: IO[bytes]) -> int:

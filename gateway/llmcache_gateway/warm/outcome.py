@@ -9,7 +9,8 @@ from typing import Final, Literal
 STORED: Final = "stored"
 THERE: Final = "already there"
 UNTOLD: Final = "untold"
-"""Said of a stream that went upstream: its headers were sent before it was known whether it is stored."""
+"""Said of a stream that went upstream, its headers sent before it was known whether it is stored, and of an answer
+that another request asked for."""
 
 Kind = Literal["stored", "already there", "untold", "failed"]
 
@@ -34,11 +35,11 @@ def outcome(status: int, headers: Mapping[str, str]) -> Outcome:
         return Outcome("failed", f"status {status} of something that is no LLMCache gateway")
     if status >= 300 or status < 200:
         return Outcome("failed", f"status {status}: {detail}" if detail not in ("", "status") else f"status {status}")
-    if word in ("HIT", "STALE", "COALESCED"):
+    if word in ("HIT", "STALE"):
         return Outcome("already there")
     if word == "MISS" and _WAS_STORED.search(cache_status):
         return Outcome("stored")
-    if word == "MISS" and not detail:
+    if word == "COALESCED" or (word == "MISS" and not detail):
         return Outcome("untold")
     return Outcome("failed", f"not stored: {detail or word.lower()}")
 
