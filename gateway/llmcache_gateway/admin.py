@@ -49,7 +49,12 @@ def admin_app(
                 "revision": runtime.revision,
                 "configError": reloader.error,
                 "prefix": {"name": runtime.prefix_name, "version": runtime.prefix_version},
-                "store": {"type": runtime.store.name, "healthy": store_error is None, "error": store_error},
+                "store": {
+                    "type": runtime.store.name,
+                    "healthy": store_error is None,
+                    "error": store_error,
+                    "circuits": runtime.store.circuits,
+                },
                 "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams],
                 "inFlight": runtime.in_flight,
             }

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from llmcache_gateway.errors import StoreError
+from llmcache_gateway.errors import BadEntryError
 
 SCHEMA: Final = b"\x02"
 """First byte of every stored value. It grows whenever the layout of Entry changes; other values are no entries."""
@@ -58,10 +58,10 @@ def to_bytes(entry: Entry) -> bytes:
 
 
 def from_bytes(value: bytes) -> Entry:
-    """Return the entry of a stored value; StoreError when it is none of this schema."""
+    """Return the entry of a stored value; BadEntryError when it is none of this schema."""
     if not value.startswith(SCHEMA):
-        raise StoreError("the stored value has another schema version")
+        raise BadEntryError("the stored value has another schema version")
     try:
         return _decoder.decode(memoryview(value)[1:])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"the stored value can't be read: {error}") from None
+        raise BadEntryError(f"the stored value can't be read: {error}") from None

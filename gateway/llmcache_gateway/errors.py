@@ -58,3 +58,7 @@ class UpstreamError(GatewayError):
 
 class StoreError(GatewayError):
     """A store that could not do what it was asked."""
+
+
+class BadEntryError(StoreError):
+    """A stored value that is no entry: poisoned, truncated, or of another schema. The store itself is well."""

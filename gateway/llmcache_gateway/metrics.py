@@ -67,6 +67,12 @@ class Metrics:
         self.store_errors = Counter(
             "llmcache_store_errors", "Store calls that failed or timed out.", ["store", "op"], registry=registry
         )
+        self.store_circuit_open = Gauge(
+            "llmcache_store_circuit_open",
+            "1 while a store is not asked because it failed, by what it is not asked for.",
+            ["store", "op"],
+            registry=registry,
+        )
         self.entries = Gauge("llmcache_entries", "Entries held, by tier.", ["tier"], registry=registry)
         self.bytes = Gauge(
             "llmcache_bytes", "Bytes held, as counted against the bound, by tier.", ["tier"], registry=registry

@@ -28,8 +28,8 @@ from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
 
-STORE_TIMEOUT_SECONDS: Final = 0.25
-"""Longest that a lookup may hold a request up."""
+REDIS_TIMEOUT_SECONDS: Final = 1.0
+"""Longest silence of Redis, to connect too. Lookups end sooner, by `cache.store.timeout`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,9 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         store = previous.store
     else:
         inner = _store(config, password, resources)
-        store = GuardedStore(inner, timeout_seconds=STORE_TIMEOUT_SECONDS, metrics=resources.metrics)
+        near = inner.l1 if isinstance(inner, TieredStore) else None
+        timeout = seconds(spec.cache.store.timeout)
+        store = GuardedStore(inner, timeout_seconds=timeout, metrics=resources.metrics, near=near)
     return Runtime(
         config=config,
         upstreams=tuple(
@@ -232,7 +234,7 @@ def _store(config: GatewayConfig, password: str | None, resources: Resources) ->
         username=login.username if login is not None else None,
         password=password,
         namespace=f"llmcache:{config.metadata.namespace}/{config.metadata.name}:",
-        timeout_seconds=STORE_TIMEOUT_SECONDS,
+        timeout_seconds=max(REDIS_TIMEOUT_SECONDS, seconds(wanted.timeout)),
         clock=resources.clock,
     )
     if wanted.type == "redis":

@@ -64,6 +64,10 @@ def manifest(base_url: str | None, **spec: Any) -> dict[str, Any]:
     if base_url is not None:
         upstream = {"name": "main", "provider": "openai", "baseURL": base_url, "credential": {"passthrough": True}}
         upstream["timeout"] = spec.pop("timeout", "5s")
+    store = spec.get("cache", {}).get("store", {})
+    if store.get("type", "memory") != "memory":
+        # A machine that is busy must not turn hits into misses; tests of the timeout set their own.
+        spec["cache"] = spec["cache"] | {"store": {"timeout": "2s"} | store}
     return {
         "apiVersion": "llmcache.dev/v1alpha1",
         "kind": "LLMCache",

@@ -167,7 +167,8 @@ async def test_admin_port_shows_health_and_metrics_to_all_and_the_rest_to_the_to
         status = (await client.get("/admin/v1/status", headers=ADMIN)).json()
     assert status["prefix"] == {"name": "test", "version": "v1"}
     assert status["revision"] == gateway.running.reloader.current.config.revision
-    assert status["store"] == {"type": "memory", "healthy": True, "error": None}
+    closed = {"get": "closed", "put": "closed"}
+    assert status["store"] == {"type": "memory", "healthy": True, "error": None, "circuits": closed}
     assert await gateway.metric('llmcache_hits_total{tier="memory"}') == 1
     assert await gateway.metric('llmcache_misses_total{reason="miss"}') == 1
     labels = 'dialect="openai-chat",model="gpt-4o",outcome="HIT",policy="default",version="v1"'

@@ -60,6 +60,7 @@ ACCEPTED = {
     "a tiered store written out": _manifest(
         cache={"store": {"type": "tiered", "l1": {"bytes": "1Gi"}, "l2": {"type": "redis"}}}, redis={"managed": {}}
     ),
+    "a store that is waited for longer": _manifest(cache={"store": {"timeout": "2s"}}),
     "a ttl in two units": _manifest(cache={"ttl": "0h30m"}),
     "a ttl of half a second": _manifest(cache={"ttl": "0.5s"}),
     "no caching": _manifest(cache={"mode": "Disabled"}),
@@ -135,6 +136,8 @@ REFUSED = {
     "tiered without a Redis": _manifest(cache={"store": {"type": "tiered"}}),
     "memory with a Redis": _manifest(redis={"managed": {}}),
     "store type redis with l1": _manifest(cache={"store": {"type": "redis", "l1": {}}}, redis={"managed": {}}),
+    "a store that is waited for without end": _manifest(cache={"store": {"timeout": "60s"}}),
+    "a store that is not waited for": _manifest(cache={"store": {"timeout": "0ms"}}),
     "store type memory with l2": _manifest(cache={"store": {"type": "memory", "l2": {}}}),
     "a Redis that is neither": _tiered(),
     "a Redis that is both": _tiered(managed={}, external={"url": "redis://x:6379"}),

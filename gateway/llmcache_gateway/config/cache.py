@@ -81,6 +81,16 @@ class Store(Model, frozen=True, kw_only=True):
     l1: Annotated[MemoryStore | None, described("Bounds of the memory store.")] = None
     l2: Annotated[SharedStore | None, described("The store behind L1; Redis when left out.")] = None
     disk: Annotated[DiskStore | None, described("Bounds of the disk store.")] = None
+    timeout: Annotated[
+        str,
+        Meta(
+            title="a time from 1ms to 10s",
+            description="Longest that a lookup may hold a request up; after it the provider is asked. From 1ms to 10s.",
+            pattern=r"^([1-9][0-9]{0,3}ms|([1-9]|10)s)$",
+            max_length=8,
+            examples=["50ms", "1s"],
+        ),
+    ] = "50ms"
 
     @property
     def uses_disk(self) -> bool:

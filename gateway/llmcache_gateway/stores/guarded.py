@@ -3,33 +3,62 @@
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
+from typing import Any, Final, Literal
 
 from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import BadEntryError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.base import Found, Store
+from llmcache_gateway.stores.breaker import Breaker, State
 
 log = logging.getLogger(__name__)
 
-MAX_PENDING_WRITES = 1000
+MAX_PENDING_WRITES: Final = 1000
 """Most writes waiting at once. Beyond it an answer is not stored: a slow store must not fill the memory."""
+
+MAX_PENDING_BYTES: Final = 64 * 2**20
+"""Most bytes of answers waiting to be written at once, for the same reason."""
+
+BACKGROUND_SECONDS: Final = 1.0
+"""Longest that a write or a probe may take: nobody waits for either, and connecting takes longer than a lookup."""
+
+Op = Literal["get", "put"]
 
 
 class GuardedStore:
     """Turns every failure of a store into a counted miss (fail open).
 
-    `timeout_seconds` bounds a lookup. Writes run in the background; `flush` waits for them.
+    `timeout_seconds` bounds a lookup. Writes run in the background; `flush` waits for them. Lookups and writes have a
+    circuit each: a Redis that is full or read-only still answers. `near` is the store in front of a tiered one,
+    which is written to while the other is away.
     """
 
-    def __init__(self, store: Store, *, timeout_seconds: float, metrics: Metrics) -> None:
+    def __init__(self, store: Store, *, timeout_seconds: float, metrics: Metrics, near: Store | None = None) -> None:
         self._store = store
+        self._near = near
         self._timeout = timeout_seconds
         self._metrics = metrics
         self._writes: set[asyncio.Task[None]] = set()
-        self._failing = False
+        self._pending_bytes = 0
+        self._probes: set[asyncio.Task[None]] = set()
+        self._breakers: dict[Op, Breaker] = {"get": Breaker(), "put": Breaker()}
+        for op in self._breakers:
+            metrics.store_circuit_open.labels(store.name, op).set(0)
 
     @property
     def name(self) -> str:
         return self._store.name
+
+    @property
+    def circuits(self) -> dict[Op, State]:
+        """The state of each circuit."""
+        return {op: breaker.state for op, breaker in self._breakers.items()}
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """Writes under way, and their bytes."""
+        return len(self._writes), self._pending_bytes
 
     def get_now(self, key: str) -> Found | None:
         """Return an entry that is at hand without waiting; None when that can't be said."""
@@ -40,31 +69,32 @@ class GuardedStore:
         at_hand = self.get_now(key)
         if at_hand is not None:
             return at_hand  # without the clock and the timer, which cost more than the lookup
-        started = time.perf_counter()
-        try:
-            async with asyncio.timeout(self._timeout):
-                found = await self._store.get(key)
-        except Exception as error:  # a server that is no Redis makes errors that no list foresees
-            self._failed("get", error)
-            found = None
-        else:
-            self._worked()
-        self._metrics.lookup_seconds.observe(time.perf_counter() - started)
-        return found
+        breaker = self._breakers["get"]
+        if not breaker.closed:
+            if breaker.wants_probe(time.monotonic()):
+                self._begin(self._look_up(key, BACKGROUND_SECONDS), self._probes)
+            return None
+        return await self._look_up(key, self._timeout)
 
     def put_soon(self, key: str, entry: Entry) -> bool:
         """Begin to store an entry in the background; say whether it was taken on."""
         if not self._store.fits(key, entry):
             self._metrics.store_skipped.labels("no-room").inc()
             return False
-        if len(self._writes) >= MAX_PENDING_WRITES:
+        if len(self._writes) >= MAX_PENDING_WRITES or self._pending_bytes + entry.size > MAX_PENDING_BYTES:
             self._metrics.store_skipped.labels("too-many-writes").inc()
             return False
-        task = asyncio.create_task(self._put(key, entry))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        # Tried all the same while the store fails; but nobody is told then that the answer is stored.
-        return not self._failing
+        breaker = self._breakers["put"]
+        if not breaker.closed and not breaker.wants_probe(time.monotonic()):
+            self._metrics.store_skipped.labels("store-away").inc()
+            if self._near is not None:
+                self._begin(self._near.put(key, entry), self._writes)
+            return False
+        self._pending_bytes += entry.size
+        task = self._begin(self._put(key, entry), self._writes)
+        task.add_done_callback(lambda _: self._written(entry.size))
+        # Tried all the same after a failure; but nobody is told then that the answer is stored.
+        return breaker.failures == 0 and self._breakers["get"].failures == 0
 
     async def ping(self) -> str | None:
         """Return why the store can't be used; None when it can."""
@@ -84,27 +114,68 @@ class GuardedStore:
 
     async def close(self) -> None:
         await self.flush()
+        for probe in self._probes:
+            probe.cancel()
         await self._store.close()
+
+    async def _look_up(self, key: str, timeout_seconds: float) -> Found | None:
+        found = None
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                found = await self._store.get(key)
+        except BadEntryError as error:
+            # The store is well, only what it held is not.
+            self._metrics.store_errors.labels(self.name, "read").inc()
+            log.warning("store %s: an entry was of no use and is removed: %s", self.name, error)
+            self._worked("get")
+        except asyncio.CancelledError:
+            self._given_up("get")
+            raise
+        except Exception as error:  # a server that is no Redis makes errors that no list foresees
+            self._failed("get", error)
+        else:
+            self._worked("get")
+        self._metrics.lookup_seconds.observe(time.perf_counter() - started)
+        return found
 
     async def _put(self, key: str, entry: Entry) -> None:
         try:
-            async with asyncio.timeout(max(1.0, self._timeout)):
+            async with asyncio.timeout(max(BACKGROUND_SECONDS, self._timeout)):
                 await self._store.put(key, entry)
+        except asyncio.CancelledError:
+            self._given_up("put")
+            raise
         except Exception as error:
             self._failed("put", error)
         else:
             self._metrics.stored.inc()
+            self._worked("put")
 
-    def _failed(self, op: str, error: Exception) -> None:
-        self._metrics.store_errors.labels(self._store.name, op).inc()
-        if not self._failing:
+    def _begin(self, work: Coroutine[Any, Any, Any], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    def _written(self, size: int) -> None:
+        self._pending_bytes -= size
+
+    def _given_up(self, op: Op) -> None:
+        """Note a call that was cancelled: it says nothing of the store, but a probe has to be made again."""
+        breaker = self._breakers[op]
+        if not breaker.closed:
+            breaker.failed(time.monotonic())
+
+    def _failed(self, op: Op, error: Exception) -> None:
+        self._metrics.store_errors.labels(self.name, op).inc()
+        if self._breakers[op].failed(time.monotonic()):
             # Once, not per request: a store that is away for an hour must not fill the log.
-            log.warning(
-                "store %s failed (%s): %s; going on without it", self._store.name, op, str(error) or "no answer in time"
-            )
-            self._failing = True
+            reason = str(error) or "no answer in time"
+            log.warning("store %s failed (%s): %s; circuit open, going on without it", self.name, op, reason)
+            self._metrics.store_circuit_open.labels(self.name, op).set(1)
 
-    def _worked(self) -> None:
-        if self._failing:
-            log.info("store %s works again", self._store.name)
-            self._failing = False
+    def _worked(self, op: Op) -> None:
+        if self._breakers[op].succeeded():
+            log.info("store %s works again (%s): circuit closed", self.name, op)
+            self._metrics.store_circuit_open.labels(self.name, op).set(0)

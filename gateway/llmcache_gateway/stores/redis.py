@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from llmcache_gateway.entry import Entry, from_bytes, to_bytes
-from llmcache_gateway.errors import StoreError
+from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.base import Found
 
 
@@ -53,10 +53,11 @@ class RedisStore:
                 return None
             try:
                 if not isinstance(value, bytes):
-                    raise StoreError(f"redis: GET answered with {type(value).__name__}")
+                    raise BadEntryError(f"redis: GET answered with {type(value).__name__}")
                 entry = from_bytes(value)
-            except StoreError:
-                await self._redis.unlink(name)  # it would only fail again
+            except BadEntryError:
+                with suppress(RedisError):  # a replica keeps it: then it is a miss each time
+                    await self._redis.unlink(name)  # it would only fail again
                 raise
         return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 

@@ -13,24 +13,24 @@ class TieredStore:
     name = "tiered"
 
     def __init__(self, l1: Store, l2: Store) -> None:
-        self._l1 = l1
+        self.l1 = l1
         self._l2 = l2
 
     def get_now(self, key: str) -> Found | None:
-        return self._l1.get_now(key)
+        return self.l1.get_now(key)
 
     async def get(self, key: str) -> Found | None:
-        found = await self._l1.get(key)
+        found = await self.l1.get(key)
         if found is not None:
             return found
         found = await self._l2.get(key)
         if found is not None:
-            await self._l1.put(key, found.entry)
+            await self.l1.put(key, found.entry)
         return found
 
     async def put(self, key: str, entry: Entry) -> None:
         # L1 first: if L2 fails, this replica at least does not ask the provider again.
-        await self._l1.put(key, entry)
+        await self.l1.put(key, entry)
         await self._l2.put(key, entry)
 
     def fits(self, key: str, entry: Entry) -> bool:
@@ -39,11 +39,11 @@ class TieredStore:
     async def delete(self, key: str) -> bool:
         # L2 first: a lookup in between must not bring the entry back into L1.
         there = await self._l2.delete(key)
-        return await self._l1.delete(key) or there
+        return await self.l1.delete(key) or there
 
     async def ping(self) -> None:
         await self._l2.ping()
 
     async def close(self) -> None:
-        await self._l1.close()
+        await self.l1.close()
         await self._l2.close()

@@ -1,0 +1,86 @@
+"""A real socket in front of a real server, which a test can make slow, silent, or break."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+Fault = Literal["none", "refuses", "hangs", "slow", "cuts"]
+
+
+@dataclass
+class Proxy:
+    """`fault` may change at any time. `refuses` ends every connection, `slow` holds each reply back, `hangs` as long
+    as it is set; `cuts` ends the connection within a reply.
+    """
+
+    port: int = 0
+    fault: Fault = "none"
+    slow_seconds: float = 0.3
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    async def reply(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        if self.fault == "slow":
+            await asyncio.sleep(self.slow_seconds)
+        while self.fault == "hangs":  # noqa: ASYNC110 (only asking tells)
+            await asyncio.sleep(0.01)
+        if self.fault == "refuses":
+            writer.close()
+            return
+        if self.fault == "cuts":
+            data = data[: len(data) // 2]
+        writer.write(data)
+        await writer.drain()
+        if self.fault == "cuts":
+            writer.close()
+
+
+@asynccontextmanager
+async def running_proxy(target: int) -> AsyncIterator[Proxy]:
+    proxy = Proxy()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def requests(reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                there.write(data)
+        there.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        writers = [writer]
+        try:
+            if proxy.fault == "refuses":
+                return
+            back, there = await asyncio.open_connection("127.0.0.1", target)
+            writers.append(there)
+            up = asyncio.create_task(requests(reader, there))
+            tasks.add(up)
+            up.add_done_callback(tasks.discard)
+            with suppress(OSError):
+                while data := await back.read(65536):
+                    await proxy.reply(data, writer)
+            up.cancel()
+        except asyncio.CancelledError:
+            pass
+        finally:
+            for one in writers:
+                one.transport.abort()
+            tasks.discard(task)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        await asyncio.sleep(0)  # a connection that was just taken begins, and can be ended
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
