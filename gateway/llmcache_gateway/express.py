@@ -89,6 +89,9 @@ class Lane:
         self._handler = handler
         self._runtime = runtime
         self._metrics = metrics
+        self._of: Runtime | None = None
+        """The configuration by which all that is remembered was decided."""
+
         self._askers: dict[bytes, Asker] = {}
         self._seen: dict[tuple[bytes, bytes], Seen] = {}
         self._once: dict[tuple[bytes, bytes], None] = {}
@@ -123,6 +126,8 @@ class Lane:
             return None
         if asker.runtime is not self._runtime():
             self._forget()
+            return None
+        if whole - end > asker.runtime.request_bytes:
             return None
         started = time.perf_counter()
         exchange = Exchange(cast(Any, asker), asker.runtime, asker.prefix, started, asker.dialect)
@@ -181,6 +186,8 @@ class Lane:
         """Remember a request from its second time on, so that those that come once drive nothing out."""
         if len(answer) > MAX_SEEN_BYTES or len(question.request.body) > MAX_SEEN_BYTES:
             return
+        if question.settings.builder is not None:
+            return  # a function of somebody else's, which may return another key the next time
         if name not in self._once and name not in self._seen:
             self._once[name] = None
             if len(self._once) > MAX_SEEN:
@@ -212,6 +219,9 @@ class Lane:
             tenant = runtime.tenants.tenant(http.headers)
         except RequestError:
             return  # it was let in by a configuration that is over
+        if runtime is not self._of:
+            self._forget()  # nothing has taken the lane since the configuration changed
+            self._of = runtime
         prefix = f"{runtime.prefix_name}:{runtime.prefix_version}"
         asker = Asker(http.method, http.raw_path, http.headers, dialect, runtime, prefix, tenant)
         self._askers[head[: length.start(1)] + head[length.end(1) :]] = asker

@@ -243,3 +243,47 @@ async def test_another_configuration_is_in_force_on_the_lane_at_once(start_gatew
             answers = [await client.ask(asked) for _ in range(3)]
             assert answers[2].headers["X-LLMCache-Prefix"].endswith(":v2")
             assert await express(gateway) == 3
+
+
+async def test_a_hit_too_long_for_the_lane_brings_no_request_of_an_older_configuration_back(
+    start_gateway: StartGateway,
+) -> None:
+    """The first hit after a reload may pass the lane by: what the lane knew is out of force all the same."""
+    config = manifest(None)
+    async with start_gateway(config) as gateway, connected(gateway) as client:
+        asked, long = request(body_of("hello")), request(body_of("hello", user="x" * 300_000))
+        for _ in range(4):
+            await client.ask(asked)
+        config["spec"]["prefix"]["version"] = "v2"
+        gateway.rewrite(config)
+        gateway.running.reloader.check()
+        for outcome in ("MISS", "HIT"):
+            assert (await client.ask(long)).headers["X-LLMCache"] == outcome
+        answer = await client.ask(asked)
+        assert answer.headers["X-LLMCache"] == "HIT"
+        assert "test:v2:" in answer.headers["Cache-Status"], answer.headers
+
+
+async def test_the_lane_takes_no_larger_request_than_the_request_path(start_gateway: StartGateway) -> None:
+    """White space makes no other key, but a body too large."""
+    async with start_gateway(manifest(None, limits={"requestBytes": "1k"})) as gateway, connected(gateway) as client:
+        for _ in range(3):
+            await client.ask(request(body_of("hello")))
+        assert (await client.ask(request(body_of("hello") + b" " * 2000))).status == 413
+
+
+DAY = ["monday"]
+
+
+def by_day(asked: Any, default_key: str) -> str:
+    """Build a key that is another one tomorrow."""
+    return f"{DAY[0]} {default_key}"
+
+
+async def test_a_key_builder_is_asked_anew_for_a_request_that_the_lane_has_seen(start_gateway: StartGateway) -> None:
+    cache = {"key": {"builder": f"{__name__}:by_day"}}
+    async with start_gateway(manifest(None, cache=cache)) as gateway, connected(gateway) as client:
+        for _ in range(4):
+            await client.ask(request(body_of("hello")))
+        DAY[0] = "tuesday"
+        assert (await client.ask(request(body_of("hello")))).headers["X-LLMCache"] == "MISS"
