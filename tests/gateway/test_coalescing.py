@@ -405,3 +405,32 @@ async def test_a_stored_flight_answers_those_who_missed_its_entry_while_it_was_u
         return flights.joinable(name, arrived=arrived, now=6.0, epoch=0, controls=Controls())
 
     assert [joined("stored", 4.0), joined("stored", 5.5), joined("failed", 4.0)] == [stored, None, None]
+
+
+async def test_a_stream_that_ends_early_without_a_fault_is_no_whole_answer_for_an_unstreamed_follower(
+    gateway: TestGateway, provider: Provider
+) -> None:
+    opened = asyncio.Event()
+
+    async def short(request: web.Request) -> web.StreamResponse:
+        if not provider.calls[-1]["body"].get("stream"):
+            return web.json_response(completion(2, "gpt-4o", "the whole answer"))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        data = chunks_of(completion(1, "gpt-4o", TEXT), True)
+        for one in data[:3]:
+            await response.write(f"data: {one}\n\n".encode())
+        await opened.wait()
+        return response
+
+    provider.behave = short
+    leader = asyncio.create_task(gateway.post(STREAMED))
+    await waiting(gateway, 2)
+    follower = asyncio.create_task(gateway.post(GOOD))
+    await waiting(gateway, 3)
+    opened.set()
+    assert (await leader).text.count("data: ") == 3
+    response = await follower
+    assert response.json()["choices"][0]["message"]["content"] == "the whole answer"
+    assert response.headers["X-LLMCache"] == "MISS"
+    assert len(provider.calls) == 2
