@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from datetime import UTC, datetime
@@ -283,3 +284,42 @@ def test_an_empty_list_and_many_bad_lines_are_told_in_few_words() -> None:
     problems = check_lines([b"x\n"] * 100)[1]
     assert len(problems) == 21
     assert problems[-1] == "and 80 further bad lines"
+
+
+async def test_a_terminal_gets_a_bar(gateway: TestGateway, tmp_path: Path) -> None:
+    file = requests_file(tmp_path, line("one"), line("two"))
+    ours, theirs = os.openpty()
+    try:
+        command = [sys.executable, "-m", "llmcache_gateway.main", "warm", "--url", gateway.url, "--requests", str(file)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, stderr=theirs)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert shown.startswith("\r[")
+    assert shown.endswith(f"\r[{'#' * 30}] 2/2  2 stored, 0 there, 0 failed\x1b[K\r\n")
+
+
+async def test_an_answer_that_another_request_got_counts_as_stored_only_when_it_is(
+    gateway: TestGateway, provider: Provider, tmp_path: Path
+) -> None:
+    provider.chunk_seconds = 0.1
+    file = requests_file(tmp_path, *[line("same", body={"stream": True})] * 4)
+    code, out, _ = await warm(gateway, file)
+    assert (code, out, len(provider.calls)) == (0, "4 stored, 0 already there, 0 failed\n", 1)
+
+
+async def test_a_state_of_one_tenants_requests_is_not_taken_for_anothers(
+    gateway: TestGateway, provider: Provider, tmp_path: Path
+) -> None:
+    async def fail(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "no"}}, status=500)
+
+    provider.behave = fail
+    file = requests_file(tmp_path, line("one", tenant="red"), line("two", tenant="blue"))
+    assert (await warm(gateway, file, "--resume", "--tenant", "red"))[0] == 1
+    code, _, err = await warm(gateway, file, "--resume", "--tenant", "blue")
+    assert code == 2
+    assert "is of other requests or another gateway" in err
+    assert [call["body"]["messages"][0]["content"] for call in provider.calls] == ["one"]

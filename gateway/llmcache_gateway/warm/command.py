@@ -108,7 +108,8 @@ async def _run(options: Options, file: IO[bytes]) -> int:
     chosen = sum(1 for _ in _chosen(file, options.tenant))
     if not chosen:
         raise ConfigError([f"{options.requests}: no request of tenant {options.tenant!r}"])
-    journal = Journal(options.resume, f"{digest.hexdigest()} {options.url}")
+    source = f"{digest.hexdigest()} {options.url} {options.tenant or '*'}"
+    journal = Journal(options.resume, source)
     tally = Tally(chosen, done_before=journal.count)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
