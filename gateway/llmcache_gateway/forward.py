@@ -69,6 +69,7 @@ class Forwarder:
 
         It may be the answer to a call that another client's request has begun.
         """
+        question.epoch = exchange.runtime.store.epoch
         try:
             calls = _call_name(exchange, question)
             with self._board(exchange, question, calls) as reader:
@@ -82,7 +83,7 @@ class Forwarder:
                 raise UpstreamError(f"upstream {question.upstream.name!r} gave no answer that can be read")
             return response
         except UpstreamError as error:
-            if exchange.stale is None:
+            if exchange.stale is None or not _still_valid(exchange, exchange.stale):
                 raise
             log.warning("%s; a stale entry is served", error.message)
             raise StaleInstead(exchange.stale, error.reason) from None
@@ -226,6 +227,7 @@ class Forwarder:
 
     async def refresh(self, runtime: Runtime, question: Question, key: str) -> str:
         """Ask upstream for nobody, store the answer, and return what came of it as a stable word."""
+        question.epoch = runtime.store.epoch
         try:
             async with question.upstream.send(question.call()) as answer:
                 verdict = await self._collect(runtime, question, answer, key)
@@ -236,6 +238,7 @@ class Forwarder:
 
     async def fetch(self, exchange: Exchange, question: Question, body: bytes, limit: int) -> Fetched | None:
         """Ask upstream with another body, and return the whole answer; None when it is larger than `limit` bytes."""
+        question.epoch = exchange.runtime.store.epoch
         asked = time.perf_counter()
         async with question.upstream.send(question.call(body)) as answer:
             self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
@@ -392,6 +395,11 @@ def _call_name(exchange: Exchange, question: Question) -> str:
     headers = question.headers
     credentials = [(name, headers.getall(name)) for name in CREDENTIAL_HEADERS if name in headers]
     return f"{exchange.key} {credentials}"
+
+
+def _still_valid(exchange: Exchange, entry: Entry) -> bool:
+    """Say whether an entry that was looked up before the upstream was asked has not been invalidated since."""
+    return exchange.runtime.store.admits(exchange.key or "", entry)
 
 
 def _recording(question: Question, runtime: Runtime) -> record.Recording:

@@ -1,8 +1,10 @@
 """The store port: where entries are kept."""
 
+from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 from llmcache_gateway.entry import Entry
+from llmcache_gateway.stores.marks import MarksKeeper
 
 
 class Found(NamedTuple):
@@ -35,6 +37,15 @@ class Store(Protocol):
 
     async def delete(self, key: str) -> bool:
         """Remove an entry; say whether there was one."""
+
+    def forget(self, key: str) -> bool:
+        """Drop what this process holds in front of, or instead of, a shared store; say whether that was something."""
+
+    def scan(self) -> AsyncIterator[list[str]]:
+        """Yield all keys in bounded batches, in no order, those put meanwhile or not. A key may come twice."""
+
+    def marks(self) -> MarksKeeper:
+        """Return where the marks of this store's entries are kept, as durable and as shared as they are."""
 
     async def ping(self) -> None:
         """Return when the store can be used; StoreError when it can't."""

@@ -3,21 +3,26 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from llmcache_gateway.entry import Entry, from_bytes, to_bytes
 from llmcache_gateway.errors import StoreError
+from llmcache_gateway.marks import ALL
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.marks import MAX_MARKS, MarksKeeper
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
 PAGE_BYTES: Final = 4096
+
+SCAN_BATCH: Final = 500
+"""Keys of one batch of a scan."""
 
 OVERHEAD_PAGES: Final = 8
 """Pages that one entry can cost beside its value: its key, pages of indexes that split, a last page half full."""
@@ -39,6 +44,7 @@ UNREADABLE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL, kept_until REAL NOT NULL,
                                     used_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS marks (scope TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS by_end ON entries (kept_until);
 CREATE INDEX IF NOT EXISTS by_use ON entries (used_at);
 """
@@ -80,6 +86,21 @@ class DiskStore:
 
     async def delete(self, key: str) -> bool:
         return await self._run(lambda db: db.execute("DELETE FROM entries WHERE key = ?", (_name(key),)).rowcount > 0)
+
+    def forget(self, key: str) -> bool:
+        return False
+
+    async def scan(self) -> AsyncIterator[list[str]]:
+        after = b""
+        while True:
+            names = await self._run(lambda db, after=after: _names_after(db, after))  # type: ignore[misc]
+            if not names:
+                return
+            yield [name.decode("utf-8", "surrogatepass") for name in names]
+            after = names[-1]
+
+    def marks(self) -> MarksKeeper:
+        return _DiskMarks(self._run, self._clock)
 
     async def ping(self) -> None:
         await self._run(lambda db: db.execute("SELECT 1 FROM entries LIMIT 1").fetchone())
@@ -183,6 +204,57 @@ class DiskStore:
 
     def _usable_pages(self) -> int:
         return self._max_pages - self._max_pages // SPARE_PART
+
+
+class _DiskMarks:
+    """Marks in the file of the entries. Another process, or an older configuration, may add to them."""
+
+    shared = True
+
+    def __init__(self, run: Callable[[Callable[[sqlite3.Connection], Any]], Any], clock: Callable[[], float]) -> None:
+        self._run = run
+        self._clock = clock
+
+    async def read(self, known: int) -> tuple[int, dict[str, int]]:
+        found: tuple[int, dict[str, int]] = await self._run(lambda db: self._read(db, known))
+        return found
+
+    async def add(self, scopes: Sequence[str], known: int) -> int:
+        epoch: int = await self._run(lambda db: self._add(db, scopes, known))
+        return epoch
+
+    def _read(self, db: sqlite3.Connection, known: int) -> tuple[int, dict[str, int]]:
+        if not _marks_are_whole(db, known):
+            self._add(db, [ALL], known)  # nothing can be said of what was invalidated
+        newer = dict(db.execute("SELECT scope, epoch FROM marks WHERE epoch > ?", (known,)).fetchall())
+        (floor,) = db.execute("SELECT epoch FROM marks WHERE scope = ?", (ALL,)).fetchone()
+        return floor, newer
+
+    def _add(self, db: sqlite3.Connection, scopes: Sequence[str], known: int) -> int:
+        if not db.in_transaction:
+            db.execute("BEGIN IMMEDIATE")
+        (newest,) = db.execute("SELECT coalesce(max(epoch), 0) FROM marks").fetchone()
+        epoch: int = max(int(self._clock() * 1e6), newest + 1, known + 1)
+        if ALL in scopes or not _marks_are_whole(db, known):
+            db.execute("DELETE FROM marks")
+            scopes = [*scopes, ALL]
+        db.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?)", [(scope, epoch) for scope in scopes])
+        oldest = "SELECT epoch FROM marks ORDER BY epoch DESC LIMIT 1 OFFSET ?"
+        if db.execute(oldest, (MAX_MARKS,)).fetchone() is not None:
+            (floor,) = db.execute(oldest, (MAX_MARKS // 2,)).fetchone()
+            db.execute("DELETE FROM marks WHERE epoch <= ?", (floor,))
+            db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (ALL, floor))
+        return epoch
+
+
+def _marks_are_whole(db: sqlite3.Connection, known: int) -> bool:
+    (newest,) = db.execute("SELECT coalesce(max(epoch), 0) FROM marks").fetchone()
+    return newest >= known and db.execute("SELECT 1 FROM marks WHERE scope = ?", (ALL,)).fetchone() is not None
+
+
+def _names_after(db: sqlite3.Connection, after: bytes) -> list[bytes]:
+    found = db.execute("SELECT key FROM entries WHERE key > ? ORDER BY key LIMIT ?", (after, SCAN_BATCH))
+    return [name for (name,) in found]
 
 
 def _name(key: str) -> bytes:

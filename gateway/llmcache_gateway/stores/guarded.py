@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final, Literal
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import BadEntryError
+from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.breaker import Breaker, State
+from llmcache_gateway.stores.coherence import Coherence
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,33 @@ class GuardedStore:
         self._breakers: dict[Op, Breaker] = {"get": Breaker(), "put": Breaker()}
         for op in self._breakers:
             metrics.store_circuit_open.labels(store.name, op).set(0)
+        self._coherence = Coherence(store.marks())
+
+    @property
+    def epoch(self) -> int:
+        """The invalidation epoch that an answer has if it is asked for now."""
+        return self._coherence.epoch
+
+    def admits(self, key: str, entry: Entry) -> bool:
+        """Say whether an entry was not invalidated, as far as is known here."""
+        return self._coherence.admits(key, entry)
+
+    async def invalidate(self, scopes: Sequence[str]) -> int:
+        """Mark scopes from now on, and return the epoch; StoreError when that can't be kept."""
+        return await self._coherence.invalidate(scopes)
+
+    def scan(self) -> AsyncIterator[list[str]]:
+        """Yield all keys in bounded batches; StoreError when the store can't."""
+        return self._store.scan()
+
+    async def peek(self, key: str) -> Entry | None:
+        """Return what is stored, invalidated or not; StoreError when the store can't tell."""
+        found = await self._store.get(key)
+        return found.entry if found is not None else None
+
+    async def delete(self, key: str) -> bool:
+        """Remove an entry; say whether there was one. StoreError when the store can't."""
+        return await self._store.delete(key)
 
     @property
     def name(self) -> str:
@@ -62,7 +90,10 @@ class GuardedStore:
 
     def get_now(self, key: str) -> Found | None:
         """Return an entry that is at hand without waiting; None when that can't be said."""
-        return self._store.get_now(key)
+        found = self._store.get_now(key)
+        if found is None or not self._coherence.current() or not self._coherence.admits(key, found.entry):
+            return None
+        return found
 
     async def get(self, key: str) -> Found | None:
         """Return an entry; None when there is none, or the store can't tell in time."""
@@ -116,6 +147,7 @@ class GuardedStore:
         await self.flush()
         for probe in self._probes:
             probe.cancel()
+        await self._coherence.close()
         await self._store.close()
 
     async def _look_up(self, key: str, timeout_seconds: float) -> Found | None:
@@ -123,7 +155,7 @@ class GuardedStore:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_seconds):
-                found = await self._store.get(key)
+                found = await self._get(key)
         except BadEntryError as error:
             # The store is well, only what it held is not.
             self._metrics.store_errors.labels(self.name, "read").inc()
@@ -138,6 +170,18 @@ class GuardedStore:
             self._worked("get")
         self._metrics.lookup_seconds.observe(time.perf_counter() - started)
         return found
+
+    async def _get(self, key: str) -> Found | None:
+        if not await self._coherence.catch_up():
+            raise StoreError("its invalidations can't be read")
+        found = await self._store.get(key)
+        if found is None or self._coherence.admits(key, found.entry):
+            return found
+        if not self._store.forget(key):
+            return None
+        # What was held here is invalidated; what others share may be newer.
+        found = await self._store.get(key)
+        return found if found is not None and self._coherence.admits(key, found.entry) else None
 
     async def _put(self, key: str, entry: Entry) -> None:
         try:

@@ -6,15 +6,19 @@ that are asked once drives nothing out that is asked again and again. And a hit 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.marks import LocalMarks, MarksKeeper
 
 OVERHEAD_BYTES = 650
 """What one entry costs beside its key and its answer: the objects that hold them and the trace of one that left
 (CPython 3.11, measured)."""
+
+SCAN_BATCH: Final = 500
+"""Keys of one batch of a scan."""
 
 SMALL_SHARE: Final = 10
 """The small queue's room is one part in this many (the paper's tenth)."""
@@ -63,6 +67,7 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._clock = clock
         self._evicted = evicted
+        self._marks = LocalMarks(clock)
 
     async def get(self, key: str) -> Found | None:
         return self.get_now(key)
@@ -94,6 +99,17 @@ class MemoryStore:
 
     async def delete(self, key: str) -> bool:
         return self._remove(key) is not None
+
+    def forget(self, key: str) -> bool:
+        return self._remove(key) is not None
+
+    async def scan(self) -> AsyncIterator[list[str]]:
+        keys = [*self._small, *self._main]
+        for at in range(0, len(keys), SCAN_BATCH):
+            yield keys[at : at + SCAN_BATCH]
+
+    def marks(self) -> MarksKeeper:
+        return self._marks
 
     async def ping(self) -> None:
         return

@@ -1,8 +1,10 @@
 """The Redis store: entries that all replicas share."""
 
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, Final, cast
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -10,6 +12,10 @@ from redis.exceptions import RedisError
 from llmcache_gateway.entry import Entry, from_bytes, to_bytes
 from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
+
+SCAN_BATCH: Final = 500
+"""Keys that one SCAN is asked to look at, and of one batch."""
 
 
 class RedisStore:
@@ -74,6 +80,30 @@ class RedisStore:
     async def delete(self, key: str) -> bool:
         with _store_errors():
             return bool(await self._redis.unlink(self._namespace + key))
+
+    def forget(self, key: str) -> bool:
+        return False
+
+    async def scan(self) -> AsyncIterator[list[str]]:
+        # What is not ours is never seen: a namespace's characters stand for themselves.
+        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._namespace) + "*"
+        batch: list[str] = []
+        with _store_errors():
+            async for name in self._redis.scan_iter(match=pattern, count=SCAN_BATCH):
+                batch.append(name.decode("utf-8", "replace")[len(self._namespace) :])
+                if len(batch) >= SCAN_BATCH:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def marks(self) -> MarksKeeper:
+        return RedisMarks(self._evaluate, f"{self._namespace}@marks")
+
+    async def _evaluate(self, script: str, *arguments: Any) -> Any:
+        with _store_errors():
+            # Typed as if it might not have to be awaited.
+            return await cast(Any, self._redis.eval(script, *arguments))
 
     async def ping(self) -> None:
         with _store_errors():

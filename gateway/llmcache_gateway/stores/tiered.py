@@ -1,7 +1,10 @@
 """The tiered store: the memory store (L1) in front of a shared one (L2)."""
 
+from collections.abc import AsyncIterator
+
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores.base import Found, Store
+from llmcache_gateway.stores.marks import MarksKeeper
 
 
 class TieredStore:
@@ -40,6 +43,15 @@ class TieredStore:
         # L2 first: a lookup in between must not bring the entry back into L1.
         there = await self._l2.delete(key)
         return await self.l1.delete(key) or there
+
+    def forget(self, key: str) -> bool:
+        return self._l1.forget(key)
+
+    def scan(self) -> AsyncIterator[list[str]]:
+        return self._l2.scan()
+
+    def marks(self) -> MarksKeeper:
+        return self._l2.marks()
 
     async def ping(self) -> None:
         await self._l2.ping()
