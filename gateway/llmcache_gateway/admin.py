@@ -7,16 +7,25 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.hot import shown
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.reload import Reloader
 
+MAX_BODY = 64 * 2**20
+"""Longest body: an invalidation may hold a whole request."""
+
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 def admin_app(
-    *, reloader: Reloader, metrics: Metrics, token: str, unready: Callable[[], str | None]
+    *,
+    reloader: Reloader,
+    metrics: Metrics,
+    token: str,
+    unready: Callable[[], str | None],
+    cache: CacheRoutes,
 ) -> web.Application:
     """Return the admin port's application. `unready` says why no request should come now; None when any may."""
 
@@ -69,7 +78,7 @@ def admin_app(
             return _json({"error": "spec.cache.hot.requests is 0: no requests are kept"}, status=404)
         return _json({"requests": shown(found.top(int(wanted)))})
 
-    app = web.Application(middlewares=[authorize])
+    app = web.Application(middlewares=[authorize], client_max_size=MAX_BODY)
     routes: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
         "/healthz": healthz,
         "/readyz": readyz,
@@ -78,6 +87,7 @@ def admin_app(
         "/admin/v1/hot": hot,
     }
     app.add_routes([web.get(path, handler) for path, handler in routes.items()])
+    app.add_routes(cache.routes())
     return app
 
 

@@ -18,9 +18,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from llmcache_gateway.admin import admin_app
+from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
+from llmcache_gateway.invalidate import Invalidator
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.reload import Reloader, not_in_force, read_config
@@ -102,6 +104,9 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, options.clock)
         lane = Lane(handler, lambda: reloader.current, metrics)
 
+        invalidator = Invalidator()
+        cache = CacheRoutes(lambda: reloader.current, invalidator, handler.keys_of)
+
         # Connecting to the store takes longer than a lookup may: done before, not by the first requests.
         warming = asyncio.create_task(_warm(reloader))
 
@@ -113,7 +118,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             shutdown_timeout=options.drain_seconds,
         )
         admin = web.AppRunner(
-            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, unready=unready),
+            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, unready=unready, cache=cache),
             access_log=None,
         )
         try:
@@ -135,6 +140,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             await public.cleanup()
             await forwarder.close()
             await refresher.close()
+            await invalidator.close()
             await reloader.close()
             await admin.cleanup()
 

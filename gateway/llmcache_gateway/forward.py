@@ -280,7 +280,7 @@ class Forwarder:
         """Give a flight's answer to one client as it asked for it; None when that can't be made of what is held."""
         flight = reader.flight
         await flight.begun()
-        if flight.status >= 500 and exchange.stale is not None:
+        if flight.status >= 500 and exchange.stale is not None and _still_valid(exchange, exchange.stale):
             raise StaleInstead(exchange.stale, f"status-{flight.status}")
         if flight.status == 200 and flight.stream != question.request.stream:
             return await self._convert(exchange, question, flight)

@@ -8,12 +8,13 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway import canonical, freshness, hot, key, replay, report
 from llmcache_gateway.bodies import invite_body, read_body
@@ -37,6 +38,14 @@ log = logging.getLogger("llmcache_gateway.requests")
 
 DEBUG_HEADER = "X-LLMCache-Debug"
 """A client that sends it learns which policy applied, in X-LLMCache-Policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that is not on the wire, only asked about."""
+
+    raw_path: str
+    headers: CIMultiDictProxy[str]
 
 
 class Handler:
@@ -206,6 +215,26 @@ class Handler:
             stale_while_revalidate=settings.stale_while_revalidate,
             stale_if_error=settings.stale_if_error,
         )
+
+    def keys_of(
+        self, runtime: Runtime, target: str, headers: CIMultiDict[str], body: bytes, tenant: str | None
+    ) -> list[str]:
+        """Return the keys under which the answer to a request stands: its own, and those of its parts.
+
+        `tenant` is taken instead of what the headers say. RequestError where the request can't be read.
+        """
+        dialect = dialect_of("POST", target.partition("?")[0])
+        if dialect is None:
+            raise RequestError(400, f"nothing is cached for {target[:80]!r}: send a path such as /v1/chat/completions")
+        asked = cast(Any, _Asked(target, CIMultiDictProxy(headers)))
+        exchange = Exchange(asked, runtime, "", 0.0, dialect)
+        found = runtime.tenants.tenant(headers) if tenant is None else tenant
+        question = self.question(exchange, dialect, found, body)
+        exchange.tenant = tenant or exchange.tenant
+        splits = splitting(dialect)
+        parts = splits.split(question.request) if splits is not None else None
+        requests = [question.request, *(parts or ())]
+        return list(dict.fromkeys(self._key(exchange, question, request) for request in requests))
 
     def key_now(self, exchange: Exchange, question: Question) -> str | None:
         """Return the key of a request that one entry may answer; None when it takes more than a lookup."""

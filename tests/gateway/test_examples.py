@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from llmcache_gateway.config import LLMCache, load_config
-from tests.gateway.conftest import StartGateway
+from tests.gateway.conftest import ADMIN, StartGateway
 from tests.gateway.test_command_line import finish, start
 from tests.redis_server import running_redis
 
@@ -101,6 +102,18 @@ async def test_freshness_example_serves_stale_and_refreshes_behind_it(start_gate
         now += 1
         assert await outcome(control="max-age=0") == "MISS"
         assert await outcome(control="only-if-cached, min-fresh=60") == "504"
+
+
+async def test_invalidation_example_takes_back_what_has_a_tag(start_gateway: StartGateway) -> None:
+    async with start_gateway(manifest("10-invalidation")) as gateway, httpx.AsyncClient(headers=ADMIN) as client:
+
+        async def outcome() -> str:
+            return (await gateway.post(question(), headers={"X-LLMCache-Tags": "faq"})).headers["X-LLMCache"]
+
+        assert [await outcome(), await outcome()] == ["MISS", "HIT"]
+        told = await client.post(f"{gateway.admin_url}/admin/v1/invalidate", json={"tags": ["faq"]})
+        assert told.json()["deleted"] == 1
+        assert await outcome() == "MISS"
 
 
 async def test_coalescing_example_makes_one_call_of_equal_requests(start_gateway: StartGateway) -> None:

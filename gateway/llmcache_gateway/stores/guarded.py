@@ -12,6 +12,7 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.breaker import Breaker, State
 from llmcache_gateway.stores.coherence import Coherence
+from llmcache_gateway.stores.tiered import TieredStore
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class GuardedStore:
         for op in self._breakers:
             metrics.store_circuit_open.labels(store.name, op).set(0)
         self._coherence = Coherence(store.marks())
+        # Whoever looks through all entries must not push out those that requests need.
+        self._lasting = store.below if isinstance(store, TieredStore) else store
 
     @property
     def epoch(self) -> int:
@@ -63,11 +66,11 @@ class GuardedStore:
 
     def scan(self) -> AsyncIterator[list[str]]:
         """Yield all keys in bounded batches; StoreError when the store can't."""
-        return self._store.scan()
+        return self._lasting.scan()
 
     async def peek(self, key: str) -> Entry | None:
         """Return what is stored, invalidated or not; StoreError when the store can't tell."""
-        found = await self._store.get(key)
+        found = await self._lasting.get(key)
         return found.entry if found is not None else None
 
     async def delete(self, key: str) -> bool:

@@ -19,6 +19,11 @@ class TieredStore:
         self.l1 = l1
         self._l2 = l2
 
+    @property
+    def below(self) -> Store:
+        """The shared store, without the one in front of it."""
+        return self._l2
+
     def get_now(self, key: str) -> Found | None:
         return self.l1.get_now(key)
 
@@ -45,7 +50,7 @@ class TieredStore:
         return await self.l1.delete(key) or there
 
     def forget(self, key: str) -> bool:
-        return self._l1.forget(key)
+        return self.l1.forget(key)
 
     def scan(self) -> AsyncIterator[list[str]]:
         return self._l2.scan()

@@ -1,0 +1,180 @@
+"""The admin port's routes about what is cached: invalidation, entries, and LiteLLM's `/cache/*`.
+
+No route ever shows a prompt or an answer.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import RequestError, StoreError
+from llmcache_gateway.invalidate import KEY, Invalidator, Job, Selection, of_keys, read_selection
+from llmcache_gateway.marks import ALL
+from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.runtime import Runtime
+
+WAIT_SECONDS: Final = 1.0
+"""How long an invalidation is waited for, so that a small one's answer has its final figures."""
+
+MOST_LISTED: Final = 1000
+"""Most entries of one listing."""
+
+KeysOf = Callable[[Runtime, str, CIMultiDict[str], bytes, str | None], list[str]]
+"""Returns the keys of a request: runtime, path with query, headers, body, and the tenant where it is named."""
+
+
+class CacheRoutes:
+    """Answers the routes. `runtime` returns the configuration now in force."""
+
+    def __init__(self, runtime: Callable[[], Runtime], invalidator: Invalidator, keys_of: KeysOf) -> None:
+        self._runtime = runtime
+        self._invalidator = invalidator
+        self._keys_of = keys_of
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, all of them for the admin token only."""
+        return [
+            web.post("/admin/v1/invalidate", _told(self.invalidate)),
+            web.get("/admin/v1/invalidations/{id}", _told(self.invalidation)),
+            web.get("/admin/v1/entries", _told(self.entries)),
+            web.get("/admin/v1/entries/{key}", _told(self.entry)),
+            web.delete("/admin/v1/entries/{key}", _told(self.delete_entry)),
+            web.get("/cache/ping", _told(self.ping)),
+            web.post("/cache/delete", _told(self.delete)),
+            web.post("/cache/flushall", _told(self.flush_all)),
+        ]
+
+    async def invalidate(self, http: web.Request) -> web.Response:
+        runtime = self._runtime()
+        wanted = await _body(http)
+        selection, dry_run = read_selection(wanted, lambda request: self._keys(runtime, request))
+        if dry_run:
+            return _json({"dryRun": True, "matched": await self._invalidator.count(runtime, selection), "deleted": 0})
+        return await self._invalidated(runtime, selection)
+
+    async def invalidation(self, http: web.Request) -> web.Response:
+        job = self._invalidator.job(http.match_info["id"])
+        if job is None:
+            return _json({"error": "this gateway knows of no such invalidation; ask the one that answered it"}, 404)
+        return _json(_shown(job))
+
+    async def entries(self, http: web.Request) -> web.Response:
+        limit = http.query.get("limit", "100")
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_LISTED:
+            raise RequestError(400, f"limit: it must be a number from 1 to {MOST_LISTED}", param="limit")
+        found: dict[str, dict[str, Any]] = {}
+        runtime = self._runtime()
+        async for batch in runtime.store.scan():
+            for key in filter(KEY.fullmatch, batch):
+                entry = await runtime.store.peek(key)
+                if entry is None or not runtime.store.admits(key, entry):
+                    continue
+                if len(found) >= int(limit) and key not in found:
+                    return _json({"entries": list(found.values()), "more": True})
+                found[key] = _metadata(key, entry)
+        return _json({"entries": list(found.values()), "more": False})
+
+    async def entry(self, http: web.Request) -> web.Response:
+        key, runtime = http.match_info["key"], self._runtime()
+        entry = await runtime.store.peek(key) if KEY.fullmatch(key) else None
+        if entry is None or not runtime.store.admits(key, entry):
+            return _json({"error": "no entry has this key; X-LLMCache-Key shows the key of an answer"}, 404)
+        return _json(_metadata(key, entry))
+
+    async def delete_entry(self, http: web.Request) -> web.Response:
+        selection, _ = read_selection({"keys": [http.match_info["key"]]}, lambda _: [])
+        return await self._invalidated(self._runtime(), selection)
+
+    async def ping(self, _: web.Request) -> web.Response:
+        store = self._runtime().store
+        error = await store.ping()
+        if error is not None:
+            return _json({"status": "unhealthy", "cache_type": store.name, "ping_response": False, "error": error}, 503)
+        return _json({"status": "healthy", "cache_type": store.name, "ping_response": True})
+
+    async def delete(self, http: web.Request) -> web.Response:
+        wanted = await _body(http)
+        if not isinstance(wanted, dict) or set(wanted) != {"keys"}:
+            raise RequestError(400, 'keys: send {"keys": ["…"]} and nothing else', param="keys")
+        selection, _ = read_selection(wanted, lambda _: [])
+        await self._invalidator.begin(self._runtime(), of_keys(list(selection.keys or ())), WAIT_SECONDS)
+        return _json({"status": "success"})
+
+    async def flush_all(self, _: web.Request) -> web.Response:
+        await self._invalidator.begin(self._runtime(), Selection((ALL,)), WAIT_SECONDS)
+        return _json({"status": "success"})
+
+    async def _invalidated(self, runtime: Runtime, selection: Selection) -> web.Response:
+        job = await self._invalidator.begin(runtime, selection, WAIT_SECONDS)
+        return _json(_shown(job), 202 if job.state == "running" else 200)
+
+    def _keys(self, runtime: Runtime, request: Mapping[str, Any]) -> list[str]:
+        for name in request:
+            if name not in ("path", "body", "headers", "tenant"):
+                raise _bad(f"request.{str(name)[:50]}", "unknown; known are path, body, headers and tenant")
+        path, headers, tenant = request.get("path"), request.get("headers", {}), request.get("tenant")
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise _bad("request.path", "it must be a path, such as /v1/chat/completions")
+        if not isinstance(request.get("body"), dict):
+            raise _bad("request.body", "it must be the object that the client sent")
+        if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+            raise _bad("request.headers", 'it must be an object of texts, such as {"Authorization": "Bearer sk-…"}')
+        if tenant is not None and (not isinstance(tenant, str) or not tenant or ":" in tenant):
+            raise _bad("request.tenant", "it must be a tenant, the third part of a key")
+        try:
+            return self._keys_of(runtime, path, CIMultiDict(headers), dumps(request["body"]), tenant)
+        except RequestError as error:
+            raise _bad("request", error.message) from None
+
+
+def _told(
+    handler: Callable[[web.Request], Awaitable[web.Response]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return a handler that says in JSON what is wrong, be it with the request or with the store."""
+
+    async def handle(http: web.Request) -> web.Response:
+        try:
+            return await handler(http)
+        except RequestError as error:
+            return _json({"error": error.message, "param": error.param}, error.status)
+        except StoreError as error:
+            return _json({"error": f"the store can't do it now, nothing was changed: {error}"}, 503)
+
+    return handle
+
+
+async def _body(http: web.Request) -> Any:
+    try:
+        return loads(await http.read())
+    except (ValueError, msgspec.DecodeError):
+        raise _bad("body", "it is no JSON") from None
+
+
+def _shown(job: Job) -> dict[str, Any]:
+    shown = {"id": job.id, "state": job.state, "scanned": job.scanned, "matched": job.matched, "deleted": job.deleted}
+    return shown | ({"error": job.error} if job.error else {})
+
+
+def _metadata(key: str, entry: Entry) -> dict[str, Any]:
+    return {
+        "key": key,
+        "model": entry.model,
+        "tags": entry.tags,
+        "form": entry.form,
+        "bytes": entry.size,
+        "storedAt": entry.stored_at,
+        "freshUntil": entry.fresh_until,
+        "keptUntil": entry.kept_until,
+    }
+
+
+def _bad(param: str, message: str) -> RequestError:
+    return RequestError(400, f"{param}: {message}", param=param)
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=dumps(value), content_type="application/json")
