@@ -195,7 +195,7 @@ REFUSED = {
     ),
     "a Redis that nothing uses": (
         _manifest("x", redis={"managed": {}}),
-        "remove spec.redis, or set cache.store.type: tiered",
+        "remove spec.redis, or set cache.store: {type: tiered}",
     ),
     "a Redis that is neither": (
         _manifest("x", cache={"store": {"type": "redis"}}, redis={}),

@@ -26,6 +26,8 @@ from e2e.target import Target, image_values
 pytestmark = pytest.mark.timeout(600)
 
 NAMESPACE = "llmcache-path"
+WRITTEN_SECONDS = 0.5
+"""An answer is written to a shared store behind the client's back: another replica has it a moment later."""
 STORES: dict[str, dict[str, Any]] = {
     "memory": {"cache": {"store": {"type": "memory"}}, "gateway": {"replicas": 1}},
     "redis": {"cache": {"store": {"type": "redis"}}, "redis": {"managed": {"memory": "64Mi"}}},
@@ -165,10 +167,14 @@ def test_the_sdk_gets_a_miss_then_a_hit_with_the_same_content_and_the_provider_i
 ) -> None:
     before = path.provider_calls()
     with path.clients(cached) as (one, other):
-        first, again = ask(one, f"unstreamed {cached}"), ask(other, f"unstreamed {cached}")
+        first = ask(one, f"unstreamed {cached}")
+        time.sleep(WRITTEN_SECONDS)
+        again = ask(other, f"unstreamed {cached}")
         assert (first[0], again) == ("MISS", ("HIT", first[1]))
-        streamed, replayed = ask_streamed(one, f"streamed {cached}"), ask_streamed(other, f"streamed {cached}")
+        streamed = ask_streamed(one, f"streamed {cached}")
         assert streamed == ("MISS", f"echo: streamed {cached}")
+        time.sleep(WRITTEN_SECONDS)
+        replayed = ask_streamed(other, f"streamed {cached}")
         assert replayed == ("HIT", streamed[1])
         assert ask(other, f"streamed {cached}")[0] == "HIT"
         assert ask_streamed(other, f"unstreamed {cached}") == ("HIT", f"echo: unstreamed {cached}")
