@@ -298,8 +298,10 @@ class Forwarder:
     async def _convert(self, exchange: Exchange, question: Question, flight: Flight) -> web.Response | None:
         """Give the whole answer in the other form, or with what repeats the request repeating this one."""
         await flight.over()
-        if flight.recording is None or (flight.events and not flight.recording.ended):
-            return None  # what came of a stream without its last event may be half an answer
+        if flight.recording is None:
+            return None
+        if flight.events and (flight.reason == "error" or not flight.recording.ended):
+            return None  # what came before an error, or without a last event, may be half an answer
         content_type = flight.headers.get("Content-Type", replay.JSON_TYPE)
         never = record.Lifetime(now=0.0, ttl=0.0, stale=0.0)
         entry = flight.recording.entry(content_type=content_type, model=question.request.model, lifetime=never)

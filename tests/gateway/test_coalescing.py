@@ -407,8 +407,9 @@ async def test_a_stored_flight_answers_those_who_missed_its_entry_while_it_was_u
     assert [joined("stored", 4.0), joined("stored", 5.5), joined("failed", 4.0)] == [stored, None, None]
 
 
+@pytest.mark.parametrize("end", [[], ['{"error":{"message":"overloaded"}}', "[DONE]"]], ids=["nothing", "an error"])
 async def test_a_stream_that_ends_early_without_a_fault_is_no_whole_answer_for_an_unstreamed_follower(
-    gateway: TestGateway, provider: Provider
+    gateway: TestGateway, provider: Provider, end: list[str]
 ) -> None:
     opened = asyncio.Event()
 
@@ -421,6 +422,8 @@ async def test_a_stream_that_ends_early_without_a_fault_is_no_whole_answer_for_a
         for one in data[:3]:
             await response.write(f"data: {one}\n\n".encode())
         await opened.wait()
+        for one in end:
+            await response.write(f"data: {one}\n\n".encode())
         return response
 
     provider.behave = short
@@ -429,7 +432,7 @@ async def test_a_stream_that_ends_early_without_a_fault_is_no_whole_answer_for_a
     follower = asyncio.create_task(gateway.post(GOOD))
     await waiting(gateway, 3)
     opened.set()
-    assert (await leader).text.count("data: ") == 3
+    assert (await leader).text.count("data: ") == 3 + len(end)
     response = await follower
     assert response.json()["choices"][0]["message"]["content"] == "the whole answer"
     assert response.headers["X-LLMCache"] == "MISS"
