@@ -114,7 +114,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             return "stopping" if stopping.is_set() else None if warming.done() else "connecting to the store"
 
         public = web.ServerRunner(
-            LaneServer(lane, access_log=None, auto_decompress=False),
+            # Cancelled when its client hangs up: a call that nobody waits for any more ends at once, even a silent one.
+            LaneServer(lane, access_log=None, auto_decompress=False, handler_cancellation=True),
             shutdown_timeout=options.drain_seconds,
         )
         admin = web.AppRunner(

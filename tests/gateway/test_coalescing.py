@@ -437,3 +437,27 @@ async def test_a_stream_that_ends_early_without_a_fault_is_no_whole_answer_for_a
     assert response.json()["choices"][0]["message"]["content"] == "the whole answer"
     assert response.headers["X-LLMCache"] == "MISS"
     assert len(provider.calls) == 2
+
+
+@pytest.mark.parametrize("hanging_up", [[STREAMED], [STREAMED, GOOD]], ids=["streamed", "and an unstreamed follower"])
+async def test_a_silent_call_that_nobody_waits_for_is_broken_off_too(
+    gateway: TestGateway, provider: Provider, hanging_up: list[dict[str, Any]]
+) -> None:
+    gone = asyncio.Event()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 (nothing tells)
+            await asyncio.sleep(0.01)
+        gone.set()
+        return web.Response()
+
+    provider.behave = silent
+    clients = []
+    for at, body in enumerate(hanging_up):
+        clients.append(asyncio.create_task(gateway.post(body)))
+        await waiting(gateway, 2 + at)
+    for client in clients:
+        client.cancel()
+    async with asyncio.timeout(3):  # the upstream's own timeout is 5 s
+        await gone.wait()
+    await idle(gateway)
