@@ -22,6 +22,7 @@ from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
+from llmcache_gateway.hook_runner import HookLoader
 from llmcache_gateway.invalidate import Invalidator
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.refresh import Refresher
@@ -49,6 +50,9 @@ class Options:
     tenant_key: bytes
     drain_seconds: float
     environment: Mapping[str, str]
+    hooks: Path | None = None
+    """Folder with hooks, for a configuration that has spec.hooks."""
+
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
 
@@ -93,6 +97,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             environment=options.environment,
             clock=options.clock,
             data_folder=options.data,
+            hook_loader=HookLoader(metrics),
+            hooks_folder=options.hooks,
         )
         reloader = Reloader(
             read=lambda: read_config(options.config, redis),
@@ -126,6 +132,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             port = await _listen(public, options.host, options.port, "gateway")
             admin_port = await _listen(admin, options.host, options.admin_port, "admin")
             parts = not_in_force(options.config)
+            if options.hooks is not None and reloader.current.hooks is None:
+                print("not in force without spec.hooks: --hooks", flush=True)
             if parts:
                 print(f"not in force without an operator: {', '.join(parts)}", flush=True)
             watcher = asyncio.create_task(reloader.watch())

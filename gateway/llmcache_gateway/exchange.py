@@ -34,6 +34,9 @@ class Question:
     recorded: bool = True
     """Whether the answer is to be recorded: only then is anything added to what the client sent."""
 
+    unchanged: bool = False
+    """Whether pre_upstream failed to change it: its answer is then not what others are to be given."""
+
     epoch: int = 0
     """The invalidation epoch known when the request began: what it is answered with is no newer."""
 

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from llmcache_gateway import record, replay, report
+from llmcache_gateway import hooked, record, replay, report
 from llmcache_gateway.dialects.base import Verdict
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import UpstreamError
@@ -152,6 +152,8 @@ class Forwarder:
         """Ask upstream and fill the flight; False when it refuses what the gateway added to the request."""
         asked = time.perf_counter()
         call = question.call()
+        added = call.body != question.request.body
+        call = await hooked.changed_call(runtime.hooks, question, call)
         async with question.upstream.send(call) as answer:
             self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
             if answer.content_type == CONTENT_TYPE and answer.status == 200:
@@ -161,7 +163,6 @@ class Forwarder:
                         async for _ in answer.chunks:
                             pass
                 return True
-            added = call.body != question.request.body
             return await self._take_body(flight, runtime, question, answer, key, added=added)
 
     async def _take_events(
@@ -177,7 +178,7 @@ class Forwarder:
             if recording.ended:
                 break
             await flight.room()
-        self._land(flight, runtime, question, recording, key)
+        await self._land(flight, runtime, question, recording, key)
 
     async def _take_body(
         self, flight: Flight, runtime: Runtime, question: Question, answer: Answer, key: str | None, *, added: bool
@@ -200,16 +201,17 @@ class Forwarder:
         if added and question.recorded and answer.status == 400 and b"stream_options" in recording.body:
             return False
         flight.status, flight.headers = answer.status, answer.headers
-        self._land(flight, runtime, question, recording, key)
+        await self._land(flight, runtime, question, recording, key)
         return True
 
-    def _land(
+    async def _land(
         self, flight: Flight, runtime: Runtime, question: Question, recording: record.Recording, key: str | None
     ) -> None:
         """Judge a whole answer, store it where that is right, and give it to everybody."""
+        hooked.observe(runtime.hooks, question, flight.status, recording, streamed=flight.events)
         verdict = recording.verdict(flight.status)
         if key is not None and verdict.store:
-            flight.stored = self._store(runtime, question, recording, flight.headers, key, ttl=flight.ttl)
+            flight.stored = await self._store(runtime, question, recording, flight.headers, key, ttl=flight.ttl)
             if flight.stored:
                 flight.ended = time.perf_counter()
                 self._flights.remove_later(flight)
@@ -228,8 +230,9 @@ class Forwarder:
     async def refresh(self, runtime: Runtime, question: Question, key: str) -> str:
         """Ask upstream for nobody, store the answer, and return what came of it as a stable word."""
         question.epoch = runtime.store.epoch
+        call = await hooked.changed_call(runtime.hooks, question, question.call())
         try:
-            async with question.upstream.send(question.call()) as answer:
+            async with question.upstream.send(call) as answer:
                 verdict = await self._collect(runtime, question, answer, key)
         except UpstreamError as error:
             log.warning("a stale entry could not be refreshed: %s", error.message)
@@ -240,7 +243,8 @@ class Forwarder:
         """Ask upstream with another body, and return the whole answer; None when it is larger than `limit` bytes."""
         question.epoch = exchange.runtime.store.epoch
         asked = time.perf_counter()
-        async with question.upstream.send(question.call(body)) as answer:
+        call = await hooked.changed_call(exchange.runtime.hooks, question, question.call(body))
+        async with question.upstream.send(call) as answer:
             self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
             held = bytearray()
             async for chunk in answer.chunks:
@@ -250,13 +254,13 @@ class Forwarder:
                     return None
         return Fetched(answer.status, answer.headers, bytes(held))
 
-    def store_json(
+    async def store_json(
         self, runtime: Runtime, question: Question, body: bytes, headers: Mapping[str, str], key: str
     ) -> bool:
         """Store an unstreamed answer, unless it is too large or is to live for no time; say whether."""
         recording = _recording(question, runtime)
         recording.add_body(body)
-        return not recording.too_large and self._store(
+        return not recording.too_large and await self._store(
             runtime, question, recording, headers, key, ttl=question.controls.ttl
         )
 
@@ -271,9 +275,10 @@ class Forwarder:
                 recording.add_body(chunk)
             if recording.over:
                 break
+        hooked.observe(runtime.hooks, question, answer.status, recording, streamed=streamed)
         verdict = recording.verdict(answer.status)
         if verdict.store:
-            self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
+            await self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
         return verdict
 
     async def _give(self, exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse | None:
@@ -335,7 +340,7 @@ class Forwarder:
         await response.write_eof()
         return response
 
-    def _store(
+    async def _store(
         self,
         runtime: Runtime,
         question: Question,
@@ -354,13 +359,20 @@ class Forwarder:
         if ttl <= 0:
             self._metrics.store_skipped.labels("no-lifetime").inc()
             return False
-        lifetime = record.Lifetime(now=self._clock(), ttl=ttl, stale=question.settings.stale)
+        if question.unchanged:
+            self._metrics.store_skipped.labels("hook-failed").inc()
+            return False
+        decided = await hooked.decision(runtime.hooks, question, recording, key, ttl)
+        if decided.veto or not decided.ttl:
+            self._metrics.store_skipped.labels("vetoed").inc()
+            return False
+        lifetime = record.Lifetime(now=self._clock(), ttl=decided.ttl, stale=question.settings.stale)
         content_type = headers.get("Content-Type", replay.JSON_TYPE)
         entry = recording.entry(
             content_type=content_type,
             model=question.request.model,
             lifetime=lifetime,
-            tags=question.controls.tags,
+            tags=decided.tags,
             epoch=question.epoch,
         )
         return runtime.store.put_soon(key, entry)

@@ -29,6 +29,7 @@ def digest(
     upstream: Sequence[str],
     tenant: str,
     namespace: str,
+    built: str | None = None,
 ) -> str:
     """Return the digest of a request, 64 hex digits.
 
@@ -36,9 +37,12 @@ def digest(
     upstream, tenant, namespace, what the settings let share an entry, the query string, every header that goes
     upstream and is not known to leave the answer as it is, and every member of the body that the dialect counts
     and the settings do not ignore. A key builder of the settings may replace query, headers and body; one that
-    fails leaves the default key, which shares less.
+    fails leaves the default key, which shares less. `built` is what a hook made of the default key, and takes the
+    place of all that but what stands in front of it here: tenant and namespace always count.
     """
     where = [SCHEMA, dialect.name, list(upstream), tenant, namespace, settings.shares]
+    if built is not None:
+        return _hash([*where, "hook", built])
     named = counted(headers, settings.ignore_headers)
     for name in dialect.key_headers:
         if name in named:

@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--admin-port", type=int, default=4001, help="admin port (default %(default)s)")
     serve.add_argument("--secrets", type=Path, help="folder with Secrets as files NAME/KEY")
     serve.add_argument("--data", type=Path, help="folder of the disk store")
+    serve.add_argument("--hooks", type=Path, help="folder with hooks, for a configuration with spec.hooks")
     serve.add_argument("--redis-url", help="Redis in place of redis.managed (or LLMCACHE_REDIS_URL)")
     serve.add_argument("--admin-token-file", type=Path, help="file with the admin token (or LLMCACHE_ADMIN_TOKEN)")
     serve.add_argument(
@@ -114,6 +115,7 @@ def _serve(options: argparse.Namespace) -> None:
                 config=options.config,
                 secrets=options.secrets,
                 data=options.data,
+                hooks=options.hooks,
                 redis_url=options.redis_url or os.environ.get("LLMCACHE_REDIS_URL"),
                 host=options.host,
                 port=options.port,

@@ -73,6 +73,12 @@ class Metrics:
             ["store", "op"],
             registry=registry,
         )
+        self.hook_errors = Counter(
+            "llmcache_hook_errors",
+            "Calls of hooks that were passed over, by reason.",
+            ["hook", "reason"],
+            registry=registry,
+        )
         self.entries = Gauge("llmcache_entries", "Entries held, by tier.", ["tier"], registry=registry)
         self.bytes = Gauge(
             "llmcache_bytes", "Bytes held, as counted against the bound, by tier.", ["tier"], registry=registry

@@ -85,7 +85,7 @@ class PartsAnswerer:
         except (ValueError, TypeError, KeyError):
             return None
         stored = [
-            self._forwarder.store_json(exchange.runtime, question, dumps(answer), fetched.headers, keys[at])
+            await self._forwarder.store_json(exchange.runtime, question, dumps(answer), fetched.headers, keys[at])
             for at, answer in zip(missing, answers, strict=True)
         ]
         by_key = {key: found.answer for key, found in known.items()}

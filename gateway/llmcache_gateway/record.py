@@ -103,5 +103,12 @@ class Recording:
             epoch=epoch,
         )
 
+    def answer(self) -> object:
+        """Return a copy of the answer as the body of an unstreamed call; None when it makes none."""
+        try:
+            return self._canonical()
+        except ValueError:
+            return None
+
     def _canonical(self) -> object:
         return self._dialect.assemble(self._blocks) if self._form == "sse" else loads(self.body)

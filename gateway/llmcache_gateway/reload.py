@@ -88,7 +88,7 @@ class Reloader:
             log.info("the configuration's files are in order again")
             self.error = None
         old = self.current
-        if fresh.config == old.config and fresh.credentials == old.credentials:
+        if fresh.config == old.config and fresh.credentials == old.credentials and fresh.hooks is old.hooks:
             return False
         self.current = fresh
         self._metrics.config_reloads.labels("applied").inc()
@@ -114,8 +114,12 @@ class Reloader:
         if self._draining:
             await asyncio.wait(self._draining)
         await self.current.store.close()
+        if self.current.hooks is not None:
+            self.current.hooks.close()
 
     async def _retire(self, old: Runtime, fresh: Runtime) -> None:
         await old.drained()
         if old.store is not fresh.store:
             await old.store.close()
+        if old.hooks is not None and old.hooks is not fresh.hooks:
+            old.hooks.close()

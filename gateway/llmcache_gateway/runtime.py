@@ -17,6 +17,7 @@ from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.gateway import GatewaySpec
 from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.hook_runner import HookLoader, Hooks
 from llmcache_gateway.hot import HotRequests
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
@@ -42,6 +43,8 @@ class Resources:
     secrets_folder: Path | None
     environment: Mapping[str, str]
     clock: Callable[[], float]
+    hook_loader: HookLoader
+    hooks_folder: Path | None
     data_folder: Path | None = None
     """Where a disk store keeps its file."""
 
@@ -73,6 +76,7 @@ class Runtime:
     prefix_version: str
     request_bytes: int
     entry_bytes: int
+    hooks: Hooks | None = None
     in_flight: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -113,6 +117,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     if secrets.problems:
         raise ConfigError(secrets.problems)
     _check_addresses(spec)
+    hooks = _hooks(spec, resources)
     identity = (spec.cache.store, spec.redis, password, config.metadata)
     if previous is not None and previous.store_identity == identity:
         store = previous.store
@@ -143,7 +148,17 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         prefix_version=spec.prefix.version,
         request_bytes=byte_count(spec.limits.request_bytes),
         entry_bytes=byte_count(spec.limits.entry_bytes),
+        hooks=hooks,
     )
+
+
+def _hooks(spec: GatewaySpec, resources: Resources) -> Hooks | None:
+    if spec.hooks is None:
+        return None
+    if resources.hooks_folder is None:
+        message = "the gateway was given no folder with hooks: give --hooks DIR, or remove spec.hooks"
+        raise ConfigError([Problem("spec.hooks", message)])
+    return resources.hook_loader.hooks(resources.hooks_folder, seconds(spec.hooks.deadline))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from llmcache_gateway import canonical, freshness, hot, key, replay, report
+from llmcache_gateway import canonical, freshness, hooked, hot, key, replay, report
 from llmcache_gateway.bodies import invite_body, read_body
 from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.base import Request
@@ -110,9 +110,12 @@ class Handler:
             return await self._forwarder.forward(exchange, question)
 
         exchange.key = self._key(exchange, question, question.request)
+        if hooked.defines(exchange.runtime.hooks, "build_key"):
+            exchange.key = await self._built_key(exchange, question, exchange.key)
         exchange.question = question
         splits = splitting(dialect)
-        if splits is not None:
+        # A key of the user's own is for a whole request; its parts have none.
+        if splits is not None and not hooked.defines(exchange.runtime.hooks, "build_key"):
             response = await self._from_parts(exchange, question, splits)
             if response is not None:
                 return response
@@ -168,7 +171,12 @@ class Handler:
         keys = [self._key(exchange, question, part) for part in parts]
         return await self._parts.answer(exchange, question, dialect, parts, keys)
 
-    def _key(self, exchange: Exchange, question: Question, request: Request) -> str:
+    async def _built_key(self, exchange: Exchange, question: Question, default: str) -> str:
+        """Return the key that the hook makes; the default key, which shares less, when it fails."""
+        built = await hooked.built_key(exchange.runtime.hooks, question, default.rpartition(":")[2])
+        return default if built is None else self._key(exchange, question, question.request, built)
+
+    def _key(self, exchange: Exchange, question: Question, request: Request, built: str | None = None) -> str:
         tenant = exchange.tenant or ""
         digest = key.digest(
             dialect=question.dialect,
@@ -179,6 +187,7 @@ class Handler:
             upstream=question.upstream.identity,
             tenant=tenant,
             namespace=question.controls.namespace,
+            built=built,
         )
         return key.stored_key(exchange.runtime.prefix_name, exchange.runtime.prefix_version, tenant, digest)
 
@@ -239,7 +248,8 @@ class Handler:
     def key_now(self, exchange: Exchange, question: Question) -> str | None:
         """Return the key of a request that one entry may answer; None when it takes more than a lookup."""
         reason = question.settings.bypass(question.dialect, question.request, question.controls)
-        if reason is not None or splitting(question.dialect) is not None:
+        waits = splitting(question.dialect) is not None or hooked.defines(exchange.runtime.hooks, "build_key")
+        if reason is not None or waits:
             return None
         return self._key(exchange, question, question.request)
 

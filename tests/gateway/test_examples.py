@@ -142,3 +142,16 @@ async def test_warming_example_has_the_answers_to_its_list_before_clients_ask(st
         for stored, there in ((3, 0), (0, 3)):
             code, out, _ = await finish(await start("warm", "--url", gateway.url, "--requests", str(file)))
             assert (code, out) == (0, f"{stored} stored, {there} already there, 0 failed\n")
+
+
+async def test_hooks_example_builds_keys_and_decides_what_is_stored(
+    start_gateway: StartGateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hooks = EXAMPLES / "11-hooks" / "hooks"
+    async with start_gateway(manifest("11-hooks"), hooks=hooks) as gateway:
+        texts = ("Hi there", "hi THERE", "a secret", "a secret")
+        answers = [await gateway.post(question(text)) for text in texts]
+        assert [answer.headers["X-LLMCache"] for answer in answers] == ["MISS", "HIT", "MISS", "MISS"]
+        assert 590 < int(answers[1].headers["Cache-Status"].split("ttl=")[1].split(";")[0]) <= 600
+        assert await gateway.metric('llmcache_store_skipped_total{reason="vetoed"}') == 2
+    assert "m answered 200" in capfd.readouterr().out

@@ -28,6 +28,7 @@ CASES = {
     "redis": EXAMPLES / "02-redis" / "llmcache.yaml",
     "disk": EXAMPLES / "07-disk" / "llmcache.yaml",
     "openai": HERE / "manifests" / "openai.yaml",
+    "hooks": HERE / "manifests" / "hooks.yaml",
 }
 
 

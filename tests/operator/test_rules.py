@@ -88,11 +88,16 @@ ACCEPTED = {
         tenancy={"isolation": "Header", "header": {"secretRef": {"name": "front", "key": "secret"}}}
     ),
     "tenants by key": _manifest(tenancy={"keys": KEYS}),
+    "hooks": _manifest(hooks={"configMapRef": {"name": "my-hooks"}}),
+    "hooks with a deadline": _manifest(hooks={"configMapRef": {"name": "my-hooks"}, "deadline": "0.2s"}),
     "resources emptied": _manifest(gateway={"resources": {}}),
     "a name of forty-six characters": _manifest("a" * 46),
 }
 
 REFUSED = {
+    "hooks from nowhere": _manifest(hooks={}),
+    "hooks without time": _manifest(hooks={"configMapRef": {"name": "h"}, "deadline": "0ms"}),
+    "hooks with all the time": _manifest(hooks={"configMapRef": {"name": "h"}, "deadline": "6s"}),
     "no upstream": _manifest(upstreams=[]),
     "a jitter in no unit": _manifest(cache={"ttlJitter": "10"}),
     "the question ignored": _manifest(cache={"key": {"ignore": ["seed", "messages"]}}),

@@ -2,6 +2,7 @@
 
 from llmcache_gateway.config.cache import Cache, DiskStore, KeySettings, MemoryStore, Store
 from llmcache_gateway.config.gateway import GatewayConfig, gateway_config, parts_for_the_operator
+from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import Gateway, LLMCache, LLMCacheSpec, Resources
 from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, SecretRef, described
@@ -27,6 +28,7 @@ __all__ = [
     "Gateway",
     "GatewayConfig",
     "GatewayKeys",
+    "Hooks",
     "KeySettings",
     "LLMCache",
     "LLMCacheSpec",

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import field
 
 from llmcache_gateway.config.cache import Cache
+from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.manifest import Limits, LLMCache, Metadata
 from llmcache_gateway.config.model import API_VERSION, Model, described
 from llmcache_gateway.config.policy import Policy
@@ -37,6 +38,7 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
     policies: list[Policy] = field(default_factory=list)
     redis: ExternalRedis | None = None
+    hooks: Hooks | None = None
 
 
 class GatewayConfig(Model, frozen=True, kw_only=True):
@@ -79,6 +81,7 @@ def gateway_config(manifest: LLMCache, redis: ExternalRedis | None) -> GatewayCo
             limits=spec.limits,
             policies=spec.policies,
             redis=redis,
+            hooks=spec.hooks,
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from llmcache_gateway.config.cache import Cache
+from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.policy import Policy
 from llmcache_gateway.config.redis import Redis
@@ -136,6 +137,7 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
         described("Settings of their own for some requests; the first that matches is in force.", max_length=32),
     ] = field(default_factory=list)
     redis: Annotated[Redis | None, described("The Redis of store types redis and tiered.")] = None
+    hooks: Annotated[Hooks | None, described("Functions of your own on the request path.")] = None
     gateway: Annotated[Gateway, described("The gateway's Deployment.")] = field(default_factory=Gateway)
 
 

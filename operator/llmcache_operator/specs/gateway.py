@@ -15,6 +15,7 @@ ADMIN_PORT: Final = 4001
 CONFIG_KEY: Final = "gateway.yaml"
 CONFIG_DIR: Final = "/etc/llmcache/config"
 SECRETS_DIR: Final = "/etc/llmcache/secrets"
+HOOKS_DIR: Final = "/etc/llmcache/hooks"
 DATA_DIR: Final = "/var/lib/llmcache"
 
 # What a pod's disk store may take beside its bound: a file that can't be read is kept aside, and the log of writes.
@@ -70,9 +71,11 @@ def disruption_budget(identity: Identity) -> Object:
 def deployment(identity: Identity, asked: Gateway, config: GatewayConfig, images: Images) -> Object:
     """Return the gateways' Deployment.
 
-    Its pods depend on the configuration in two ways only, through the Secrets that it names and the volume of a disk
-    store: everything else is reloaded by the running gateways, so that a new prefix version restarts nothing.
+    Its pods depend on the configuration in three ways only, through the Secrets and the ConfigMap of hooks that it
+    names and the volume of a disk store: everything else is reloaded by the running gateways, so that a new prefix
+    version restarts nothing.
     """
+    hooks = config.spec.hooks
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -99,6 +102,7 @@ def deployment(identity: Identity, asked: Gateway, config: GatewayConfig, images
                         {"name": "secrets", "projected": {"sources": _secret_sources(identity, config)}},
                         {"name": "tmp", "emptyDir": {}},
                         *_data_volume(config),
+                        *([{"name": "hooks", "configMap": {"name": hooks.config_map_ref.name}}] if hooks else []),
                     ],
                 },
             },
@@ -120,6 +124,8 @@ def _container(identity: Identity, asked: Gateway, config: GatewayConfig, images
     on_disk = config.spec.cache.store.uses_disk
     if on_disk:
         arguments["--data"] = DATA_DIR
+    if config.spec.hooks is not None:
+        arguments["--hooks"] = HOOKS_DIR
     resources = pods.resources(asked.resources)
     return {
         "name": "gateway",
@@ -143,6 +149,7 @@ def _container(identity: Identity, asked: Gateway, config: GatewayConfig, images
             {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
             *([{"name": "data", "mountPath": DATA_DIR}] if on_disk else []),
+            *([{"name": "hooks", "mountPath": HOOKS_DIR, "readOnly": True}] if config.spec.hooks else []),
         ],
     }
 
