@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,10 +51,11 @@ class Runner:
         if self._pending >= MAX_PENDING:
             raise self._failed("busy", f"{MAX_PENDING} calls of it are under way")
         self._pending += 1
+        loop = self._started()  # before the time of the first call begins
         deadline = asyncio.timeout(self._deadline)
         try:
             async with deadline:
-                running = asyncio.run_coroutine_threadsafe(self._run(*arguments), self._started())
+                running = asyncio.run_coroutine_threadsafe(self._run(*arguments), loop)
                 result = await asyncio.wrap_future(running)
             self._stalls = 0
         except Exception as error:
@@ -118,10 +120,21 @@ class Hooks:
     def __init__(self, hooks: dict[str, Hook], deadline_seconds: float, metrics: Metrics) -> None:
         self.names = frozenset(hooks)
         self._runners = {name: Runner(name, hook, deadline_seconds, metrics) for name, hook in hooks.items()}
+        self._unwatched: set[asyncio.Task[None]] = set()
 
     async def call(self, name: str, read: Callable[[Any], Any], *arguments: Any) -> Any:
         """Call a hook that is defined; see Runner.call."""
         return await self._runners[name].call(read, *arguments)
+
+    def call_soon(self, name: str, *arguments: Any) -> None:
+        """Call a hook that is defined, without waiting for it."""
+        task = asyncio.create_task(self._passed_over(name, *arguments))
+        self._unwatched.add(task)  # asyncio itself holds it weakly
+        task.add_done_callback(self._unwatched.discard)
+
+    async def _passed_over(self, name: str, *arguments: Any) -> None:
+        with suppress(HookFailed):
+            await self.call(name, lambda _: None, *arguments)
 
     def close(self) -> None:
         """Let go of the threads."""

@@ -1,6 +1,5 @@
 """Where hooks meet a request: what each is given, and what its result may change."""
 
-import asyncio
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,9 +20,6 @@ from llmcache_gateway.upstreams.base import Call as UpstreamCall
 _HIDDEN: Final = frozenset(name.lower() for name in CREDENTIAL_HEADERS)
 _FIXED_HEADERS: Final = _HIDDEN | HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect"}
 _FIXED_MEMBERS: Final = frozenset({"stream", "stream_options"})
-
-_observing: set[asyncio.Task[None]] = set()
-"""Keeps tasks that nobody waits for alive; asyncio itself holds them weakly."""
 
 
 def defines(hooks: Hooks | None, name: str) -> bool:
@@ -113,16 +109,7 @@ def observe(hooks: Hooks | None, question: Question, status: int, recording: Rec
         streamed=streamed,
         answer=recording.answer(),
     )
-    task = asyncio.create_task(_observe(hooks, given))
-    _observing.add(task)
-    task.add_done_callback(_observing.discard)
-
-
-async def _observe(hooks: Hooks, given: Response) -> None:
-    try:
-        await hooks.call("post_response", lambda _: None, given)
-    except HookFailed:
-        return
+    hooks.call_soon("post_response", given)
 
 
 async def decision(hooks: Hooks | None, question: Question, recording: Recording, key: str, ttl: float) -> Decision:
