@@ -13,6 +13,7 @@ from llmcache_gateway.entry import Entry, from_bytes, to_bytes
 from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
+from llmcache_gateway.stores.together import Together
 
 SCAN_BATCH: Final = 500
 """Keys that one SCAN is asked to look at, and of one batch."""
@@ -45,6 +46,7 @@ class RedisStore:
             socket_connect_timeout=timeout_seconds,
             client_name="llmcache-gateway",
         )
+        self._lookups = Together(self._fetch)
         self._namespace = namespace
         self._clock = clock
 
@@ -54,7 +56,7 @@ class RedisStore:
     async def get(self, key: str) -> Found | None:
         name = self._namespace + key
         with _store_errors():
-            value = await self._redis.get(name)
+            value = await self._lookups.get(name)
             if value is None:
                 return None
             try:
@@ -110,7 +112,17 @@ class RedisStore:
             await self._redis.ping()
 
     async def close(self) -> None:
+        await self._lookups.close()
         await self._redis.aclose()
+
+    async def _fetch(self, names: list[str]) -> list[Any]:
+        if len(names) == 1:
+            return [await self._redis.get(names[0])]
+        # Not MGET: this needs no right that a single lookup does not, and works over the slots of a cluster.
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.get(name)
+        return await pipeline.execute(raise_on_error=False)
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""Lookups that wait at the same time share one round trip."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+MAX_TRIPS: Final = 2
+"""Round trips under way at once. What is asked for meanwhile waits, and goes with the next one together."""
+
+MAX_NAMES: Final = 64
+"""Most lookups in one round trip, so that none waits for the values of too many others."""
+
+
+class Together:
+    """Calls `fetch` with all names that are asked for while its last call is under way.
+
+    `fetch` returns one value for each name, an exception where that one alone has failed; what it raises, all who
+    wait for it are given.
+    """
+
+    def __init__(self, fetch: Callable[[list[str]], Awaitable[list[Any]]]) -> None:
+        self._fetch = fetch
+        self._waiting: list[tuple[str, asyncio.Future[Any]]] = []
+        self._trips: set[asyncio.Task[None]] = set()
+
+    async def get(self, name: str) -> Any:
+        """Return the value of one name. Who is cancelled takes nothing from the others."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((name, future))
+        if len(self._trips) < MAX_TRIPS:
+            trip = asyncio.create_task(self._travel())
+            self._trips.add(trip)
+            trip.add_done_callback(self._trips.discard)
+        return await future
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for trip in self._trips:
+            trip.cancel()
+        if self._trips:
+            await asyncio.wait(self._trips)
+
+    async def _travel(self) -> None:
+        while self._waiting:
+            # Some have not waited so long: they ran out of time before this trip began.
+            batch = [(name, future) for name, future in self._waiting[:MAX_NAMES] if not future.done()]
+            del self._waiting[:MAX_NAMES]
+            if not batch:
+                continue
+            try:
+                values = await self._fetch([name for name, _ in batch])
+            except asyncio.CancelledError:
+                for _, future in batch:
+                    future.cancel()
+                raise
+            except Exception as error:
+                values = [error] * len(batch)
+            for (_, future), value in zip(batch, values, strict=True):
+                if future.done():
+                    continue
+                if isinstance(value, Exception):
+                    future.set_exception(value)
+                else:
+                    future.set_result(value)
