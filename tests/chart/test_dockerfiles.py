@@ -72,7 +72,7 @@ def test_an_images_lock_agrees_with_the_projects(program: str) -> None:
 def test_the_gateways_lock_has_no_kubernetes_client() -> None:
     names = {name for name, _ in locked(ROOT / "gateway" / "requirements.lock")}
     assert "aiohttp" in names
-    assert not {"kopf", "kubernetes", "httpx"} & names
+    assert not {"kopf", "kubernetes"} & names
 
 
 def test_the_gateways_image_gets_none_of_the_operators_code() -> None:
