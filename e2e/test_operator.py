@@ -229,7 +229,7 @@ def test_nobody_has_looked_at_a_new_resource_and_its_status_says_so(admin: Kubec
     assert resource is not None
     assert resource["status"] == {"observedGeneration": -1}
     cache = resource["spec"]["cache"]
-    assert (cache["mode"], cache["ttl"], cache["store"]) == ("Enabled", "1h", {"type": "memory"})
+    assert (cache["mode"], cache["ttl"], cache["store"]) == ("Enabled", "1h", {"type": "memory", "timeout": "50ms"})
     admin("delete", "llmc", "unseen")
 
 
