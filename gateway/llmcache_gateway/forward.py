@@ -1,4 +1,4 @@
-"""Asking upstream: the answer goes to the client as it comes, and is recorded on the way."""
+"""Asking upstream: each call is a flight that clients read, and its answer is recorded on the way."""
 
 import asyncio
 import logging
@@ -10,34 +10,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from multidict import CIMultiDict
 
-from llmcache_gateway import hooked, record, replay, report
+from llmcache_gateway import hooked, record, replay
 from llmcache_gateway.dialects.base import Verdict
-from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
 from llmcache_gateway.freshness import response_ttl
-from llmcache_gateway.headers import CREDENTIAL_HEADERS, hop_headers
+from llmcache_gateway.giving import StaleInstead, give, still_valid
+from llmcache_gateway.headers import CREDENTIAL_HEADERS
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
-from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT, MAX_EVENT_BYTES, EventSplitter
+from llmcache_gateway.sse import CONTENT_TYPE, MAX_EVENT_BYTES, EventSplitter
 from llmcache_gateway.upstreams.base import Answer
 
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS: Final = 0.1
 """How long to wait for the end of a stream whose last event has come, so that its connection can be used again."""
-
-
-class StaleInstead(Exception):
-    """The upstream failed, and a stale entry is to be served instead. `reason` says how it failed."""
-
-    def __init__(self, entry: Entry, reason: str) -> None:
-        super().__init__(reason)
-        self.entry = entry
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +63,17 @@ class Forwarder:
         try:
             calls = _call_name(exchange, question)
             with self._board(exchange, question, calls) as reader:
-                response = await self._give(exchange, question, reader)
+                response = await give(exchange, question, reader)
             if response is None:
                 # What the others wait for makes no answer in this client's form: asked again, once for each form.
                 exchange.outcome = "MISS"
                 with self._board(exchange, question, f"{calls} stream={question.request.stream}") as reader:
-                    response = await self._give(exchange, question, reader)
+                    response = await give(exchange, question, reader)
             if response is None:
                 raise UpstreamError(f"upstream {question.upstream.name!r} gave no answer that can be read")
             return response
         except UpstreamError as error:
-            if exchange.stale is None or not _still_valid(exchange, exchange.stale):
+            if exchange.stale is None or not still_valid(exchange, exchange.stale):
                 raise
             log.warning("%s; a stale entry is served", error.message)
             raise StaleInstead(exchange.stale, error.reason) from None
@@ -281,65 +271,6 @@ class Forwarder:
             await self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
         return verdict
 
-    async def _give(self, exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse | None:
-        """Give a flight's answer to one client as it asked for it; None when that can't be made of what is held."""
-        flight = reader.flight
-        await flight.begun()
-        if flight.status >= 500 and exchange.stale is not None and _still_valid(exchange, exchange.stale):
-            raise StaleInstead(exchange.stale, f"status-{flight.status}")
-        if flight.status == 200 and flight.stream != question.request.stream:
-            return await self._convert(exchange, question, flight)
-        if flight.events:
-            return await self._stream(exchange, question, reader)
-        if flight.too_large:
-            answer = Answer(flight.status, flight.headers, reader.chunks())
-            return await pass_on(exchange, answer, self._marked(exchange, flight))
-        await flight.over()
-        body = b"".join([chunk async for chunk in reader.chunks()])
-        if exchange.outcome == "COALESCED" and flight.status == 200 and question.dialect.echoes:
-            return await self._convert(exchange, question, flight)
-        return web.Response(status=flight.status, body=body, headers=self._marked(exchange, flight))
-
-    async def _convert(self, exchange: Exchange, question: Question, flight: Flight) -> web.Response | None:
-        """Give the whole answer in the other form, or with what repeats the request repeating this one."""
-        await flight.over()
-        if flight.recording is None:
-            return None
-        if flight.events and (flight.reason == "error" or not flight.recording.ended):
-            return None  # what came before an error, or without a last event, may be half an answer
-        content_type = flight.headers.get("Content-Type", replay.JSON_TYPE)
-        never = record.Lifetime(now=0.0, ttl=0.0, stale=0.0)
-        entry = flight.recording.entry(content_type=content_type, model=question.request.model, lifetime=never)
-        try:
-            content_type, body = replay.replay(entry, question.dialect, question.request)
-        except Exception:
-            # Whatever the others' answer is, this client's own request can still be asked.
-            log.info("an answer could not be shared in the form that another client asked for")
-            return None
-        headers = self._marked(exchange, flight)
-        headers["Content-Type"] = content_type
-        return web.Response(body=body, headers=headers)
-
-    async def _stream(self, exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse:
-        """Give a streamed answer event by event, as it comes."""
-        dialect, request = question.dialect, question.request
-        response = web.StreamResponse(headers=self._marked(exchange, reader.flight))
-        await response.prepare(exchange.http)
-        try:
-            async for blocks in reader.pieces():
-                if exchange.outcome == "COALESCED":
-                    blocks = dialect.personal_blocks(blocks, request)
-                shown = [block for block in (dialect.for_client(one, request) for one in blocks) if block is not None]
-                if shown:
-                    await response.write(END_OF_EVENT.join([*shown, b""]))
-            exchange.reason = reader.flight.reason
-        except UpstreamError as error:
-            # The status line is gone: only an event can still say that the answer is not whole.
-            exchange.reason = "unterminated"
-            await response.write(dialect.error_event(error.status, error.message, "upstream_failed") + END_OF_EVENT)
-        await response.write_eof()
-        return response
-
     async def _store(
         self,
         runtime: Runtime,
@@ -377,27 +308,6 @@ class Forwarder:
         )
         return runtime.store.put_soon(key, entry)
 
-    def _marked(self, exchange: Exchange, flight: Flight) -> CIMultiDict[str]:
-        """Return the answer's headers with the cache's own."""
-        if exchange.outcome == "BYPASS":
-            own = report.bypass(detail=exchange.reason, prefix=exchange.prefix)
-        else:
-            collapsed = exchange.outcome == "COALESCED"
-            exchange.reason = flight.reason
-            own = report.miss(
-                forward=exchange.forward,
-                key=exchange.key or "",
-                prefix=exchange.prefix,
-                stored=flight.stored,
-                collapsed=collapsed,
-                detail=flight.reason,
-            )
-        own.extend(exchange.explained)
-        headers = answer_headers(flight, own)
-        if exchange.outcome == "COALESCED":
-            headers.popall("Set-Cookie", None)  # another connection's
-        return headers
-
 
 def _call_name(exchange: Exchange, question: Question) -> str:
     """Name the call upstream that this request needs: equal for two that may share one.
@@ -411,48 +321,5 @@ def _call_name(exchange: Exchange, question: Question) -> str:
     return f"{exchange.key} {credentials}"
 
 
-def _still_valid(exchange: Exchange, entry: Entry) -> bool:
-    """Say whether an entry that was looked up before the upstream was asked has not been invalidated since."""
-    return exchange.runtime.store.admits(exchange.key or "", entry)
-
-
 def _recording(question: Question, runtime: Runtime) -> record.Recording:
     return record.Recording(question.dialect, question.request, question.settings.store_also, runtime.entry_bytes)
-
-
-def answer_headers(
-    answer: Answer | Fetched | Flight, own: CIMultiDict[str], *, decoded: bool = True
-) -> CIMultiDict[str]:
-    """Return the upstream's headers as they may be passed on, with the cache's own in place of any it sent."""
-    dropped = hop_headers(CIMultiDict(answer.headers)) | {name.lower() for name in own} | {"age"}
-    if decoded:
-        dropped |= {"content-length", "content-encoding"}
-    headers = CIMultiDict(
-        (name, value)
-        for name, value in answer.headers.items()
-        if name.lower() not in dropped and not name.lower().startswith("x-llmcache")
-    )
-    headers.extend(own)
-    return headers
-
-
-async def pass_on(
-    exchange: Exchange, answer: Answer, headers: CIMultiDict[str], begun: bytes = b""
-) -> web.StreamResponse:
-    """Give an answer as it comes; `begun` is what has come of it already."""
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(exchange.http)
-    try:
-        if begun:
-            await response.write(begun)
-        async for chunk in answer.chunks:
-            await response.write(chunk)
-    except UpstreamError as error:
-        # An answer that ends early must not look whole: the connection is cut instead of being ended.
-        log.warning("%s", error.message)
-        exchange.reason = "unterminated"
-        if exchange.http.transport is not None:
-            exchange.http.transport.abort()
-        return response
-    await response.write_eof()
-    return response

@@ -14,8 +14,9 @@ from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Exchange, Question
-from llmcache_gateway.forward import Forwarder, answer_headers
+from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
+from llmcache_gateway.giving import answer_headers
 from llmcache_gateway.plainjson import dumps, loads
 
 
@@ -79,7 +80,7 @@ class PartsAnswerer:
             return None
         if fetched.status != 200:
             own = report.miss(forward=exchange.forward, key=exchange.key or "", prefix=exchange.prefix, detail="status")
-            return web.Response(status=fetched.status, body=fetched.body, headers=answer_headers(fetched, own))
+            return web.Response(status=fetched.status, body=fetched.body, headers=answer_headers(fetched.headers, own))
         try:
             answers = dialect.part_answers(loads(fetched.body), asked)
         except (ValueError, TypeError, KeyError):
@@ -93,7 +94,7 @@ class PartsAnswerer:
         own = report.miss(forward=exchange.forward, key=exchange.key or "", prefix=exchange.prefix, stored=all(stored))
         own.extend(exchange.explained)
         return web.Response(
-            body=dumps(dialect.join([by_key[key] for key in keys])), headers=answer_headers(fetched, own)
+            body=dumps(dialect.join([by_key[key] for key in keys])), headers=answer_headers(fetched.headers, own)
         )
 
     async def _look_up(self, exchange: Exchange, question: Question, keys: list[str]) -> dict[str, Known]:

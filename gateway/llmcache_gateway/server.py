@@ -24,8 +24,9 @@ from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
-from llmcache_gateway.forward import Forwarder, StaleInstead, answer_headers, pass_on
+from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
+from llmcache_gateway.giving import StaleInstead, answer_headers, pass_on
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.parts import PartsAnswerer, Splitting, splitting
 from llmcache_gateway.plainjson import dumps, raw_members
@@ -301,7 +302,7 @@ class Handler:
         call = Call(http.method, exchange.target, headers, body, decoded=False)
         async with upstream.send(call) as answer:
             own = report.bypass(detail="unknown-path", prefix=exchange.prefix)
-            return await pass_on(exchange, answer, answer_headers(answer, own, decoded=False))
+            return await pass_on(exchange, answer, answer_headers(answer.headers, own, decoded=False))
 
     def account(self, exchange: Exchange) -> None:
         """Count and log a request that is over."""
