@@ -6,7 +6,7 @@ import random
 import pytest
 import yaml
 
-from llmcache_gateway.config import LLMCache, byte_count, gateway_config, load_config, seconds
+from llmcache_gateway.config import LLMCache, byte_count, gateway_config, load_config, parts_for_the_operator, seconds
 from llmcache_gateway.config.gateway import GatewayConfig
 from llmcache_gateway.errors import ConfigError
 
@@ -159,3 +159,30 @@ def test_random_damage_is_an_error_and_never_a_crash() -> None:
             text[source.randrange(len(text))] = source.choice(":{}[],-'\"&*!|>% \n\tax0")
         with contextlib.suppress(ConfigError):
             load_config("".join(text))
+
+
+def test_a_rollout_is_named_as_a_part_for_the_operator_and_changes_nothing_of_a_gateway() -> None:
+    plain = load_config(GOOD)
+    staged = load_config(GOOD.replace("version: v1}", "version: v1}, rollout: {warm: {topRequests: 5}}"))
+    assert isinstance(plain, LLMCache)
+    assert isinstance(staged, LLMCache)
+    assert (parts_for_the_operator(plain), parts_for_the_operator(staged)) == ([], ["spec.rollout"])
+    assert gateway_config(staged, None) == gateway_config(plain, None)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "error"),
+    [
+        ("{strategy: Canary}", "spec.rollout.canary: strategy Canary needs steps: set canary: {steps: "),
+        ("{analysis: {}}", "spec.rollout.analysis: analysis has no effect with strategy Immediate: remove it, or"),
+        ("{warm: {}}", "spec.rollout.warm: warm needs requests to warm with: set topRequests, such as 200"),
+        ("{warm: {topRequests: 300}}", "spec.rollout: topRequests is more than the gateways keep: raise cache.hot"),
+        (
+            "{strategy: Canary, canary: {steps: [{percent: 5, pause: {}}]}}",
+            "spec.rollout.canary.steps[0].pause: expected a duration (without pause, the step waits until a person",
+        ),
+    ],
+)
+def test_a_rollout_that_contradicts_itself_says_what_to_write_instead(rollout: str, error: str) -> None:
+    found = spec_errors(f"rollout: {rollout}")
+    assert any(line.startswith(error) for line in found), found

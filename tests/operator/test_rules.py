@@ -35,6 +35,12 @@ def _tiered(**redis: Any) -> dict[str, Any]:
     return _manifest(cache={"store": {"type": "tiered"}}, redis=redis)
 
 
+def _canary(*percents: int, **rollout: Any) -> dict[str, Any]:
+    steps = [{"percent": percent, "pause": "5m"} for percent in percents]
+    return _manifest(rollout={"strategy": "Canary", "canary": {"steps": steps}} | rollout)
+
+
+FAQ = {"configMapRef": {"name": "faq", "key": "requests.jsonl"}}
 KEYS = {"secretRef": {"name": "keys", "key": "keys.yaml"}}
 
 ACCEPTED = {
@@ -90,11 +96,51 @@ ACCEPTED = {
     "tenants by key": _manifest(tenancy={"keys": KEYS}),
     "hooks": _manifest(hooks={"configMapRef": {"name": "my-hooks"}}),
     "hooks with a deadline": _manifest(hooks={"configMapRef": {"name": "my-hooks"}, "deadline": "0.2s"}),
+    "a canary of one step": _canary(5),
+    "a canary of ten steps": _canary(*range(1, 11)),
+    "a step that waits for a person": _manifest(
+        rollout={"strategy": "Canary", "canary": {"steps": [{"percent": 50}]}, "waitForPromotion": False}
+    ),
+    "every setting of a rollout": _canary(
+        5,
+        25,
+        warm={"topRequests": 200, "requestsFrom": FAQ, "maxRequestsPerSecond": 5, "timeout": "5m"},
+        analysis={"maxErrorRate": "0.5%", "maxLatencyRatio": "2.0", "minRequests": 50},
+        retain={"versions": 1, "duration": "0s"},
+        progressDeadline="30m",
+    ),
+    "warmed and then taken over at once": _manifest(rollout={"warm": {"requestsFrom": FAQ}}),
     "resources emptied": _manifest(gateway={"resources": {}}),
     "a name of forty-six characters": _manifest("a" * 46),
 }
 
 REFUSED = {
+    "a canary without steps": _manifest(rollout={"strategy": "Canary"}),
+    "a canary of no step": _canary(),
+    "a canary of eleven steps": _canary(*range(1, 12)),
+    "a step of nothing": _canary(0, 5),
+    "a step of everything": _canary(5, 100),
+    "steps that fall": _canary(1, 2, 25, 5),
+    "two steps alike": _canary(5, 5),
+    "a pause that is an object": _manifest(
+        rollout={"strategy": "Canary", "canary": {"steps": [{"percent": 5, "pause": {}}]}}
+    ),
+    "steps without a canary": _canary(5, strategy="Immediate"),
+    "an analysis without a canary": _manifest(rollout={"analysis": {}}),
+    "a deadline without a canary": _manifest(rollout={"progressDeadline": "1h"}),
+    "a deadline of no time": _canary(5, progressDeadline="0m"),
+    "a warming with nothing": _manifest(rollout={"warm": {}}),
+    "a warming in no time": _manifest(rollout={"warm": {"topRequests": 5, "timeout": "0s"}}),
+    "a warming with more than is kept": _manifest(rollout={"warm": {"topRequests": 201}}),
+    "a warming with what nobody keeps": _manifest(cache={"hot": {"requests": 0}}, rollout={"warm": {"topRequests": 1}}),
+    "a warming without a credential": _manifest(
+        upstreams=[OPENAI | {"credential": {"passthrough": True}}], rollout={"warm": {"topRequests": 5}}
+    ),
+    "a latency that must be better": _canary(5, analysis={"maxLatencyRatio": "0.9"}),
+    "a latency that is a number": _canary(5, analysis={"maxLatencyRatio": 2}),
+    "an error rate without its sign": _canary(5, analysis={"maxErrorRate": "5"}),
+    "a judgement of nothing": _canary(5, analysis={"minRequests": 0}),
+    "no version retained": _manifest(rollout={"retain": {"versions": 0}}),
     "hooks from nowhere": _manifest(hooks={}),
     "hooks without time": _manifest(hooks={"configMapRef": {"name": "h"}, "deadline": "0ms"}),
     "hooks with all the time": _manifest(hooks={"configMapRef": {"name": "h"}, "deadline": "6s"}),

@@ -8,6 +8,7 @@ from llmcache_gateway.config.manifest import Gateway, LLMCache, LLMCacheSpec, Re
 from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, SecretRef, described
 from llmcache_gateway.config.policy import CacheOverride, Match, Policy
 from llmcache_gateway.config.redis import ExternalRedis, ManagedRedis, Redis, RedisLogin
+from llmcache_gateway.config.rollout import PROGRESS_DEADLINE, Analysis, Canary, CanaryStep, Retain, Rollout, Warm
 from llmcache_gateway.config.scalars import byte_count, seconds, share
 from llmcache_gateway.config.tenancy import GatewayKeys, Tenancy, TenantHeader
 from llmcache_gateway.config.upstream import Credential, Echo, Upstream
@@ -17,9 +18,13 @@ from llmcache_gateway.errors import ConfigError
 __all__ = [
     "API_VERSION",
     "GROUP",
+    "PROGRESS_DEADLINE",
     "VERSION",
+    "Analysis",
     "Cache",
     "CacheOverride",
+    "Canary",
+    "CanaryStep",
     "ConfigError",
     "Credential",
     "DiskStore",
@@ -41,11 +46,14 @@ __all__ = [
     "Redis",
     "RedisLogin",
     "Resources",
+    "Retain",
+    "Rollout",
     "SecretRef",
     "Store",
     "Tenancy",
     "TenantHeader",
     "Upstream",
+    "Warm",
     "byte_count",
     "described",
     "gateway_config",

@@ -93,6 +93,8 @@ def parts_for_the_operator(manifest: LLMCache) -> list[str]:
         parts.append("spec.gateway")
     if manifest.spec.redis is not None and manifest.spec.redis.managed is not None:
         parts.append("spec.redis.managed")
+    if manifest.spec.rollout != type(manifest.spec.rollout)():
+        parts.append("spec.rollout")
     return parts
 
 

@@ -14,6 +14,7 @@ from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.policy import Policy
 from llmcache_gateway.config.redis import Redis
+from llmcache_gateway.config.rollout import Rollout
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart, Quantity
 from llmcache_gateway.config.tenancy import Tenancy
@@ -25,7 +26,7 @@ class Prefix(Model, frozen=True, kw_only=True):
 
     version: Annotated[
         PrefixPart,
-        described("Generation of the entries. A new value starts an empty cache at once, without a restart."),
+        described("Generation of the entries. A new value takes over as `spec.rollout` says, without a restart."),
     ]
     name: Annotated[
         PrefixPart | None,
@@ -120,6 +121,25 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             message="clients that send a gateway key have none of the provider's to pass on: no passthrough with keys",
             field="tenancy",
         ),
+        Rule(
+            cel=(
+                "!has(self.rollout.warm) || !has(self.rollout.warm.topRequests) || "
+                "self.rollout.warm.topRequests <= self.cache.hot.requests"
+            ),
+            holds=lambda s: s.rollout.warm is None or (s.rollout.warm.top_requests or 0) <= s.cache.hot.requests,
+            message="topRequests is more than the gateways keep: raise cache.hot.requests, or ask for fewer",
+            field="rollout",
+        ),
+        Rule(
+            cel=(
+                "!has(self.rollout.warm) || self.upstreams.exists(u, !has(u.credential) || !u.credential.passthrough)"
+            ),
+            holds=lambda s: (
+                s.rollout.warm is None or any(not (u.credential and u.credential.passthrough) for u in s.upstreams)
+            ),
+            message="no upstream has a credential of its own, so nothing could be warmed: remove warm, or set one",
+            field="rollout",
+        ),
     )
 
     upstreams: Annotated[
@@ -138,6 +158,7 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
     ] = field(default_factory=list)
     redis: Annotated[Redis | None, described("The Redis of store types redis and tiered.")] = None
     hooks: Annotated[Hooks | None, described("Functions of your own on the request path.")] = None
+    rollout: Annotated[Rollout, described("How a new prefix version takes over.")] = field(default_factory=Rollout)
     gateway: Annotated[Gateway, described("The gateway's Deployment.")] = field(default_factory=Gateway)
 
 
