@@ -11,6 +11,7 @@ from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.hot import shown
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
+from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.reload import Reloader
 
 MAX_BODY = 64 * 2**20
@@ -57,7 +58,7 @@ def admin_app(
                 "namespace": runtime.config.metadata.namespace,
                 "revision": runtime.revision,
                 "configError": reloader.error,
-                "prefix": {"name": runtime.prefix_name, "version": runtime.prefix_version},
+                "prefix": _prefix(runtime.prefix),
                 "store": {
                     "type": runtime.store.name,
                     "healthy": store_error is None,
@@ -89,6 +90,11 @@ def admin_app(
     app.add_routes([web.get(path, handler) for path, handler in routes.items()])
     app.add_routes(cache.routes())
     return app
+
+
+def _prefix(prefix: Prefix) -> dict[str, object]:
+    following = None if prefix.next is None else {"version": prefix.next, "percent": prefix.percent}
+    return {"name": prefix.name, "version": prefix.active, "next": following}
 
 
 def _json(value: object, status: int = 200) -> web.Response:

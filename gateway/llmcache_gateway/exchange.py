@@ -56,7 +56,9 @@ class Exchange:
 
     http: web.BaseRequest
     runtime: "Runtime"
-    prefix: str
+    version: str
+    """The prefix version that it belongs to: the active one until its key is known."""
+
     started: float
     dialect: Dialect | None = None
     model: str | None = None
@@ -79,6 +81,11 @@ class Exchange:
     outcome: str = "ERROR"
     reason: str = ""
     status: int = 0
+
+    @property
+    def prefix(self) -> str:
+        """Name and version of its prefix, as clients see them."""
+        return f"{self.runtime.prefix.name}:{self.version}"
 
     @property
     def target(self) -> str:

@@ -63,7 +63,6 @@ class Asker:
     headers: CIMultiDictProxy[str]
     dialect: Dialect
     runtime: Runtime
-    prefix: str
     tenant: str
 
 
@@ -76,6 +75,7 @@ class Seen:
     upstream: str | None
     tenant: str | None
     policy: str | None
+    version: str
     key: str
     entry: Entry
     content_type: str
@@ -130,7 +130,7 @@ class Lane:
         if whole - end > asker.runtime.request_bytes:
             return None
         started = time.perf_counter()
-        exchange = Exchange(cast(Any, asker), asker.runtime, asker.prefix, started, asker.dialect)
+        exchange = Exchange(cast(Any, asker), asker.runtime, asker.runtime.prefix.active, started, asker.dialect)
         try:
             return self._answer(exchange, asker, head, data[end:])
         except Exception:
@@ -148,7 +148,7 @@ class Lane:
         else:
             question, key = seen.question, seen.key
             exchange.model, exchange.upstream = seen.model, seen.upstream
-            exchange.tenant, exchange.policy = seen.tenant, seen.policy
+            exchange.tenant, exchange.policy, exchange.version = seen.tenant, seen.policy, seen.version
         exchange.key, exchange.question = key, question
         entry = self._handler.fresh_now(exchange, question, key)
         if entry is None:
@@ -200,6 +200,7 @@ class Lane:
             upstream=exchange.upstream,
             tenant=exchange.tenant,
             policy=exchange.policy,
+            version=exchange.version,
             key=exchange.key or "",
             entry=entry,
             content_type=content_type,
@@ -222,8 +223,7 @@ class Lane:
         if runtime is not self._of:
             self._forget()  # nothing has taken the lane since the configuration changed
             self._of = runtime
-        prefix = f"{runtime.prefix_name}:{runtime.prefix_version}"
-        asker = Asker(http.method, http.raw_path, http.headers, dialect, runtime, prefix, tenant)
+        asker = Asker(http.method, http.raw_path, http.headers, dialect, runtime, tenant)
         self._askers[head[: length.start(1)] + head[length.end(1) :]] = asker
         if len(self._askers) > MAX_HEADS:
             del self._askers[next(iter(self._askers))]

@@ -184,8 +184,8 @@ async def _entries(runtime: Runtime, selection: Selection) -> AsyncIterator[tupl
     async for batch in _batches(runtime, selection):
         keys = []
         for key in batch:
-            # Scans may give a key twice. Its digest's first half tells it from all others, in less room.
-            short = bytes.fromhex(key[-64:-32]) if KEY.fullmatch(key) else b""
+            # Scans may give a key twice. Its version and its digest's first half tell it from all others, in less room.
+            short = bytes.fromhex(key[-64:-32]) + key.split(":")[1].encode() if KEY.fullmatch(key) else b""
             if short and short not in seen and _may_hold(selection, key):
                 seen.add(short)
                 keys.append(key)

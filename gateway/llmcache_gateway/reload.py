@@ -92,7 +92,7 @@ class Reloader:
             return False
         self.current = fresh
         self._metrics.config_reloads.labels("applied").inc()
-        log.info("configuration %s is in force, prefix %s:%s", fresh.revision, fresh.prefix_name, fresh.prefix_version)
+        log.info("configuration %s is in force, %s", fresh.revision, fresh.prefix)
         task = asyncio.create_task(self._retire(old, fresh))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)

@@ -15,12 +15,13 @@ from llmcache_gateway.config import Cache, GatewayConfig, Problem, Tenancy, byte
 from llmcache_gateway.config import DiskStore as DiskBounds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
-from llmcache_gateway.config.gateway import GatewaySpec
+from llmcache_gateway.config.gateway import ActivePrefix, GatewaySpec
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.hook_runner import HookLoader, Hooks
 from llmcache_gateway.hot import HotRequests
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
+from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import DiskStore, MemoryStore, RedisStore, Store, TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
@@ -72,8 +73,7 @@ class Runtime:
     """Headers between a front and the gateway, which go no further."""
 
     revision: str
-    prefix_name: str
-    prefix_version: str
+    prefix: Prefix
     request_bytes: int
     entry_bytes: int
     hooks: Hooks | None = None
@@ -144,12 +144,17 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         isolation=spec.tenancy.isolation,
         own_headers=(tenancy.front.name, tenancy.front.proof) if tenancy.front else (),
         revision=config.revision,
-        prefix_name=spec.prefix.name,
-        prefix_version=spec.prefix.version,
+        prefix=_prefix(spec.prefix),
         request_bytes=byte_count(spec.limits.request_bytes),
         entry_bytes=byte_count(spec.limits.entry_bytes),
         hooks=hooks,
     )
+
+
+def _prefix(prefix: ActivePrefix) -> Prefix:
+    if prefix.next is None:
+        return Prefix(prefix.name, prefix.version)
+    return Prefix(prefix.name, prefix.version, prefix.next.version, prefix.next.percent)
 
 
 def _hooks(spec: GatewaySpec, resources: Resources) -> Hooks | None:

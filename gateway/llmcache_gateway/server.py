@@ -69,8 +69,7 @@ class Handler:
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         runtime = self._runtime()
-        prefix = f"{runtime.prefix_name}:{runtime.prefix_version}"
-        exchange = Exchange(http, runtime, prefix, time.perf_counter())
+        exchange = Exchange(http, runtime, runtime.prefix.active, time.perf_counter())
         runtime.enter()
         try:
             response = await self._answer_or_error(exchange)
@@ -110,7 +109,7 @@ class Handler:
             exchange.outcome, exchange.reason, exchange.forward = "BYPASS", reason, "bypass"
             return await self._forwarder.forward(exchange, question)
 
-        exchange.key = self._key(exchange, question, question.request)
+        exchange.key = self._key(exchange, question)
         if hooked.defines(exchange.runtime.hooks, "build_key"):
             exchange.key = await self._built_key(exchange, question, exchange.key)
         exchange.question = question
@@ -169,28 +168,38 @@ class Handler:
         parts = dialect.split(question.request)
         if parts is None or len(parts) < 2:
             return None
-        keys = [self._key(exchange, question, part) for part in parts]
+        # By the whole request's version: one request sees one version.
+        keys = [self._stored_key(exchange, self._digest(exchange, question, part)) for part in parts]
         return await self._parts.answer(exchange, question, dialect, parts, keys)
 
     async def _built_key(self, exchange: Exchange, question: Question, default: str) -> str:
         """Return the key that the hook makes; the default key, which shares less, when it fails."""
         built = await hooked.built_key(exchange.runtime.hooks, question, default.rpartition(":")[2])
-        return default if built is None else self._key(exchange, question, question.request, built)
+        return default if built is None else self._key(exchange, question, built)
 
-    def _key(self, exchange: Exchange, question: Question, request: Request, built: str | None = None) -> str:
-        tenant = exchange.tenant or ""
-        digest = key.digest(
+    def _key(self, exchange: Exchange, question: Question, built: str | None = None) -> str:
+        """Return the key of a request, and note the version that it belongs to."""
+        digest = self._digest(exchange, question, question.request, built)
+        exchange.version = exchange.runtime.prefix.version_of(exchange.tenant or "", digest)
+        return self._stored_key(exchange, digest)
+
+    @staticmethod
+    def _digest(exchange: Exchange, question: Question, request: Request, built: str | None = None) -> str:
+        return key.digest(
             dialect=question.dialect,
             request=request,
             settings=question.settings,
             query=exchange.query,
             headers=exchange.http.headers,
             upstream=question.upstream.identity,
-            tenant=tenant,
+            tenant=exchange.tenant or "",
             namespace=question.controls.namespace,
             built=built,
         )
-        return key.stored_key(exchange.runtime.prefix_name, exchange.runtime.prefix_version, tenant, digest)
+
+    @staticmethod
+    def _stored_key(exchange: Exchange, digest: str) -> str:
+        return key.stored_key(exchange.runtime.prefix.name, exchange.version, exchange.tenant or "", digest)
 
     async def _from_store(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
         """Answer from the store where that may be; else note in the exchange why not."""
@@ -229,7 +238,7 @@ class Handler:
     def keys_of(
         self, runtime: Runtime, target: str, headers: CIMultiDict[str], body: bytes, tenant: str | None
     ) -> list[str]:
-        """Return the keys under which the answer to a request stands: its own, and those of its parts.
+        """Return the keys under which the answer to a request stands: its own, and those of its parts, of each version.
 
         `tenant` is taken instead of what the headers say. RequestError where the request can't be read.
         """
@@ -237,14 +246,16 @@ class Handler:
         if dialect is None:
             raise RequestError(400, f"nothing is cached for {target[:80]!r}: send a path such as /v1/chat/completions")
         asked = cast(Any, _Asked(target, CIMultiDictProxy(headers)))
-        exchange = Exchange(asked, runtime, "", 0.0, dialect)
+        exchange = Exchange(asked, runtime, runtime.prefix.active, 0.0, dialect)
         found = runtime.tenants.tenant(headers) if tenant is None else tenant
         question = self.question(exchange, dialect, found, body)
         exchange.tenant = tenant or exchange.tenant
         splits = splitting(dialect)
         parts = splits.split(question.request) if splits is not None else None
         requests = [question.request, *(parts or ())]
-        return list(dict.fromkeys(self._key(exchange, question, request) for request in requests))
+        digests = dict.fromkeys(self._digest(exchange, question, request) for request in requests)
+        name, tenant = runtime.prefix.name, exchange.tenant or ""
+        return [key.stored_key(name, version, tenant, one) for version in runtime.prefix.versions for one in digests]
 
     def key_now(self, exchange: Exchange, question: Question) -> str | None:
         """Return the key of a request that one entry may answer; None when it takes more than a lookup."""
@@ -252,7 +263,7 @@ class Handler:
         waits = splitting(question.dialect) is not None or hooked.defines(exchange.runtime.hooks, "build_key")
         if reason is not None or waits:
             return None
-        return self._key(exchange, question, question.request)
+        return self._key(exchange, question)
 
     def fresh_now(self, exchange: Exchange, question: Question, store_key: str) -> Entry | None:
         """Return the entry of a key if it is fresh and at hand without waiting."""
@@ -314,7 +325,7 @@ class Handler:
             dialect=name,
             model=exchange.model or "none",
             policy=exchange.policy or "none",
-            version=exchange.runtime.prefix_version,
+            version=exchange.version,
             outcome=exchange.outcome,
             seconds=seconds,
         )

@@ -16,16 +16,34 @@ from llmcache_gateway.config.manifest import Limits, LLMCache, Metadata
 from llmcache_gateway.config.model import API_VERSION, Model, described
 from llmcache_gateway.config.policy import Policy
 from llmcache_gateway.config.redis import ExternalRedis
+from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import PrefixPart
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
 
 
+class NextPrefix(Model, frozen=True, kw_only=True):
+    """The version that a rollout leads to. Only an operator sets it, step by step."""
+
+    version: PrefixPart
+    percent: Annotated[int, described("Share of the requests that belong to it.", ge=0, le=100)]
+
+
 class ActivePrefix(Model, frozen=True, kw_only=True):
     """The prefix in use, resolved: both parts are there."""
 
+    RULES = (
+        Rule(
+            cel="!has(self.next) || self.next.version != self.version",
+            holds=lambda p: p.next is None or p.next.version != p.version,
+            message="next is the active version already: remove next, or name another version",
+            field="next.version",
+        ),
+    )
+
     name: PrefixPart
     version: PrefixPart
+    next: NextPrefix | None = None
 
 
 class GatewaySpec(Model, frozen=True, kw_only=True):
