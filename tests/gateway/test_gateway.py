@@ -4,6 +4,7 @@ import asyncio
 import re
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -119,6 +120,19 @@ async def test_unknown_paths_pass_through_byte_for_byte(gateway: TestGateway, pr
     assert call["headers"]["Authorization"] == "Bearer sk"
     assert "X-LLMCache-TTL" not in call["headers"]
     assert "x-hop" not in call["headers"]
+
+
+@pytest.mark.parametrize("sent", [None, "br", "identity"])
+async def test_an_answer_that_passes_through_is_in_no_encoding_that_the_client_did_not_ask_for(
+    sent: str | None, gateway: TestGateway, provider: Provider
+) -> None:
+    async with aiohttp.ClientSession() as client:
+        headers = {} if sent is None else {"Accept-Encoding": sent}
+        async with client.get(
+            f"{gateway.url}/v1/models", headers=headers, skip_auto_headers=["Accept-Encoding"]
+        ) as one:
+            assert one.status == 200
+    assert provider.calls[0]["headers"].get("Accept-Encoding") == sent
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"])

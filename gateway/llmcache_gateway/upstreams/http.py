@@ -76,7 +76,7 @@ class HTTPUpstream:
                 call.method,
                 url,
                 headers=self._headers(call),
-                skip_auto_headers=("User-Agent", "Content-Type"),
+                skip_auto_headers=("User-Agent", "Content-Type", "Accept-Encoding"),
                 data=call.body,
                 timeout=self._timeout,
                 allow_redirects=False,
