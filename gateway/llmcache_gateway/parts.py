@@ -3,6 +3,7 @@
 A part's entry is the one that the same input asked for alone would have, so that lists of any make-up share them.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +19,8 @@ from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import answer_headers
 from llmcache_gateway.plainjson import dumps, loads
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -66,7 +69,7 @@ class PartsAnswerer:
 
         `keys` are the parts' own. RequestError(504) when the client wants nothing from upstream and parts are missing.
         """
-        known = await self._look_up(exchange, question, keys)
+        known = await self._look_up(exchange, question, dialect, keys)
         missing = [at for at, key in enumerate(keys) if key not in known and key not in keys[:at]]
         if not missing:
             return self._from_store(exchange, dialect, keys, known, question.settings.ttl)
@@ -97,7 +100,9 @@ class PartsAnswerer:
             body=dumps(dialect.join([by_key[key] for key in keys])), headers=answer_headers(fetched.headers, own)
         )
 
-    async def _look_up(self, exchange: Exchange, question: Question, keys: list[str]) -> dict[str, Known]:
+    async def _look_up(
+        self, exchange: Exchange, question: Question, dialect: Splitting, keys: list[str]
+    ) -> dict[str, Known]:
         known: dict[str, Known] = {}
         store, now = exchange.runtime.store, self._clock()
         for key in dict.fromkeys(keys):
@@ -113,7 +118,14 @@ class PartsAnswerer:
                 stale_if_error=0.0,
             )
             if use is Use.FRESH and found.entry.form == "json":
-                known[key] = Known(found.entry, found.tier, loads(found.entry.blocks[0]))
+                try:
+                    answer = loads(found.entry.blocks[0])
+                    dialect.join([answer])
+                except Exception:
+                    # Whatever is wrong with an entry, the provider can still be asked.
+                    log.exception("the entry %s can't be replayed; asking upstream", key)
+                else:
+                    known[key] = Known(found.entry, found.tier, answer)
         return known
 
     def _from_store(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 from aiohttp import web
@@ -326,3 +327,20 @@ async def test_an_answer_that_fits_no_positions_is_asked_for_whole_and_not_kept(
         response = await gateway.post({"model": MODEL, "input": ["a", "b"]}, path="/v1/embeddings")
         assert response.status_code == 200
         assert response.headers["X-LLMCache"] == "MISS"
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"[]", b"{}", b'{"data": []}', b'{"data": [1]}'])
+async def test_an_entry_that_makes_no_answer_is_a_miss(gateway: TestGateway, answered: Provider, body: bytes) -> None:
+    request = {"model": MODEL, "input": ["a", "b"]}
+    first = await gateway.post(request, path="/v1/embeddings")
+    store = gateway.running.reloader.current.store
+    await store.flush()
+    async for keys in store.scan():
+        for key in keys:
+            entry = await store.peek(key)
+            assert entry is not None
+            store.put_soon(key, msgspec.structs.replace(entry, blocks=[body]))
+    await store.flush()
+    again = await gateway.post(request, path="/v1/embeddings")
+    assert (again.status_code, again.headers["X-LLMCache"]) == (200, "MISS")
+    assert again.json() == first.json()
