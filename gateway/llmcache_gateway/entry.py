@@ -1,13 +1,12 @@
 """What is stored: one whole answer of a provider."""
 
+import math
 from typing import Final, Literal
 
 import msgspec
 
-from llmcache_gateway.errors import BadEntryError
-
-SCHEMA: Final = b"\x02"
-"""First byte of every stored value. It grows whenever the layout of Entry changes; other values are no entries."""
+MAX_PAUSE_MILLISECONDS: Final = 0xFFFF
+"""Longest pause that an entry can tell of: two bytes for each event."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -30,6 +29,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: int = 0
     """The invalidation epoch that its gateway knew when its request began, in microseconds; 0 is older than all."""
 
+    pauses: bytes = b""
+    """The milliseconds before each event of a stream, two bytes each, big-endian; empty when they are not known."""
+
     def is_kept(self, now: float) -> bool:
         """Say whether a store may still give it out, fresh or stale."""
         return now < self.kept_until
@@ -47,21 +49,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Bytes of the answer itself."""
         return sum(map(len, self.blocks))
 
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Entry)
-
-
-def to_bytes(entry: Entry) -> bytes:
-    """Return an entry as it is written to a store outside this process."""
-    return SCHEMA + _encoder.encode(entry)
-
-
-def from_bytes(value: bytes) -> Entry:
-    """Return the entry of a stored value; BadEntryError when it is none of this schema."""
-    if not value.startswith(SCHEMA):
-        raise BadEntryError("the stored value has another schema version")
-    try:
-        return _decoder.decode(memoryview(value)[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadEntryError(f"the stored value can't be read: {error}") from None
+    @property
+    def sound(self) -> bool:
+        """Say whether its parts agree with each other, as those of an entry that was recorded do."""
+        times = (self.stored_at, self.fresh_until, self.kept_until)
+        return (
+            all(map(math.isfinite, times))
+            and self.stored_at <= self.fresh_until <= self.kept_until
+            and (self.form == "sse" or len(self.blocks) == 1)
+            and len(self.pauses) in (0, 2 * len(self.blocks))
+            and self.content_type.isprintable()  # it becomes a header
+        )

@@ -29,6 +29,7 @@ from llmcache_gateway.tenant import Front, TenantResolver, client_keys
 from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
+from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
 
 REDIS_TIMEOUT_SECONDS: Final = 1.0
 """Longest silence of Redis, to connect too. Lookups end sooner, by `cache.store.timeout`."""
@@ -118,7 +119,10 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         raise ConfigError(secrets.problems)
     _check_addresses(spec)
     hooks = _hooks(spec, resources)
-    identity = (spec.cache.store, spec.redis, password, config.metadata)
+    # What is read from outside is bounded by the size of an entry; a memory store is emptied by no new bound.
+    entry_bytes = byte_count(spec.limits.entry_bytes)
+    readable = entry_bytes if spec.cache.store.type != "memory" else None
+    identity = (spec.cache.store, spec.redis, password, config.metadata, readable)
     if previous is not None and previous.store_identity == identity:
         store = previous.store
     else:
@@ -146,7 +150,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         revision=config.revision,
         prefix=_prefix(spec.prefix),
         request_bytes=byte_count(spec.limits.request_bytes),
-        entry_bytes=byte_count(spec.limits.entry_bytes),
+        entry_bytes=entry_bytes,
         hooks=hooks,
     )
 
@@ -256,6 +260,7 @@ def _store(config: GatewayConfig, password: str | None, resources: Resources) ->
         namespace=f"llmcache:{config.metadata.namespace}/{config.metadata.name}:",
         timeout_seconds=max(REDIS_TIMEOUT_SECONDS, seconds(wanted.timeout)),
         clock=resources.clock,
+        values=_values(config),
     )
     if wanted.type == "redis":
         return shared
@@ -273,6 +278,15 @@ def _disk(config: GatewayConfig, resources: Resources) -> DiskStore:
         max_bytes=byte_count(bounds.bytes),
         clock=resources.clock,
         evicted=resources.metrics.evictions.labels("disk").inc,
+        values=_values(config),
+    )
+
+
+def _values(config: GatewayConfig) -> ValueFormat:
+    above = config.spec.cache.store.compress_above
+    return ValueFormat(
+        compress_above=COMPRESS_ABOVE if above is None else None if above == "Off" else byte_count(above),
+        max_bytes=byte_count(config.spec.limits.entry_bytes),
     )
 
 

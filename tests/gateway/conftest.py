@@ -12,11 +12,15 @@ import pytest
 import yaml
 
 from llmcache_gateway.app import Options, Running, running
+from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
 from tests.gateway.provider import Provider, running_provider
 from tests.redis_server import RedisServer, running_redis
 
 ADMIN_TOKEN = "admin-token-of-the-tests"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+
+VALUES = ValueFormat(compress_above=COMPRESS_ABOVE, max_bytes=64 * 2**20)
+"""How stores that tests make by themselves write their entries."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The disk store's own promises: bounded, whole after a kill, and harmless when the file or the disk is not."""
 
 import asyncio
+import os
 import signal
 import sqlite3
 import sys
@@ -17,20 +18,21 @@ import yaml
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.stores.disk import DiskStore
-from tests.gateway.conftest import StartGateway, manifest
+from tests.gateway.conftest import VALUES, StartGateway, manifest
 from tests.gateway.test_command_line import address, serving
 
-DISK: dict[str, Any] = {"store": {"type": "disk", "disk": {"bytes": "64Mi"}}}
+DISK: dict[str, Any] = {"store": {"type": "disk", "disk": {"bytes": "64Mi"}, "compressAbove": "Off"}}
 
 
 def an_entry(text: str = "answer", size: int = 0) -> Entry:
+    """Return an entry that no compression makes smaller."""
     now = time.time()
-    return Entry("json", "application/json", [text.encode() + b"x" * size], "m", now, now + 30, now + 60)
+    return Entry("json", "application/json", [text.encode() + os.urandom(size)], "m", now, now + 30, now + 60)
 
 
 @asynccontextmanager
 async def disk(folder: Path, size: int = 4 * 2**20) -> AsyncIterator[DiskStore]:
-    store = DiskStore(file=folder / "entries.sqlite", max_bytes=size, clock=time.time)
+    store = DiskStore(file=folder / "entries.sqlite", max_bytes=size, clock=time.time, values=VALUES)
     yield store
     await store.close()
 

@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.stores import RedisStore
 from llmcache_gateway.stores.breaker import FAILURES_TO_OPEN
 from llmcache_gateway.stores.guarded import MAX_PENDING_BYTES, GuardedStore
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 from tests.gateway.test_sdk import sdk
+from tests.gateway.test_store_contract import shared
 from tests.redis_server import RedisServer, free_port, running_redis
 from tests.socket_proxy import Fault, Proxy, running_proxy
 
@@ -195,9 +195,7 @@ async def test_a_poisoned_or_truncated_value_is_a_miss_counted_and_removed(
 
 async def test_writes_to_a_store_that_hangs_are_bounded_in_bytes_and_end_by_themselves(proxy: Proxy) -> None:
     proxy.fault = "hangs"
-    inner = RedisStore(
-        url=proxy.url, username=None, password=None, namespace="t:", timeout_seconds=1.0, clock=time.time
-    )
+    inner = shared(proxy.url)
     store = GuardedStore(inner, timeout_seconds=0.05, metrics=Metrics(CollectorRegistry()))
     now = time.time()
     size = 2**20

@@ -1,19 +1,23 @@
 """One contract for every store, against real servers."""
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import redis.asyncio
 
-from llmcache_gateway import entry as entries
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import StoreError
+from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores import DiskStore, MemoryStore, RedisStore, Store, TieredStore
+from tests.gateway.conftest import VALUES
 from tests.redis_server import free_port
+
+Outside = tuple[Store, Callable[[bytes], object]]
 
 
 def an_entry(text: str = "answer", ttl: float = 60.0, size: int = 0) -> Entry:
@@ -26,11 +30,19 @@ def memory(entries: int = 100, size: int = 64 * 2**20) -> MemoryStore:
 
 
 def shared(url: str, namespace: str = "llmcache:tests/one:") -> RedisStore:
-    return RedisStore(url=url, username=None, password=None, namespace=namespace, timeout_seconds=1.0, clock=time.time)
+    return RedisStore(
+        url=url,
+        username=None,
+        password=None,
+        namespace=namespace,
+        timeout_seconds=1.0,
+        clock=time.time,
+        values=VALUES,
+    )
 
 
 def disk(folder: Path) -> DiskStore:
-    return DiskStore(file=folder / "entries.sqlite", max_bytes=64 * 2**20, clock=time.time)
+    return DiskStore(file=folder / "entries.sqlite", max_bytes=64 * 2**20, clock=time.time, values=VALUES)
 
 
 @pytest.fixture(params=["memory", "disk", "redis", "tiered", "tiered over disk"])
@@ -163,16 +175,76 @@ async def test_redis_itself_forgets_an_entry_at_its_end(redis_url: str) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize("value", [b"", b"garbage", b"\x00rest", entries.SCHEMA, entries.SCHEMA + b"\x93garbage"])
-async def test_a_value_that_is_no_entry_is_an_error_once_and_then_gone(redis_url: str, value: bytes) -> None:
+@pytest.fixture(params=["disk", "redis"])
+async def outside(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> AsyncIterator[Outside]:
+    """A store outside the process, and a way into it that is not the store's own."""
+    if request.param == "disk":
+        file = sqlite3.connect(tmp_path / "entries.sqlite", isolation_level=None)
+        disk_store = disk(tmp_path)
+        await disk_store.ping()  # makes the tables
+        yield disk_store, lambda value: file.execute("UPDATE entries SET value = ?", (value,))
+        file.close()
+        await disk_store.close()
+        return
     store = shared(redis_url)
-    client: Any = redis.asyncio.Redis.from_url(redis_url)
-    await client.set("llmcache:tests/one:k", value)
-    with pytest.raises(StoreError):
+    client = redis.Redis.from_url(redis_url)
+    yield store, lambda value: client.set("llmcache:tests/one:k", value)
+    client.close()
+    await store.close()
+
+
+async def is_refused_once(store: Store) -> None:
+    """See that what is stored is an error of the value, not of the store, and is gone after that."""
+    with pytest.raises(BadEntryError):
         await store.get("k")
-    assert await client.exists("llmcache:tests/one:k") == 0
+    assert await store.delete("k") is False
     assert await store.get("k") is None
-    await client.aclose()
+
+
+@pytest.mark.parametrize("value", [b"", b"garbage", b"\x02rest", b"\x03\x00garbage"])
+async def test_a_value_that_is_no_entry_is_an_error_once_and_then_gone(outside: Outside, value: bytes) -> None:
+    store, spoil = outside
+    await store.put("k", an_entry())
+    spoil(value)
+    await is_refused_once(store)
+
+
+@pytest.mark.parametrize("entry", [an_entry(), an_entry(size=10_000)], ids=["plain", "compressed"])
+async def test_a_value_cut_off_anywhere_is_an_error_once_and_then_gone(outside: Outside, entry: Entry) -> None:
+    store, spoil = outside
+    value = VALUES.to_bytes("k", entry)
+    for length in range(len(value)):
+        await store.put("k", entry)
+        spoil(value[:length])
+        await is_refused_once(store)
+
+
+@pytest.mark.parametrize("entry", [an_entry(), an_entry(size=10_000)], ids=["plain", "compressed"])
+async def test_a_value_with_a_flipped_bit_is_an_error_once_and_then_gone(outside: Outside, entry: Entry) -> None:
+    store, spoil = outside
+    value = VALUES.to_bytes("k", entry)
+    for at in range(len(value)):
+        await store.put("k", entry)
+        spoil(value[:at] + bytes([value[at] ^ 1 << at % 8]) + value[at + 1 :])
+        await is_refused_once(store)
+
+
+async def test_the_value_of_another_key_is_no_answer(outside: Outside) -> None:
+    store, spoil = outside
+    await store.put("k", an_entry())
+    spoil(VALUES.to_bytes("other", an_entry()))
+    await is_refused_once(store)
+
+
+async def test_a_redis_key_of_another_kind_is_an_error_once_and_then_gone(redis_url: str) -> None:
+    store = shared(redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush("llmcache:tests/one:k", "not", "a", "string")
+        await is_refused_once(store)
+        client.rpush("llmcache:tests/one:k", "not", "a", "string")
+        bad, absent = await asyncio.gather(store.get("k"), store.get("absent"), return_exceptions=True)
+    assert isinstance(bad, BadEntryError)
+    assert absent is None
     await store.close()
 
 

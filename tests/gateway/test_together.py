@@ -12,6 +12,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.stores import RedisStore
 from llmcache_gateway.stores.together import MAX_NAMES, MAX_TRIPS, Together
+from tests.gateway.conftest import VALUES
 from tests.redis_server import RedisServer
 
 
@@ -21,7 +22,9 @@ def an_entry(text: str) -> Entry:
 
 
 def shared(url: str) -> RedisStore:
-    return RedisStore(url=url, username=None, password=None, namespace="t:", timeout_seconds=5.0, clock=time.time)
+    return RedisStore(
+        url=url, username=None, password=None, namespace="t:", timeout_seconds=5.0, clock=time.time, values=VALUES
+    )
 
 
 def reads(server: RedisServer) -> int:

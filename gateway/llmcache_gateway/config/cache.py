@@ -69,6 +69,12 @@ class Store(Model, frozen=True, kw_only=True):
             message="disk belongs to store type disk, or to l2: {type: disk}: remove it, or set one of them",
             field="disk",
         ),
+        Rule(
+            cel="!has(self.compressAbove) || self.type != 'memory'",
+            holds=lambda s: s.compress_above is None or s.type != "memory",
+            message="store type memory compresses nothing: remove compressAbove, or set another type",
+            field="compressAbove",
+        ),
     )
 
     type: Annotated[
@@ -91,6 +97,19 @@ class Store(Model, frozen=True, kw_only=True):
             examples=["50ms", "1s"],
         ),
     ] = "50ms"
+    compress_above: Annotated[
+        Annotated[
+            str,
+            Meta(
+                title="a quantity of bytes, or Off",
+                pattern=r"^(Off|[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?)$",
+                max_length=32,
+                examples=["4Ki", "Off"],
+            ),
+        ]
+        | None,
+        described("Entries larger than that are compressed (zstd) on disk and in Redis; 4Ki when left out."),
+    ] = None
 
     @property
     def uses_disk(self) -> bool:

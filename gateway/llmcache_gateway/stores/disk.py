@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from llmcache_gateway.entry import Entry, from_bytes, to_bytes
+from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.marks import ALL
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.marks import MAX_MARKS, MarksKeeper
+from llmcache_gateway.values import ValueFormat
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,19 @@ class DiskStore:
     name = "disk"
 
     def __init__(
-        self, *, file: Path, max_bytes: int, clock: Callable[[], float], evicted: Callable[[], None] = lambda: None
+        self,
+        *,
+        file: Path,
+        max_bytes: int,
+        clock: Callable[[], float],
+        evicted: Callable[[], None] = lambda: None,
+        values: ValueFormat,
     ) -> None:
         self._file = file
         self._max_pages = max_bytes // PAGE_BYTES
         self._clock = clock
         self._evicted = evicted
+        self._values = values
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk-store")
         self._opened: sqlite3.Connection | None = None
 
@@ -74,12 +82,12 @@ class DiskStore:
         return None
 
     async def get(self, key: str) -> Found | None:
-        entry = await self._run(lambda db: self._get(db, _name(key)))
+        entry = await self._run(lambda db: self._get(db, key))
         return Found(entry, self.name) if entry is not None else None
 
     async def put(self, key: str, entry: Entry) -> None:
         if entry.is_kept(self._clock()):
-            await self._run(lambda db: self._put(db, _name(key), to_bytes(entry), entry.kept_until))
+            await self._run(lambda db: self._put(db, _name(key), self._values.to_bytes(key, entry), entry.kept_until))
 
     def fits(self, key: str, entry: Entry) -> bool:
         return _pages(entry.size + len(key)) + OVERHEAD_PAGES <= self._usable_pages()
@@ -164,13 +172,14 @@ class DiskStore:
             opened, self._opened = self._opened, None
             opened.close()
 
-    def _get(self, db: sqlite3.Connection, name: bytes) -> Entry | None:
+    def _get(self, db: sqlite3.Connection, key: str) -> Entry | None:
+        name = _name(key)
         row = db.execute("SELECT value, used_at FROM entries WHERE key = ?", (name,)).fetchone()
         if row is None:
             return None
         value, used_at = row
         try:
-            entry = from_bytes(value)
+            entry = self._values.from_bytes(key, value)
         except StoreError:
             with db:  # before the error ends the transaction
                 db.execute("DELETE FROM entries WHERE key = ?", (name,))

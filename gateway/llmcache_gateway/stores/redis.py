@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
 import redis.asyncio
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from llmcache_gateway.entry import Entry, from_bytes, to_bytes
+from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
 from llmcache_gateway.stores.together import Together
+from llmcache_gateway.values import ValueFormat
 
 SCAN_BATCH: Final = 500
 """Keys that one SCAN is asked to look at, and of one batch."""
@@ -37,6 +38,7 @@ class RedisStore:
         namespace: str,
         timeout_seconds: float,
         clock: Callable[[], float],
+        values: ValueFormat,
     ) -> None:
         self._redis = redis.asyncio.Redis.from_url(
             url,
@@ -49,6 +51,7 @@ class RedisStore:
         self._lookups = Together(self._fetch)
         self._namespace = namespace
         self._clock = clock
+        self._values = values
 
     def get_now(self, key: str) -> Found | None:
         return None
@@ -56,13 +59,11 @@ class RedisStore:
     async def get(self, key: str) -> Found | None:
         name = self._namespace + key
         with _store_errors():
-            value = await self._lookups.get(name)
-            if value is None:
-                return None
             try:
-                if not isinstance(value, bytes):
-                    raise BadEntryError(f"redis: GET answered with {type(value).__name__}")
-                entry = from_bytes(value)
+                value = await self._lookup(name)
+                if value is None:
+                    return None
+                entry = self._values.from_bytes(key, value)
             except BadEntryError:
                 with suppress(RedisError):  # a replica keeps it: then it is a miss each time
                     await self._redis.unlink(name)  # it would only fail again
@@ -74,7 +75,7 @@ class RedisStore:
         if milliseconds <= 0:
             return
         with _store_errors():
-            await self._redis.set(self._namespace + key, to_bytes(entry), px=milliseconds)
+            await self._redis.set(self._namespace + key, self._values.to_bytes(key, entry), px=milliseconds)
 
     def fits(self, key: str, entry: Entry) -> bool:
         return True
@@ -114,6 +115,14 @@ class RedisStore:
     async def close(self) -> None:
         await self._lookups.close()
         await self._redis.aclose()
+
+    async def _lookup(self, name: str) -> Any:
+        try:
+            return await self._lookups.get(name)
+        except ResponseError as error:
+            if "WRONGTYPE" in str(error):
+                raise BadEntryError("the stored value is no string") from None
+            raise
 
     async def _fetch(self, names: list[str]) -> list[Any]:
         if len(names) == 1:
