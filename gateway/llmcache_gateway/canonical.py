@@ -28,6 +28,9 @@ CHECKED_CHARACTERS: Final = 1_000_000
 MAX_DIGITS: Final = 1000
 """Most characters of one number with a fraction or an exponent; for integers Python itself has a bound."""
 
+_WHITE_SPACE: Final = " \t\n\r"
+"""RFC 8259, section 2."""
+
 _STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
@@ -46,7 +49,11 @@ def decode(body: bytes) -> Any:
     if len(text) > CHECKED_CHARACTERS and _values(text) > MAX_VALUES:
         raise RequestError(400, f"The body holds more than {MAX_VALUES} values.", code="too_many_values")
     try:
-        return _decoder.decode(text)
+        # What the decoder's own `decode` does for white space takes half as long again as the parsing.
+        value, end = _decoder.raw_decode(text, len(text) - len(text.lstrip(_WHITE_SPACE)))
+        if end != len(text) and text[end:].strip(_WHITE_SPACE):
+            raise json.JSONDecodeError("Extra data", text, end)
+        return value
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:

@@ -1,15 +1,16 @@
 """What belongs to one request."""
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
-from multidict import CIMultiDictProxy
 
 from llmcache_gateway.dialects import Dialect
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.freshness import Controls
+from llmcache_gateway.headers import Headers
+from llmcache_gateway.heads import Head
 from llmcache_gateway.policy import Settings
 from llmcache_gateway.upstreams.base import Call, Upstream
 
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     from llmcache_gateway.runtime import Runtime
 
 
-@dataclass(slots=True)
-class Question:
+class Question(msgspec.Struct):
     """A request that a dialect has read, and all that is needed to ask it upstream and to record the answer."""
 
     dialect: Dialect
     request: Request
     upstream: Upstream
     target: str
-    headers: CIMultiDictProxy[str]
+    headers: Headers
     dropped: tuple[str, ...]
     """Headers of the client's that go no further."""
 
@@ -50,11 +50,13 @@ class Question:
         return Call("POST", self.target, headers, body, decoded=True)
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One request on its way, and what its log line will say."""
 
     http: web.BaseRequest
+    """The request as it is on the wire; of no use on the express lane, where it is none of aiohttp's."""
+
+    head: Head
     runtime: "Runtime"
     version: str
     """The prefix version that it belongs to: the active one until its key is known."""
@@ -66,7 +68,7 @@ class Exchange:
     policy: str | None = None
     key: str | None = None
     upstream: str | None = None
-    explained: dict[str, str] = field(default_factory=dict)
+    explained: dict[str, str] = {}
     """Further headers of the answer, for a client that asked for them."""
 
     stale: Entry | None = None
@@ -90,14 +92,9 @@ class Exchange:
     @property
     def target(self) -> str:
         """The raw path with its query, as the client sent it."""
-        return self.http.raw_path
+        return self.head.target
 
     @property
     def path(self) -> str:
         """The raw path without its query."""
-        return self.target.partition("?")[0]
-
-    @property
-    def query(self) -> str:
-        """The raw query."""
-        return self.target.partition("?")[2]
+        return self.head.path

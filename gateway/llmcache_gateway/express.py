@@ -7,7 +7,6 @@ other bytes go to aiohttp, as if there were no lane, and so does every request t
 What decides is the request path's own (`server.py`); this module only remembers, and writes.
 """
 
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -18,12 +17,12 @@ from typing import Any, Final, Literal, cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http import SERVER_SOFTWARE
-from multidict import CIMultiDictProxy
 
 from llmcache_gateway.dialects import Dialect, dialect_of
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.heads import Head
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.server import DEBUG_HEADER, Handler
@@ -58,9 +57,7 @@ MORE: Final = More.MORE
 class Asker:
     """A head that aiohttp has read: what all requests with it have in common."""
 
-    method: str
-    raw_path: str
-    headers: CIMultiDictProxy[str]
+    head: Head
     dialect: Dialect
     runtime: Runtime
     tenant: str
@@ -94,7 +91,8 @@ class Lane:
 
         self._askers: dict[bytes, Asker] = {}
         self._seen: dict[tuple[bytes, bytes], Seen] = {}
-        self._once: dict[tuple[bytes, bytes], None] = {}
+        # Hashes of requests that came once. Two with one hash do no harm.
+        self._once: dict[int, None] = {}
         self._date = (0, "")
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -124,13 +122,14 @@ class Lane:
             return MORE
         if len(data) != whole:
             return None
-        if asker.runtime is not self._runtime():
+        runtime, started = asker.runtime, time.perf_counter()
+        if runtime is not self._runtime():
             self._forget()
             return None
-        if whole - end > asker.runtime.request_bytes:
+        if whole - end > runtime.request_bytes:
             return None
-        started = time.perf_counter()
-        exchange = Exchange(cast(Any, asker), asker.runtime, asker.runtime.prefix.active, started, asker.dialect)
+        no_wire = cast(Any, None)  # nothing on the lane reads from it
+        exchange = Exchange(no_wire, asker.head, runtime, runtime.prefix.active, started, asker.dialect)
         try:
             return self._answer(exchange, asker, head, data[end:])
         except Exception:
@@ -138,7 +137,7 @@ class Lane:
             return None
 
     def _answer(self, exchange: Exchange, asker: Asker, head: bytes, body: bytes) -> bytes | None:
-        name = (head, hashlib.sha256(body).digest())
+        name = (head, body)
         seen = self._seen.get(name)
         if seen is None:
             question = self._handler.question(exchange, asker.dialect, asker.tenant, body)
@@ -167,7 +166,7 @@ class Lane:
             return None  # a value of two lines, which aiohttp would refuse too
         exchange.status = 200
         self._handler.account(exchange)
-        self._metrics.express.inc()
+        self._metrics.express.add()
         start = (
             f"HTTP/1.1 200 OK\r\n{lines}\r\nContent-Length: {len(answer)}\r\n"
             f"Date: {self._today()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
@@ -184,16 +183,16 @@ class Lane:
         answer: bytes,
     ) -> None:
         """Remember a request from its second time on, so that those that come once drive nothing out."""
-        if len(answer) > MAX_SEEN_BYTES or len(question.request.body) > MAX_SEEN_BYTES:
+        if len(answer) > MAX_SEEN_BYTES or len(name[1]) > MAX_SEEN_BYTES:
             return
         if question.settings.builder is not None:
             return  # a function of somebody else's, which may return another key the next time
-        if name not in self._once and name not in self._seen:
-            self._once[name] = None
+        if hash(name) not in self._once and name not in self._seen:
+            self._once[hash(name)] = None
             if len(self._once) > MAX_SEEN:
                 del self._once[next(iter(self._once))]
             return
-        self._once.pop(name, None)
+        self._once.pop(hash(name), None)
         self._seen[name] = Seen(
             question=question,
             model=exchange.model,
@@ -223,7 +222,7 @@ class Lane:
         if runtime is not self._of:
             self._forget()  # nothing has taken the lane since the configuration changed
             self._of = runtime
-        asker = Asker(http.method, http.raw_path, http.headers, dialect, runtime, tenant)
+        asker = Asker(Head(http.method, http.raw_path, http.headers), dialect, runtime, tenant)
         self._askers[head[: length.start(1)] + head[length.end(1) :]] = asker
         if len(self._askers) > MAX_HEADS:
             del self._askers[next(iter(self._askers))]

@@ -104,7 +104,7 @@ def _marked(exchange: Exchange, flight: Flight) -> CIMultiDict[str]:
             collapsed=collapsed,
             detail=flight.reason,
         )
-    own.extend(exchange.explained)
+    own.update(exchange.explained)
     headers = answer_headers(flight.headers, own)
     if exchange.outcome == "COALESCED":
         headers.popall("Set-Cookie", None)  # another connection's
@@ -116,7 +116,7 @@ def still_valid(exchange: Exchange, entry: Entry) -> bool:
     return exchange.runtime.store.admits(exchange.key or "", entry)
 
 
-def answer_headers(given: Mapping[str, str], own: CIMultiDict[str], *, decoded: bool = True) -> CIMultiDict[str]:
+def answer_headers(given: Mapping[str, str], own: dict[str, str], *, decoded: bool = True) -> CIMultiDict[str]:
     """Return the upstream's headers as they may be passed on, with the cache's own in place of any it sent."""
     dropped = hop_headers(CIMultiDict(given)) | {name.lower() for name in own} | {"age"}
     if decoded:

@@ -5,11 +5,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
 from llmcache_gateway.canonical import encode
 from llmcache_gateway.dialects.base import Dialect, Request
-from llmcache_gateway.headers import counted
+from llmcache_gateway.heads import Head
 from llmcache_gateway.normalize import normalize
 from llmcache_gateway.policy import Settings
 
@@ -24,8 +22,7 @@ def digest(
     dialect: Dialect,
     request: Request,
     settings: Settings,
-    query: str,
-    headers: CIMultiDict[str] | CIMultiDictProxy[str],
+    head: Head,
     upstream: Sequence[str],
     tenant: str,
     namespace: str,
@@ -43,11 +40,8 @@ def digest(
     where = [SCHEMA, dialect.name, list(upstream), tenant, namespace, settings.shares]
     if built is not None:
         return _hash([*where, "hook", built])
-    named = counted(headers, settings.ignore_headers)
-    for name in dialect.key_headers:
-        if name in named:
-            named[name] = _items(named[name])
-    standard = _hash([*where, query, named, _counted(dialect, request, settings)])
+    named = head.counted(dialect.key_headers, settings.ignore_headers)
+    standard = _hash([*where, head.query, named, _counted(dialect, request, settings)])
     if settings.builder is None:
         return standard
     try:
@@ -58,11 +52,6 @@ def digest(
         log.exception("the key builder of policy %s failed; the default key is used", settings.policy)
         return standard
     return standard if built == standard else _hash([*where, "built", built])
-
-
-def _items(values: list[str]) -> list[str]:
-    """Return a header as a set: these are lists of flags, or one value. A list may come in several lines (RFC 9110)."""
-    return sorted({item.strip() for value in values for item in value.split(",")})
 
 
 def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: str) -> str:

@@ -1,9 +1,10 @@
 """The gateway's Prometheus metrics."""
 
-from functools import lru_cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from llmcache_gateway.tallies import Tally, TimeTally
 
 _LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -22,18 +23,14 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.requests = Counter(
+        self._requests = Tally(
             "llmcache_requests",
             "Requests by what the cache did.",
             ["dialect", "model", "policy", "version", "outcome"],
-            registry=registry,
+            registry,
         )
-        self.hits = Counter(
-            "llmcache_hits", "Answers from the cache, by the tier that had them.", ["tier"], registry=registry
-        )
-        self.express = Counter(
-            "llmcache_express", "Answers from the cache that took the express lane.", registry=registry
-        )
+        self.hits = Tally("llmcache_hits", "Answers from the cache, by the tier that had them.", ["tier"], registry)
+        self.express = Tally("llmcache_express", "Answers from the cache that took the express lane.", (), registry)
         self.misses = Counter(
             "llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry=registry
         )
@@ -47,12 +44,12 @@ class Metrics:
         self.lookup_seconds = Histogram(
             "llmcache_lookup_seconds", "Time to look into the store.", registry=registry, buckets=_LOOKUP_BUCKETS
         )
-        self.request_seconds = Histogram(
+        self._request_seconds = TimeTally(
             "llmcache_request_seconds",
             "Time from a request's body to its answer's end.",
-            ["outcome"],
-            registry=registry,
-            buckets=_REQUEST_BUCKETS,
+            "outcome",
+            _REQUEST_BUCKETS,
+            registry,
         )
         self.upstream_seconds = Histogram(
             "llmcache_upstream_seconds",
@@ -90,10 +87,6 @@ class Metrics:
             "llmcache_config_reloads", "Configuration changes seen, by result.", ["result"], registry=registry
         )
         self._models: set[str] = set()
-        # Looking a labelled child up costs more than counting with it, and there are few of them.
-        self._requests = lru_cache(maxsize=1000)(self.requests.labels)
-        self._request_seconds = lru_cache(maxsize=10)(self.request_seconds.labels)
-        self._hits = lru_cache(maxsize=10)(self.hits.labels)
 
     def count_request(
         self, *, dialect: str, model: str, policy: str, version: str, outcome: str, seconds: float
@@ -104,9 +97,5 @@ class Metrics:
                 model = "other"
             else:
                 self._models.add(model)
-        self._requests(dialect, model, policy, version, outcome).inc()
-        self._request_seconds(outcome).observe(seconds)
-
-    def count_hit(self, tier: str) -> None:
-        """Count one answer from the cache."""
-        self._hits(tier).inc()
+        self._requests.add(dialect, model, policy, version, outcome)
+        self._request_seconds.add(outcome, seconds)

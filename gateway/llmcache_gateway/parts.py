@@ -95,7 +95,7 @@ class PartsAnswerer:
         by_key = {key: found.answer for key, found in known.items()}
         by_key |= {keys[at]: answer for at, answer in zip(missing, answers, strict=True)}
         own = report.miss(forward=exchange.forward, key=exchange.key or "", prefix=exchange.prefix, stored=all(stored))
-        own.extend(exchange.explained)
+        own.update(exchange.explained)
         return web.Response(
             body=dumps(dialect.join([by_key[key] for key in keys])), headers=answer_headers(fetched.headers, own)
         )
@@ -144,6 +144,6 @@ class PartsAnswerer:
             prefix=exchange.prefix,
         )
         headers["Content-Type"] = replay.JSON_TYPE
-        headers.extend(exchange.explained)
+        headers.update(exchange.explained)
         exchange.outcome, exchange.reason = "HIT", tier
         return web.Response(body=dumps(dialect.join([known[key].answer for key in keys])), headers=headers)

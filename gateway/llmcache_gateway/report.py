@@ -6,14 +6,12 @@ Cache-Status is RFC 9211; its strings are those of RFC 8941.
 import math
 from typing import Final, Literal
 
-from multidict import CIMultiDict
-
 Outcome = Literal["HIT", "STALE", "MISS", "COALESCED", "BYPASS"]
 
 CACHE_NAME: Final = "llmcache"
 
 
-def hit(*, ttl: float, age: int, key: str, detail: str, prefix: str, stale: bool) -> CIMultiDict[str]:
+def hit(*, ttl: float, age: int, key: str, detail: str, prefix: str, stale: bool) -> dict[str, str]:
     """Return the headers of an answer from the cache.
 
     `ttl` is what remains of its freshness in seconds, less than zero when it is stale; `detail` is the tier it
@@ -31,7 +29,7 @@ def miss(
     stored: bool = False,
     collapsed: bool = False,
     detail: str | None = None,
-) -> CIMultiDict[str]:
+) -> dict[str, str]:
     """Return the headers of an answer from upstream that the cache was asked for first.
 
     `forward` is why it was not answered from the cache: miss, stale, or request (the client's directives).
@@ -48,12 +46,12 @@ def miss(
     return _headers("COALESCED" if collapsed else "MISS", status, key=key, prefix=prefix)
 
 
-def bypass(*, detail: str, prefix: str) -> CIMultiDict[str]:
+def bypass(*, detail: str, prefix: str) -> dict[str, str]:
     """Return the headers of an answer from upstream that the cache had no part in, and why."""
     return _headers("BYPASS", f"{CACHE_NAME}; fwd=bypass; detail={_string(detail)}", prefix=prefix)
 
 
-def error(*, detail: str, prefix: str, forward: str | None) -> CIMultiDict[str]:
+def error(*, detail: str, prefix: str, forward: str | None) -> dict[str, str]:
     """Return the headers of an answer that the gateway itself had to give; `forward` when it had asked upstream."""
     status = f"{CACHE_NAME}; fwd={forward}; detail=" if forward else f"{CACHE_NAME}; detail="
     return _headers(
@@ -65,8 +63,8 @@ def error(*, detail: str, prefix: str, forward: str | None) -> CIMultiDict[str]:
 
 def _headers(
     outcome: Outcome, status: str, *, prefix: str, key: str | None = None, age: int | None = None
-) -> CIMultiDict[str]:
-    headers = CIMultiDict({"Cache-Status": status, "X-LLMCache": outcome, "X-LLMCache-Prefix": prefix})
+) -> dict[str, str]:
+    headers = {"Cache-Status": status, "X-LLMCache": outcome, "X-LLMCache-Prefix": prefix}
     if key is not None:
         headers["X-LLMCache-Key"] = key
     if age is not None:

@@ -16,6 +16,7 @@ from llmcache_gateway.config import DiskStore as DiskBounds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.gateway import ActivePrefix, GatewaySpec
+from llmcache_gateway.dialects import Dialect
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.hook_runner import HookLoader, Hooks
 from llmcache_gateway.hot import HotRequests
@@ -26,10 +27,14 @@ from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import DiskStore, MemoryStore, RedisStore, Store, TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.tenant import Front, TenantResolver, client_keys
+from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
 from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
+
+MAX_MODELS: Final = 500
+"""Most models whose upstream is remembered: clients choose their names."""
 
 REDIS_TIMEOUT_SECONDS: Final = 1.0
 """Longest silence of Redis, to connect too. Lookups end sooner, by `cache.store.timeout`."""
@@ -80,6 +85,17 @@ class Runtime:
     hooks: Hooks | None = None
     in_flight: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _upstream_for: dict[tuple[str, str], Upstream] = field(default_factory=dict)
+
+    def upstream_for(self, dialect: Dialect, model: str) -> Upstream:
+        """Return the upstream that serves a dialect's model, looked for once; RequestError(404) when none does."""
+        wanted = (dialect.name, model)
+        found = self._upstream_for.get(wanted)
+        if found is None:
+            found = choice.for_model(self.upstreams, dialect, model)
+            if len(self._upstream_for) < MAX_MODELS:
+                self._upstream_for[wanted] = found
+        return found
 
     def enter(self) -> None:
         """Note one more request that uses it."""

@@ -8,13 +8,11 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway import canonical, freshness, hooked, hot, key, replay, report
 from llmcache_gateway.bodies import invite_body, read_body
@@ -27,6 +25,8 @@ from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import StaleInstead, answer_headers, pass_on
+from llmcache_gateway.headers import Headers
+from llmcache_gateway.heads import Head
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.parts import PartsAnswerer, Splitting, splitting
 from llmcache_gateway.plainjson import dumps, raw_members
@@ -39,14 +39,6 @@ log = logging.getLogger("llmcache_gateway.requests")
 
 DEBUG_HEADER = "X-LLMCache-Debug"
 """A client that sends it learns which policy applied, in X-LLMCache-Policy."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request that is not on the wire, only asked about."""
-
-    raw_path: str
-    headers: CIMultiDictProxy[str]
 
 
 class Handler:
@@ -69,7 +61,8 @@ class Handler:
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         runtime = self._runtime()
-        exchange = Exchange(http, runtime, runtime.prefix.active, time.perf_counter())
+        head = Head(http.method, http.raw_path, http.headers)
+        exchange = Exchange(http, head, runtime, runtime.prefix.active, time.perf_counter())
         runtime.enter()
         try:
             response = await self._answer_or_error(exchange)
@@ -99,7 +92,7 @@ class Handler:
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         _refuse_odd_targets(exchange)
-        dialect = exchange.dialect = dialect_of(exchange.http.method, exchange.path)
+        dialect = exchange.dialect = dialect_of(exchange.head.method, exchange.path)
         if dialect is None:
             return await self._pass_through(exchange)
         question = await self._read(exchange, dialect)
@@ -140,26 +133,24 @@ class Handler:
 
     def question(self, exchange: Exchange, dialect: Dialect, tenant: str, body: bytes) -> Question:
         """Return what a body asks, and what holds for it; RequestError for one that can't be read."""
-        http, runtime = exchange.http, exchange.runtime
+        head, runtime = exchange.head, exchange.runtime
         members = canonical.decode(body)
         own = members.pop("cache", None) if isinstance(members, dict) else None
         if own is not None:
             body = _without_cache_member(body)
-        controls = freshness.read_controls(http.headers, own)
+        controls = head.controls(own)
         request = dialect.parse(members, body)
-        upstream = choice.for_model(runtime.upstreams, dialect, request.model)
+        upstream = runtime.upstream_for(dialect, request.model)
         settings = runtime.policies.settings(
-            dialect=dialect.name, model=request.model, tenant=tenant, headers=http.headers
+            dialect=dialect.name, model=request.model, tenant=tenant, headers=head.headers
         )
         if settings.isolation != runtime.isolation:
-            tenant = runtime.tenants.tenant(http.headers, settings.isolation)
+            tenant = runtime.tenants.tenant(head.headers, settings.isolation)
         exchange.model, exchange.upstream = request.model, upstream.name
         exchange.tenant, exchange.policy = tenant, settings.policy
-        if DEBUG_HEADER in http.headers:
+        if DEBUG_HEADER in head.headers:
             exchange.explained = {"X-LLMCache-Policy": settings.policy}
-        return Question(
-            dialect, request, upstream, exchange.target, http.headers, runtime.own_headers, controls, settings
-        )
+        return Question(dialect, request, upstream, head.target, head.headers, runtime.own_headers, controls, settings)
 
     async def _from_parts(
         self, exchange: Exchange, question: Question, dialect: Splitting
@@ -189,8 +180,7 @@ class Handler:
             dialect=question.dialect,
             request=request,
             settings=question.settings,
-            query=exchange.query,
-            headers=exchange.http.headers,
+            head=exchange.head,
             upstream=question.upstream.identity,
             tenant=exchange.tenant or "",
             namespace=question.controls.namespace,
@@ -235,9 +225,7 @@ class Handler:
             stale_if_error=settings.stale_if_error,
         )
 
-    def keys_of(
-        self, runtime: Runtime, target: str, headers: CIMultiDict[str], body: bytes, tenant: str | None
-    ) -> list[str]:
+    def keys_of(self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None) -> list[str]:
         """Return the keys under which the answer to a request stands: its own, and those of its parts, of each version.
 
         `tenant` is taken instead of what the headers say. RequestError where the request can't be read.
@@ -245,8 +233,8 @@ class Handler:
         dialect = dialect_of("POST", target.partition("?")[0])
         if dialect is None:
             raise RequestError(400, f"nothing is cached for {target[:80]!r}: send a path such as /v1/chat/completions")
-        asked = cast(Any, _Asked(target, CIMultiDictProxy(headers)))
-        exchange = Exchange(asked, runtime, runtime.prefix.active, 0.0, dialect)
+        no_wire = cast(Any, None)
+        exchange = Exchange(no_wire, Head("POST", target, headers), runtime, runtime.prefix.active, 0.0, dialect)
         found = runtime.tenants.tenant(headers) if tenant is None else tenant
         question = self.question(exchange, dialect, found, body)
         exchange.tenant = tenant or exchange.tenant
@@ -283,7 +271,7 @@ class Handler:
         headers["Content-Type"] = content_type
         return web.Response(body=body, headers=headers)
 
-    def hit_headers(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> CIMultiDict[str]:
+    def hit_headers(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> dict[str, str]:
         """Return the headers of a hit, and note it in the exchange."""
         now = self._clock()
         headers = report.hit(
@@ -294,7 +282,7 @@ class Handler:
             stale=detail in (Use.REVALIDATE.value, Use.IF_ERROR.value),
             prefix=exchange.prefix,
         )
-        headers.extend(exchange.explained)
+        headers.update(exchange.explained)
         exchange.outcome, exchange.reason = headers["X-LLMCache"], detail
         return headers
 
@@ -330,7 +318,7 @@ class Handler:
             seconds=seconds,
         )
         if exchange.outcome == "HIT":
-            self._metrics.count_hit(exchange.reason)
+            self._metrics.hits.add(exchange.reason)
         elif exchange.outcome == "STALE":
             self._metrics.stale.labels(exchange.reason).inc()
         elif exchange.outcome == "MISS":
@@ -349,7 +337,7 @@ def _count_hot(exchange: Exchange, question: Question) -> None:
     asked = hot.asked(
         target=exchange.target,
         body=question.request.body,
-        headers=exchange.http.headers,
+        headers=exchange.head.headers,
         controls=question.controls,
         tenant=tenant,
         model=exchange.model,
@@ -362,7 +350,7 @@ def _log_fields(exchange: Exchange, dialect: str, seconds: float) -> dict[str, A
     return {
         "reason": exchange.reason or exchange.forward,
         "status": exchange.status,
-        "method": exchange.http.method,
+        "method": exchange.head.method,
         "path": exchange.path[:200],
         "dialect": dialect,
         "model": exchange.model and exchange.model[:200],
@@ -385,7 +373,7 @@ def _refuse_odd_targets(exchange: Exchange) -> None:
         if any(segment.partition(";")[0] in (".", "..") for segment in segments):
             raise RequestError(400, "The path must not contain '.' or '..' segments.", code="invalid_path")
     # Other upgrades (h2c, say) may be ignored (RFC 9110, section 7.8); a WebSocket's client takes no other answer.
-    if "websocket" in exchange.http.headers.get("Upgrade", "").lower():
+    if "websocket" in exchange.head.headers.get("Upgrade", "").lower():
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")
 
 
@@ -399,7 +387,7 @@ def _without_cache_member(body: bytes) -> bytes:
 
 
 def _error(exchange: Exchange, status: int, message: str, code: str | None, param: str | None) -> web.StreamResponse:
-    dialect = exchange.dialect or kin_of(exchange.path, exchange.http.headers)
+    dialect = exchange.dialect or kin_of(exchange.path, exchange.head.headers)
     shape = dialect.error_body if dialect else error_body
     forward = None if exchange.outcome == "ERROR" else exchange.forward
     headers = report.error(detail=exchange.reason, prefix=exchange.prefix, forward=forward)

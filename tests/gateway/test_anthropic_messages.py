@@ -14,6 +14,7 @@ from llmcache_gateway.config import Cache
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.errors import RequestError
+from llmcache_gateway.heads import Head
 from llmcache_gateway.policy import default_settings
 from llmcache_gateway.sse import event_data
 from tests.gateway.anthropic_provider import event_bytes, events_of, message
@@ -419,8 +420,7 @@ def digest(*headers: tuple[str, str]) -> str:
         dialect=DIALECT,
         request=request,
         settings=default_settings(Cache(), "Credential", None),
-        query="",
-        headers=CIMultiDict(headers),
+        head=Head("POST", DIALECT.path, CIMultiDict(headers)),
         upstream=("u",),
         tenant="t",
         namespace="",

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -287,3 +288,55 @@ async def test_a_key_builder_is_asked_anew_for_a_request_that_the_lane_has_seen(
             await client.ask(request(body_of("hello")))
         DAY[0] = "tuesday"
         assert (await client.ask(request(body_of("hello")))).headers["X-LLMCache"] == "MISS"
+
+
+async def test_a_key_that_was_taken_back_opens_the_lane_no_more(start_gateway: StartGateway, tmp_path: Path) -> None:
+    secret = tmp_path / "secrets" / "keys" / "teams"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("red: sk-red-one\nblue: sk-blue-one\n")
+    config = manifest(None, tenancy={"keys": {"secretRef": {"name": "keys", "key": "teams"}}})
+    red = request(body_of("hello"), "Authorization: Bearer sk-red-one")
+    async with start_gateway(config, secrets=tmp_path / "secrets") as gateway, connected(gateway) as client:
+        for _ in range(4):
+            await client.ask(red)
+        assert await express(gateway) == 2
+        secret.write_text("blue: [sk-blue-one, sk-red-one]\n")  # now somebody else's
+        gateway.running.reloader.check()
+        answer = await client.ask(red)
+        assert (answer.headers["X-LLMCache"], ":key-blue:" in answer.headers["X-LLMCache-Key"]) == ("MISS", True)
+        await client.ask(red)
+        await client.ask(red)
+        secret.write_text("blue: sk-blue-one\n")
+        gateway.running.reloader.check()
+        assert (await client.ask(red)).status == 401
+
+
+async def test_which_headers_count_is_asked_anew_of_another_configuration(start_gateway: StartGateway) -> None:
+    """What a head's headers come to is kept with the head, but not beyond the settings that it was found for."""
+    config = manifest(None, cache={"key": {"ignoreHeaders": ["x-trial"]}})
+    one, other = (request(body_of("hello"), f"X-Trial: {trial}") for trial in ("one", "two"))
+    async with start_gateway(config) as gateway, connected(gateway) as client:
+        for outcome in ("MISS", "HIT", "HIT"):
+            assert (await client.ask(one)).headers["X-LLMCache"] == outcome
+        for _ in range(3):
+            assert (await client.ask(other)).headers["X-LLMCache"] == "HIT"
+        del config["spec"]["cache"]
+        gateway.rewrite(config)
+        gateway.running.reloader.check()
+        for asked in (one, other):
+            for outcome in ("MISS", "HIT", "HIT"):
+                assert (await client.ask(asked)).headers["X-LLMCache"] == outcome
+
+
+async def test_a_model_that_another_upstream_serves_now_is_no_hit_of_the_first(start_gateway: StartGateway) -> None:
+    config = manifest(None)
+    upstreams = config["spec"]["upstreams"]
+    upstreams.append({"name": "second", "provider": "echo"})
+    asked = request(body_of("hello"))
+    async with start_gateway(config) as gateway, connected(gateway) as client:
+        for _ in range(4):
+            await client.ask(asked)
+        upstreams[0]["models"] = ["others-*"]
+        gateway.rewrite(config)
+        gateway.running.reloader.check()
+        assert (await client.ask(asked)).headers["X-LLMCache"] == "MISS"

@@ -12,6 +12,7 @@ from llmcache_gateway.canonical import decode
 from llmcache_gateway.config import Cache
 from llmcache_gateway.dialects import Dialect, dialect_of
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
+from llmcache_gateway.heads import Head
 from llmcache_gateway.policy import default_settings
 from tests.gateway.test_canonical import JSON, same
 
@@ -28,7 +29,9 @@ WHERE: dict[str, Any] = {
 
 def digest(dialect: Dialect, members: dict[str, Any], **where: Any) -> str:
     request = dialect.parse({"model": "m", **members}, b"{}")
-    return key.digest(dialect=dialect, request=request, settings=SETTINGS, **(WHERE | where))
+    where = WHERE | where
+    head = Head("POST", f"{dialect.path}?{where.pop('query')}", where.pop("headers"))
+    return key.digest(dialect=dialect, request=request, settings=SETTINGS, head=head, **where)
 
 
 def dialect_at(path: str) -> Dialect:

@@ -198,6 +198,8 @@ def _counted_message(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     content = message.get("content")
+    if isinstance(content, str) and HINTS.isdisjoint(message):
+        return message  # by far the most
     if isinstance(content, list):
         parts = [without(part, HINTS) for part in content]
         single = parts[0] if len(parts) == 1 else None
@@ -295,7 +297,7 @@ def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(modalities, list) and "audio" in modalities:
         yield "audio"
     messages = members.get("messages")
-    if isinstance(messages, list) and any(
-        names_remote(one.get("content")) for one in messages if isinstance(one, dict)
-    ):
-        yield "remote-content"
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict) and names_remote(message.get("content")):
+            yield "remote-content"
+            return

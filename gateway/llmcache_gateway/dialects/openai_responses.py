@@ -6,8 +6,9 @@ would give the same id to everybody, so that only requests with `"store": false`
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from llmcache_gateway.dialects import openai_responses_stream as stream
 from llmcache_gateway.dialects.base import Request, Verdict, refuse

@@ -62,4 +62,7 @@ def _is_remote(part: dict[str, Any]) -> bool:
 
 def first_not(admitted: frozenset[str], reasons: Iterator[str]) -> str | None:
     """Return the first reason that is not admitted."""
-    return next((reason for reason in reasons if reason not in admitted), None)
+    for reason in reasons:
+        if reason not in admitted:
+            return reason
+    return None
