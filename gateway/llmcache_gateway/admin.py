@@ -13,6 +13,7 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.reload import Reloader
+from llmcache_gateway.stats import Stats
 
 MAX_BODY = 64 * 2**20
 """Longest body: an invalidation may hold a whole request."""
@@ -24,6 +25,7 @@ def admin_app(
     *,
     reloader: Reloader,
     metrics: Metrics,
+    stats: Stats,
     token: str,
     unready: Callable[[], str | None],
     cache: CacheRoutes,
@@ -70,6 +72,9 @@ def admin_app(
             }
         )
 
+    async def counted(_: web.Request) -> web.Response:
+        return _json(stats.shown())
+
     async def hot(request: web.Request) -> web.Response:
         wanted = request.query.get("limit", "100000")
         if not (wanted.isascii() and wanted.isdigit() and 0 < len(wanted) < 10):
@@ -85,6 +90,7 @@ def admin_app(
         "/readyz": readyz,
         "/metrics": scrape,
         "/admin/v1/status": status,
+        "/admin/v1/stats": counted,
         "/admin/v1/hot": hot,
     }
     app.add_routes([web.get(path, handler) for path, handler in routes.items()])

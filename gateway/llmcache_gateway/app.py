@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -29,6 +30,7 @@ from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.reload import Reloader, not_in_force, read_config
 from llmcache_gateway.runtime import Resources, provision
 from llmcache_gateway.server import Handler
+from llmcache_gateway.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         )
         forwarder = Forwarder(metrics, options.clock)
         refresher = Refresher(forwarder, metrics)
-        handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, options.clock)
+        stats = Stats(secrets.token_hex(8), options.clock())
+        handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, stats, options.clock)
         lane = Lane(handler, lambda: reloader.current, metrics)
 
         invalidator = Invalidator()
@@ -125,7 +128,14 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             shutdown_timeout=options.drain_seconds,
         )
         admin = web.AppRunner(
-            admin_app(reloader=reloader, metrics=metrics, token=options.admin_token, unready=unready, cache=cache),
+            admin_app(
+                reloader=reloader,
+                metrics=metrics,
+                stats=stats,
+                token=options.admin_token,
+                unready=unready,
+                cache=cache,
+            ),
             access_log=None,
         )
         try:

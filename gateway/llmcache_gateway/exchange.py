@@ -71,6 +71,9 @@ class Exchange(msgspec.Struct):
     explained: dict[str, str] = {}
     """Further headers of the answer, for a client that asked for them."""
 
+    upstream_seconds: float | None = None
+    """How long the upstream took to begin its answer, once it has."""
+
     stale: Entry | None = None
     """What may be served instead when the upstream fails."""
 
@@ -81,6 +84,9 @@ class Exchange(msgspec.Struct):
     """What it asks, where an entry may answer that."""
 
     outcome: str = "ERROR"
+    attempted: str = "ERROR"
+    """The outcome it was on the way to when it became an error."""
+
     reason: str = ""
     status: int = 0
 

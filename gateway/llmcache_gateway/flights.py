@@ -41,6 +41,9 @@ class Flight:
         self.ttl = float("inf")
         """The shortest lifetime that any of its clients allows the entry."""
 
+        self.upstream_seconds: float | None = None
+        """How long the upstream took to begin its answer."""
+
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.events = False

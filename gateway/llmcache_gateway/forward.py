@@ -145,7 +145,8 @@ class Forwarder:
         added = call.body != question.request.body
         call = await hooked.changed_call(runtime.hooks, question, call)
         async with question.upstream.send(call) as answer:
-            self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
+            flight.upstream_seconds = time.perf_counter() - asked
+            self._metrics.upstream_seconds.observe(flight.upstream_seconds)
             if answer.content_type == CONTENT_TYPE and answer.status == 200:
                 await self._take_events(flight, runtime, question, answer, key)
                 with suppress(TimeoutError, UpstreamError):
@@ -235,7 +236,8 @@ class Forwarder:
         asked = time.perf_counter()
         call = await hooked.changed_call(exchange.runtime.hooks, question, question.call(body))
         async with question.upstream.send(call) as answer:
-            self._metrics.upstream_seconds.observe(time.perf_counter() - asked)
+            exchange.upstream_seconds = time.perf_counter() - asked
+            self._metrics.upstream_seconds.observe(exchange.upstream_seconds)
             held = bytearray()
             async for chunk in answer.chunks:
                 held += chunk

@@ -32,6 +32,7 @@ from llmcache_gateway.parts import PartsAnswerer, Splitting, splitting
 from llmcache_gateway.plainjson import dumps, raw_members
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
+from llmcache_gateway.stats import Ended, Stats
 from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Call
 
@@ -50,6 +51,7 @@ class Handler:
         forwarder: Forwarder,
         refresher: Refresher,
         metrics: Metrics,
+        stats: Stats,
         clock: Callable[[], float],
     ) -> None:
         self._runtime = runtime
@@ -57,6 +59,7 @@ class Handler:
         self._parts = PartsAnswerer(forwarder, clock)
         self._refresher = refresher
         self._metrics = metrics
+        self._stats = stats
         self._clock = clock
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -308,11 +311,13 @@ class Handler:
         seconds = time.perf_counter() - exchange.started
         if exchange.question is not None and exchange.status == 200:
             _count_hot(exchange, exchange.question)
-        name = exchange.dialect.name if exchange.dialect else "none"
+        name, policy = exchange.dialect.name if exchange.dialect else "none", exchange.policy or "none"
+        ended = Ended(exchange.outcome, exchange.attempted, exchange.reason, exchange.status)
+        self._stats.count(ended, version=exchange.version, policy=policy, seconds=exchange.upstream_seconds)
         self._metrics.count_request(
             dialect=name,
             model=exchange.model or "none",
-            policy=exchange.policy or "none",
+            policy=policy,
             version=exchange.version,
             outcome=exchange.outcome,
             seconds=seconds,
@@ -391,7 +396,7 @@ def _error(exchange: Exchange, status: int, message: str, code: str | None, para
     shape = dialect.error_body if dialect else error_body
     forward = None if exchange.outcome == "ERROR" else exchange.forward
     headers = report.error(detail=exchange.reason, prefix=exchange.prefix, forward=forward)
-    exchange.outcome = "ERROR"
+    exchange.attempted, exchange.outcome = exchange.outcome, "ERROR"
     headers["Content-Type"] = replay.JSON_TYPE
     response = web.Response(status=status, body=dumps(shape(status, message, code, param)), headers=headers)
     if status in (401, 413):

@@ -179,7 +179,7 @@ async def test_admin_port_shows_health_and_metrics_to_all_and_the_rest_to_the_to
             assert (await client.get("/admin/v1/status", headers=headers)).status_code == 401
             assert (await client.get("/admin/v1/nothing", headers=headers)).status_code == 401
         status = (await client.get("/admin/v1/status", headers=ADMIN)).json()
-    assert status["prefix"] == {"name": "test", "version": "v1"}
+    assert status["prefix"] == {"name": "test", "version": "v1", "next": None}
     assert status["revision"] == gateway.running.reloader.current.config.revision
     closed = {"get": "closed", "put": "closed"}
     assert status["store"] == {"type": "memory", "healthy": True, "error": None, "circuits": closed}

@@ -1,0 +1,143 @@
+"""How each prefix version fares, counted since the process began: the evidence on which a rollout goes on or ends."""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, Final, TypeVar
+
+BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+"""Upper bounds of the buckets of `missLatency`, in seconds; one bucket without a bound follows."""
+
+MAX_NAMES: Final = 50
+"""Most versions, and most policies, that are counted by name: the one not seen for longest makes room."""
+
+COLUMNS: Final = {
+    "HIT": "hits",
+    "STALE": "stale",
+    "COALESCED": "coalesced",
+    "MISS": "misses",
+    "BYPASS": "bypasses",
+    "ERROR": "errors",
+}
+"""Where a request is counted, by its outcome: each in one column."""
+
+NO_ANSWER: Final = frozenset({"upstream-unreachable", "upstream-timeout"})
+"""Reasons of errors that say that the upstream gave no answer."""
+
+NO_WHOLE_ANSWER: Final = frozenset({"unterminated", "error"})
+"""Reasons of answers that broke off, or had an error in them, after a good beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a request came to, in the words of its exchange."""
+
+    outcome: str
+    attempted: str
+    """The outcome it was on the way to when it failed; ERROR when to none."""
+
+    reason: str
+    status: int
+
+
+def column(ended: Ended) -> str:
+    """Return where a request is counted: one whose upstream gave no answer is the miss that it was."""
+    unanswered = ended.outcome == "ERROR" and ended.reason in NO_ANSWER
+    return COLUMNS[ended.attempted if unanswered else ended.outcome]
+
+
+def upstream_failed(ended: Ended) -> bool:
+    """Say whether a request failed by its upstream's doing.
+
+    An answer of 4xx is no failure: the client's own making, or (429) a limit that all versions share.
+    """
+    if ended.outcome == "ERROR":
+        return ended.reason in NO_ANSWER
+    return ended.status >= 500 or ended.reason in NO_WHOLE_ANSWER
+
+
+@dataclass(slots=True)
+class Counts:
+    """Requests by what the cache did."""
+
+    columns: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COLUMNS.values(), 0))
+    seen: int = 0
+    """The number of the last request that was counted here."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return them as the admin port shows them."""
+        return {"requests": sum(self.columns.values()), **self.columns}
+
+
+@dataclass(slots=True)
+class VersionCounts(Counts):
+    """Requests of one version, and how its upstreams did with its misses."""
+
+    miss_errors: int = 0
+    warmed: int = 0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def shown(self) -> dict[str, Any]:
+        """Return them as the admin port shows them; buckets are cumulative."""
+        latency = {"le": [*BOUNDS, None], "counts": list(accumulate(self.buckets)), "sumSeconds": self.seconds}
+        own = {"missErrors": self.miss_errors, "warmed": self.warmed, "missLatency": latency}
+        return {**Counts.shown(self), **own}
+
+
+AnyCounts = TypeVar("AnyCounts", bound=Counts)
+
+
+class Stats:
+    """Counts requests that are over. `instance` names the process, `started_at` is its beginning in epoch seconds."""
+
+    def __init__(self, instance: str, started_at: float) -> None:
+        self._instance = instance
+        self._started_at = started_at
+        self._number = 0
+        self._versions: dict[str, VersionCounts] = {}
+        self._policies: dict[str, Counts] = {}
+        self._tiers: dict[str, int] = {}
+
+    def count(self, ended: Ended, *, version: str, policy: str, seconds: float | None) -> None:
+        """Count a request of a client; `seconds` is how long its upstream took to begin its answer, if it was asked."""
+        where = column(ended)
+        of_version = self._version(version)
+        of_version.columns[where] += 1
+        self._named(self._policies, policy, Counts).columns[where] += 1
+        if where == "hits":
+            self._tiers[ended.reason] = self._tiers.get(ended.reason, 0) + 1
+        elif where == "misses":
+            failed = upstream_failed(ended)
+            of_version.miss_errors += failed
+            # A refusal is quick: counted, it would make a version that is refused look fast.
+            if seconds is not None and not failed and ended.status < 400:
+                of_version.buckets[bisect_left(BOUNDS, seconds)] += 1
+                of_version.seconds += seconds
+
+    def count_warmed(self, version: str) -> None:
+        """Count a request that filled the cache: no client's, so no evidence of how clients fare."""
+        self._version(version).warmed += 1
+
+    def shown(self) -> dict[str, Any]:
+        """Return all counters as the admin port shows them."""
+        return {
+            "startedAt": self._started_at,
+            "instance": self._instance,
+            "versions": {name: counts.shown() for name, counts in self._versions.items()},
+            "tiers": {tier: {"hits": hits} for tier, hits in self._tiers.items()},
+            "policies": {name: counts.shown() for name, counts in self._policies.items()},
+        }
+
+    def _version(self, name: str) -> VersionCounts:
+        self._number += 1
+        return self._named(self._versions, name, VersionCounts)
+
+    def _named(self, known: dict[str, AnyCounts], name: str, make: type[AnyCounts]) -> AnyCounts:
+        counts = known.get(name)
+        if counts is None:
+            if len(known) >= MAX_NAMES:
+                del known[min(known, key=lambda one: known[one].seen)]
+            counts = known[name] = make()
+        counts.seen = self._number
+        return counts
