@@ -2,14 +2,16 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 
-def require_tool(name: str) -> str:
-    """Return the path of a program; without it the test is skipped with the reason, or fails on CI."""
-    path = shutil.which(name)
+def require_tool(name: str, without: Path | None = None) -> str:
+    """Return the path of a program, not looking into one folder; the test is skipped, or fails on CI, without it."""
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != without]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
         missing(f"{name} is not installed: run scripts/system-packages")
     return path

@@ -24,7 +24,16 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
 from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.secrets import Secrets
-from llmcache_gateway.stores import DiskStore, MemoryStore, RedisStore, Store, TieredStore
+from llmcache_gateway.stores import (
+    DiskStore,
+    MemoryStore,
+    RedisAccess,
+    RedisStore,
+    Store,
+    TieredStore,
+    connect,
+    read_access,
+)
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.tenant import Front, TenantResolver, client_keys
 from llmcache_gateway.upstreams import choice
@@ -126,9 +135,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         secrets.credential(upstream.credential, f"spec.upstreams[{at}].credential")
         for at, upstream in enumerate(spec.upstreams)
     )
-    password = None
-    if spec.redis is not None and spec.redis.credential is not None:
-        password = secrets.secret(spec.redis.credential.secret_ref, "spec.redis.credential.secretRef")
+    redis = read_access(spec.redis, secrets) if spec.redis is not None else None
     tenancy = _tenancy(spec.tenancy, secrets)
     policies = _policies(spec, secrets.problems)
     if secrets.problems:
@@ -138,11 +145,11 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     # What is read from outside is bounded by the size of an entry; a memory store is emptied by no new bound.
     entry_bytes = byte_count(spec.limits.entry_bytes)
     readable = entry_bytes if spec.cache.store.type != "memory" else None
-    identity = (spec.cache.store, spec.redis, password, config.metadata, readable)
+    identity = (spec.cache.store, redis, config.metadata, readable)
     if previous is not None and previous.store_identity == identity:
         store = previous.store
     else:
-        inner = _store(config, password, resources)
+        inner = _store(config, redis, resources)
         near = inner.l1 if isinstance(inner, TieredStore) else None
         timeout = seconds(spec.cache.store.timeout)
         store = GuardedStore(inner, timeout_seconds=timeout, metrics=resources.metrics, near=near)
@@ -156,7 +163,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         ),
         store=store,
         store_identity=identity,
-        credentials=(*keys, password, tenancy),
+        credentials=(*keys, redis, tenancy),
         policies=policies,
         hot=previous.hot
         if previous is not None and previous.hot.requests == spec.cache.hot.requests
@@ -245,12 +252,15 @@ def _load_function(name: str) -> Any:
 
 def _check_addresses(spec: GatewaySpec) -> None:
     """Raise ConfigError for addresses whose port or host can't be one, which no pattern can say."""
-    addresses = {f"spec.upstreams[{at}].baseURL": one.base_url for at, one in enumerate(spec.upstreams)}
-    addresses["spec.redis.url"] = spec.redis.url if spec.redis is not None else None
+    addresses = [
+        (f"spec.upstreams[{at}].baseURL", one.base_url) for at, one in enumerate(spec.upstreams) if one.base_url
+    ]
+    if spec.redis is not None:
+        addresses += [("spec.redis", address) for address in spec.redis.addresses]
     problems = []
-    for path, address in addresses.items():
+    for path, address in addresses:
         try:
-            if address is not None and urlsplit(address).port == 0:
+            if urlsplit(address if "://" in address else f"//{address}").port == 0:
                 raise ValueError("port 0 can't be reached")
         except ValueError as error:
             problems.append(Problem(path, f"{address} is no address: {error}"))
@@ -258,7 +268,7 @@ def _check_addresses(spec: GatewaySpec) -> None:
         raise ConfigError(problems)
 
 
-def _store(config: GatewayConfig, password: str | None, resources: Resources) -> Store:
+def _store(config: GatewayConfig, redis: RedisAccess | None, resources: Resources) -> Store:
     wanted = config.spec.cache.store
     if wanted.type == "memory":
         return _memory(wanted.l1 or MemoryBounds(), resources)
@@ -266,15 +276,11 @@ def _store(config: GatewayConfig, password: str | None, resources: Resources) ->
         return _disk(config, resources)
     if wanted.uses_disk:
         return TieredStore(_memory(wanted.l1 or MemoryBounds(), resources), _disk(config, resources))
-    if config.spec.redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
+    if redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
         raise ConfigError(["spec.redis: this store type needs a Redis: set spec.redis, or give --redis-url"])
-    login = config.spec.redis.credential
     shared = RedisStore(
-        url=config.spec.redis.url,
-        username=login.username if login is not None else None,
-        password=password,
+        connect(redis, timeout_seconds=max(REDIS_TIMEOUT_SECONDS, seconds(wanted.timeout))),
         namespace=f"llmcache:{config.metadata.namespace}/{config.metadata.name}:",
-        timeout_seconds=max(REDIS_TIMEOUT_SECONDS, seconds(wanted.timeout)),
         clock=resources.clock,
         values=_values(config),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmcache_gateway.config import Credential, Problem, SecretRef
+from llmcache_gateway.config import PEM, Credential, Problem, SecretRef
 
 
 class Secrets:
@@ -39,6 +39,16 @@ class Secrets:
         """Return a Secret's value of more than one line, as it is; None when it can't be read."""
         file = self._secret_file(ref, path)
         return None if file is None else self._read(file, path)
+
+    def pem(self, source: PEM, path: str) -> tuple[Path, str] | None:
+        """Return the file of a certificate or key, and its text; None when it can't be read."""
+        if source.secret_ref is not None:
+            path = f"{path}.secretRef"
+            file = self._secret_file(source.secret_ref, path)
+        else:
+            path, file = f"{path}.file", Path(source.file or "")
+        text = None if file is None else self._read(file, path)
+        return None if file is None or text is None else (file, text)
 
     def _secret_file(self, ref: SecretRef, path: str) -> Path | None:
         if self._folder is None:

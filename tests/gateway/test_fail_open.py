@@ -19,8 +19,8 @@ from llmcache_gateway.stores.breaker import FAILURES_TO_OPEN
 from llmcache_gateway.stores.guarded import MAX_PENDING_BYTES, GuardedStore
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
+from tests.gateway.redis_stores import shared
 from tests.gateway.test_sdk import sdk
-from tests.gateway.test_store_contract import shared
 from tests.redis_server import RedisServer, free_port, running_redis
 from tests.socket_proxy import Fault, Proxy, running_proxy
 
@@ -195,8 +195,7 @@ async def test_a_poisoned_or_truncated_value_is_a_miss_counted_and_removed(
 
 async def test_writes_to_a_store_that_hangs_are_bounded_in_bytes_and_end_by_themselves(proxy: Proxy) -> None:
     proxy.fault = "hangs"
-    inner = shared(proxy.url)
-    store = GuardedStore(inner, timeout_seconds=0.05, metrics=Metrics(CollectorRegistry()))
+    store = GuardedStore(shared(proxy.url), timeout_seconds=0.05, metrics=Metrics(CollectorRegistry()))
     now = time.time()
     size = 2**20
     entry = Entry("json", "application/json", [b"x" * size], "m", now, now + 60, now + 60)

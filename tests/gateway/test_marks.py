@@ -14,7 +14,8 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores import TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.stores.marks import MAX_MARKS, LocalMarks
-from tests.gateway.test_store_contract import disk, memory, shared
+from tests.gateway.redis_stores import shared
+from tests.gateway.test_store_contract import disk, memory
 from tests.redis_server import RedisServer
 
 KEY = "p:v1:red:" + "0" * 64

@@ -13,8 +13,9 @@ import redis.asyncio
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, StoreError
-from llmcache_gateway.stores import DiskStore, MemoryStore, RedisStore, Store, TieredStore
+from llmcache_gateway.stores import DiskStore, MemoryStore, Store, TieredStore
 from tests.gateway.conftest import VALUES
+from tests.gateway.redis_stores import KINDS, running, shared
 from tests.redis_server import free_port
 
 Outside = tuple[Store, Callable[[bytes], object]]
@@ -29,34 +30,27 @@ def memory(entries: int = 100, size: int = 64 * 2**20) -> MemoryStore:
     return MemoryStore(max_entries=entries, max_bytes=size, clock=time.time)
 
 
-def shared(url: str, namespace: str = "llmcache:tests/one:") -> RedisStore:
-    return RedisStore(
-        url=url,
-        username=None,
-        password=None,
-        namespace=namespace,
-        timeout_seconds=1.0,
-        clock=time.time,
-        values=VALUES,
-    )
-
-
 def disk(folder: Path) -> DiskStore:
     return DiskStore(file=folder / "entries.sqlite", max_bytes=64 * 2**20, clock=time.time, values=VALUES)
 
 
-@pytest.fixture(params=["memory", "disk", "redis", "tiered", "tiered over disk"])
-async def store(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> AsyncIterator[Store]:
-    made: dict[str, Store] = {
-        "memory": memory(),
-        "disk": disk(tmp_path),
-        "redis": shared(redis_url),
-        "tiered": TieredStore(memory(), shared(redis_url)),
-        "tiered over disk": TieredStore(memory(), disk(tmp_path / "l2")),
-    }
-    yield made[request.param]
-    for one in made.values():
-        await one.close()
+@pytest.fixture(params=["memory", "disk", "tiered", "tiered over disk", *KINDS])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    kind = request.param
+    made: Store
+    if kind == "memory":
+        made = memory()
+    elif kind == "disk":
+        made = disk(tmp_path)
+    elif kind == "tiered over disk":
+        made = TieredStore(memory(), disk(tmp_path))
+    else:
+        redis = running("redis" if kind == "tiered" else kind, request)
+        made = shared(redis.external, secrets=redis.secrets)
+        if kind == "tiered":
+            made = TieredStore(memory(), made)
+    yield made
+    await made.close()
 
 
 async def test_an_entry_comes_back_as_it_was_put(store: Store) -> None:
@@ -150,6 +144,31 @@ async def test_many_at_once_each_find_their_own(store: Store) -> None:
         assert common.entry.blocks[0].startswith(b"answer ")
 
     await asyncio.gather(*(one(number) for number in range(50)))
+
+
+async def test_a_scan_gives_every_key_in_bounded_batches(store: Store) -> None:
+    for number in range(700):
+        await store.put(f"k{number}", an_entry())
+    batches = [batch async for batch in store.scan()]
+    assert {key for batch in batches for key in batch} >= {f"k{number}" for number in range(700)} or (
+        store.name == "memory"  # it holds 100
+    )
+    assert max(map(len, batches)) <= 500
+
+
+async def test_marks_are_read_as_they_were_made_and_only_the_newer_ones(store: Store) -> None:
+    keeper = store.marks()
+    first = await keeper.add(["tag:a", "key:b"], 0)
+    floor, marks = await keeper.read(0)
+    assert floor <= first
+    assert {scope: epoch for scope, epoch in marks.items() if scope != "all"} == {"tag:a": first, "key:b": first}
+    second = await keeper.add(["tag:c"], first)
+    assert second > first
+    assert await keeper.read(first) == (floor, {"tag:c": second})
+    # An epoch that this store never gave: it has lost marks, and says so by a new floor.
+    if keeper.shared:
+        assert (await keeper.read(second + 10))[0] > second + 10
+    assert await keeper.add(["all"], second) > second
 
 
 async def test_a_store_that_works_answers_ping(store: Store) -> None:

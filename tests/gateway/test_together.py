@@ -10,21 +10,14 @@ import redis.asyncio
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
-from llmcache_gateway.stores import RedisStore
 from llmcache_gateway.stores.together import MAX_NAMES, MAX_TRIPS, Together
-from tests.gateway.conftest import VALUES
+from tests.gateway.redis_stores import shared
 from tests.redis_server import RedisServer
 
 
 def an_entry(text: str) -> Entry:
     now = time.time()
     return Entry("json", "application/json", [text.encode()], "m", now, now + 60, now + 60)
-
-
-def shared(url: str) -> RedisStore:
-    return RedisStore(
-        url=url, username=None, password=None, namespace="t:", timeout_seconds=5.0, clock=time.time, values=VALUES
-    )
 
 
 def reads(server: RedisServer) -> int:
@@ -42,7 +35,7 @@ def looked_up(server: RedisServer) -> int:
 async def test_many_lookups_cost_few_round_trips_and_each_gets_its_own_answer(
     redis_server: RedisServer, redis_url: str
 ) -> None:
-    store = shared(redis_url)
+    store = shared(redis_url, "t:", timeout_seconds=5.0)
     for number in range(200):
         await store.put(f"k{number}", an_entry(f"answer {number}"))
     before, lookups = reads(redis_server), looked_up(redis_server)
@@ -56,7 +49,7 @@ async def test_many_lookups_cost_few_round_trips_and_each_gets_its_own_answer(
 
 
 async def test_a_value_of_another_kind_fails_its_own_lookup_only(redis_url: str) -> None:
-    store = shared(redis_url)
+    store = shared(redis_url, "t:", timeout_seconds=5.0)
     await store.put("good", an_entry("good"))
     client: Any = redis.asyncio.Redis.from_url(redis_url)
     await client.rpush("t:list", "x")

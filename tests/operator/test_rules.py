@@ -41,6 +41,9 @@ def _canary(*percents: int, **rollout: Any) -> dict[str, Any]:
 
 
 FAQ = {"configMapRef": {"name": "faq", "key": "requests.jsonl"}}
+LOGIN = {"secretRef": {"name": "redis", "key": "password"}}
+SENTINEL = {"master": "mymaster", "hosts": ["sentinel-0:26379"]}
+PEM = {"secretRef": {"name": "redis", "key": "ca.crt"}}
 KEYS = {"secretRef": {"name": "keys", "key": "keys.yaml"}}
 
 ACCEPTED = {
@@ -57,6 +60,20 @@ ACCEPTED = {
     "a managed Redis with all defaults": _tiered(managed={}),
     "a managed Redis of a size": _tiered(managed={"memory": "512Mi", "maxmemoryPolicy": "allkeys-lfu"}),
     "an external Redis": _tiered(external={"url": "rediss://redis.example:6379/1"}),
+    "Sentinels": _tiered(external={"sentinel": SENTINEL | {"database": 3, "credential": LOGIN}, "credential": LOGIN}),
+    "a cluster": _tiered(external={"cluster": {"hosts": ["redis-0.redis:6379", "10.0.0.1:6379", "[::1]:6379"]}}),
+    "TLS with all defaults": _tiered(external={"cluster": {"hosts": ["x:1"]}, "tls": {}}),
+    "TLS with everything": _tiered(
+        external={
+            "url": "rediss://x:6379",
+            "tls": {
+                "ca": PEM,
+                "clientCertificate": {"certificate": PEM, "key": {"file": "/run/key.pem"}},
+                "serverName": "redis.example",
+            },
+        }
+    ),
+    "TLS that verifies nothing": _tiered(external={"sentinel": SENTINEL, "tls": {"verify": False}}),
     "store type redis": _manifest(cache={"store": {"type": "redis"}}, redis={"managed": {}}),
     "bounds of the memory store": _manifest(cache={"store": {"type": "memory", "l1": {"entries": 5}}}),
     "a disk store": _manifest(cache={"store": {"type": "disk", "disk": {"bytes": "2Gi"}}}),
@@ -193,6 +210,23 @@ REFUSED = {
     "a Redis that is neither": _tiered(),
     "a Redis that is both": _tiered(managed={}, external={"url": "redis://x:6379"}),
     "a password in the Redis address": _tiered(external={"url": "redis://u:p@x:6379"}),
+    "an external Redis that is nowhere": _tiered(external={"credential": LOGIN}),
+    "an external Redis in two places": _tiered(external={"url": "redis://x:6379", "cluster": {"hosts": ["x:1"]}}),
+    "a Sentinel without a port": _tiered(external={"sentinel": {"master": "m", "hosts": ["sentinel-0"]}}),
+    "Sentinels without a master": _tiered(external={"sentinel": {"hosts": ["sentinel-0:26379"]}}),
+    "a cluster without nodes": _tiered(external={"cluster": {"hosts": []}}),
+    "a cluster's node as a URL": _tiered(external={"cluster": {"hosts": ["redis://x:6379"]}}),
+    "TLS settings for a plain address": _tiered(external={"url": "redis://x:6379", "tls": {}}),
+    "an authority that nothing is checked by": _tiered(
+        external={"url": "rediss://x:6379", "tls": {"verify": False, "ca": PEM}}
+    ),
+    "a server's name that nothing is checked by": _tiered(
+        external={"url": "rediss://x:6379", "tls": {"verify": False, "serverName": "x"}}
+    ),
+    "an authority from nowhere": _tiered(external={"url": "rediss://x:6379", "tls": {"ca": {}}}),
+    "a client's certificate without its key": _tiered(
+        external={"url": "rediss://x:6379", "tls": {"clientCertificate": {"certificate": PEM}}}
+    ),
     "Redis memory in bytes": _tiered(managed={"memory": "1000000"}),
     "Redis memory in thousands": _tiered(managed={"memory": "512M"}),
     "Redis memory with a leading zero": _tiered(managed={"memory": "0512Mi"}),

@@ -7,7 +7,16 @@ from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import Gateway, LLMCache, LLMCacheSpec, Resources
 from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, SecretRef, described
 from llmcache_gateway.config.policy import CacheOverride, Match, Policy
-from llmcache_gateway.config.redis import ExternalRedis, ManagedRedis, Redis, RedisLogin
+from llmcache_gateway.config.redis import (
+    PEM,
+    ExternalRedis,
+    ManagedRedis,
+    Redis,
+    RedisCluster,
+    RedisLogin,
+    RedisSentinel,
+    RedisTLS,
+)
 from llmcache_gateway.config.rollout import PROGRESS_DEADLINE, Analysis, Canary, CanaryStep, Retain, Rollout, Warm
 from llmcache_gateway.config.scalars import byte_count, seconds, share
 from llmcache_gateway.config.tenancy import GatewayKeys, Tenancy, TenantHeader
@@ -18,6 +27,7 @@ from llmcache_gateway.errors import ConfigError
 __all__ = [
     "API_VERSION",
     "GROUP",
+    "PEM",
     "PROGRESS_DEADLINE",
     "VERSION",
     "Analysis",
@@ -44,7 +54,10 @@ __all__ = [
     "Policy",
     "Problem",
     "Redis",
+    "RedisCluster",
     "RedisLogin",
+    "RedisSentinel",
+    "RedisTLS",
     "Resources",
     "Retain",
     "Rollout",

@@ -46,19 +46,162 @@ class RedisLogin(Model, frozen=True, kw_only=True):
     ] = None
 
 
-class ExternalRedis(Model, frozen=True, kw_only=True):
-    """A Redis that somebody else runs."""
+HostPort = Annotated[
+    str,
+    Meta(
+        title="a host and its port",
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?):[1-9][0-9]{0,4}$",
+        max_length=320,
+        examples=["redis-0.redis:6379"],
+    ),
+]
+"""A host name or address, and a port; an IPv6 address stands in brackets."""
 
-    url: Annotated[
+
+class PEM(Model, frozen=True, kw_only=True):
+    """A certificate or key as PEM text: from exactly one of the two."""
+
+    RULES = (
+        Rule(
+            cel="has(self.secretRef) != has(self.file)",
+            holds=lambda p: (p.secret_ref is None) != (p.file is None),
+            message="set exactly one of secretRef or file",
+        ),
+    )
+
+    secret_ref: Annotated[
+        SecretRef | None,
+        described("A key of a Secret. Standalone it is read from the folder given by --secrets."),
+    ] = None
+    file: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024)] | None,
+        described("A PEM file. For a gateway outside Kubernetes."),
+    ] = None
+
+
+class ClientCertificate(Model, frozen=True, kw_only=True):
+    """What the gateway shows a Redis that asks its clients for a certificate."""
+
+    certificate: Annotated[PEM, described("The certificate, and those between it and its authority.")]
+    key: Annotated[PEM, described("Its private key, without a passphrase.")]
+
+
+class RedisTLS(Model, frozen=True, kw_only=True):
+    """How a TLS connection is made. The server's certificate is verified unless that is turned off."""
+
+    RULES = (
+        Rule(
+            cel="self.verify || !(has(self.ca) || has(self.serverName))",
+            holds=lambda t: t.verify or (t.ca is None and t.server_name is None),
+            message="verify: false takes any certificate: remove ca and serverName, or verify: false",
+            field="verify",
+        ),
+    )
+
+    ca: Annotated[
+        PEM | None,
+        described("The authorities that servers' certificates must come from. Without it, those of the system."),
+    ] = None
+    client_certificate: Annotated[
+        ClientCertificate | None,
+        described("The gateway's own certificate, for servers that ask for one."),
+    ] = None
+    server_name: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)] | None,
+        described("The name that every server's certificate must carry, where it is not the host connected to."),
+    ] = None
+    verify: Annotated[
+        bool,
+        described("Verify servers' certificates. Without it, whoever is on the way can read and change every entry."),
+    ] = True
+
+
+class RedisSentinel(Model, frozen=True, kw_only=True):
+    """Sentinels, which know which Redis is the primary now."""
+
+    master: Annotated[
         str,
         Meta(
-            description="Address as redis://HOST:PORT/DATABASE, or rediss:// for TLS; the password goes to credential.",
-            pattern=r"^rediss?://[^\s@/]+(/[0-9]+)?$",
-            max_length=512,
-            examples=["redis://redis.example.svc:6379/0"],
+            description="Name under which the Sentinels know the primary.",
+            pattern=r"^[A-Za-z0-9._-]+$",
+            max_length=128,
+            examples=["mymaster"],
         ),
     ]
+    hosts: Annotated[
+        list[HostPort], described("The Sentinels, asked in turn until one answers.", min_length=1, max_length=16)
+    ]
+    database: Annotated[int, described("Number of the database on the primary.", ge=0, le=1_000_000)] = 0
+    credential: Annotated[
+        RedisLogin | None, described("User and password of the Sentinels themselves, where they ask for them.")
+    ] = None
+
+
+class RedisCluster(Model, frozen=True, kw_only=True):
+    """A Redis Cluster: its nodes tell each other's addresses, which the gateway must be able to reach."""
+
+    hosts: Annotated[
+        list[HostPort],
+        described(
+            "Nodes to learn the others from; two or three, so that one may be away.", min_length=1, max_length=16
+        ),
+    ]
+
+
+class ExternalRedis(Model, frozen=True, kw_only=True):
+    """A Redis that somebody else runs: exactly one of url, sentinel and cluster."""
+
+    RULES = (
+        Rule(
+            cel="[has(self.url), has(self.sentinel), has(self.cluster)].exists_one(c, c)",
+            holds=lambda r: sum(part is not None for part in (r.url, r.sentinel, r.cluster)) == 1,
+            message="set exactly one of url, sentinel or cluster",
+        ),
+        Rule(
+            cel="!(has(self.tls) && has(self.url)) || self.url.startsWith('rediss://')",
+            holds=lambda r: r.tls is None or r.url is None or r.url.startswith("rediss://"),
+            message="tls has an effect with a url that begins with rediss:// only: write that, or remove tls",
+            field="tls",
+        ),
+    )
+
+    url: Annotated[
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^rediss?://[^\s@/]+(/[0-9]+)?$",
+                max_length=512,
+                examples=["redis://redis.example.svc:6379/0"],
+            ),
+        ]
+        | None,
+        described(
+            "Address of one Redis as redis://HOST:PORT/DATABASE, or rediss:// for TLS; the password goes to credential."
+        ),
+    ] = None
+    sentinel: Annotated[RedisSentinel | None, described("A primary with replicas behind Sentinels.")] = None
+    cluster: Annotated[RedisCluster | None, described("A Redis Cluster.")] = None
+    tls: Annotated[
+        RedisTLS | None,
+        described(
+            "How TLS connections are made. With sentinel or cluster, connections use TLS when it is set (`{}` for "
+            "defaults), those to the Sentinels too."
+        ),
+    ] = None
     credential: Annotated[RedisLogin | None, described("User and password.")] = None
+
+    @property
+    def uses_tls(self) -> bool:
+        """Say whether connections are encrypted."""
+        return self.tls is not None or (self.url is not None and self.url.startswith("rediss://"))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every address that it names."""
+        if self.url is not None:
+            return (self.url,)
+        listed = self.sentinel or self.cluster
+        return tuple(listed.hosts) if listed is not None else ()
 
 
 class Redis(Model, frozen=True, kw_only=True):

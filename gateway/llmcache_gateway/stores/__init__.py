@@ -4,6 +4,18 @@ from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.disk import DiskStore
 from llmcache_gateway.stores.memory import MemoryStore
 from llmcache_gateway.stores.redis import RedisStore
+from llmcache_gateway.stores.redis_access import RedisAccess, read_access
+from llmcache_gateway.stores.redis_link import connect
 from llmcache_gateway.stores.tiered import TieredStore
 
-__all__ = ["DiskStore", "Found", "MemoryStore", "RedisStore", "Store", "TieredStore"]
+__all__ = [
+    "DiskStore",
+    "Found",
+    "MemoryStore",
+    "RedisAccess",
+    "RedisStore",
+    "Store",
+    "TieredStore",
+    "connect",
+    "read_access",
+]

@@ -4,16 +4,15 @@ import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import redis.asyncio
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
-from llmcache_gateway.stores.together import Together
+from llmcache_gateway.stores.redis_link import RedisLink
 from llmcache_gateway.values import ValueFormat
 
 SCAN_BATCH: Final = 500
@@ -23,32 +22,13 @@ SCAN_BATCH: Final = 500
 class RedisStore:
     """Keeps entries in one Redis (or Valkey) under `{namespace}{key}`, with Redis' own expiry.
 
-    `namespace` belongs to one LLMCache alone, so that several can share a Redis without mixing keys. A call
-    that takes longer than `timeout_seconds` fails.
+    `namespace` belongs to one LLMCache alone, so that several can share a Redis without mixing keys.
     """
 
     name = "redis"
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        username: str | None,
-        password: str | None,
-        namespace: str,
-        timeout_seconds: float,
-        clock: Callable[[], float],
-        values: ValueFormat,
-    ) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            url,
-            username=username,
-            password=password,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            client_name="llmcache-gateway",
-        )
-        self._lookups = Together(self._fetch)
+    def __init__(self, link: RedisLink, *, namespace: str, clock: Callable[[], float], values: ValueFormat) -> None:
+        self._link = link
         self._namespace = namespace
         self._clock = clock
         self._values = values
@@ -65,8 +45,8 @@ class RedisStore:
                     return None
                 entry = self._values.from_bytes(key, value)
             except BadEntryError:
-                with suppress(RedisError):  # a replica keeps it: then it is a miss each time
-                    await self._redis.unlink(name)  # it would only fail again
+                with suppress(RedisError, RedisClusterException):  # a replica keeps it: then it is a miss each time
+                    await (await self._link.ready()).unlink(name)  # it would only fail again
                 raise
         return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 
@@ -75,14 +55,16 @@ class RedisStore:
         if milliseconds <= 0:
             return
         with _store_errors():
-            await self._redis.set(self._namespace + key, self._values.to_bytes(key, entry), px=milliseconds)
+            client = await self._link.ready()
+            await client.set(self._namespace + key, self._values.to_bytes(key, entry), px=milliseconds)
 
     def fits(self, key: str, entry: Entry) -> bool:
         return True
 
     async def delete(self, key: str) -> bool:
         with _store_errors():
-            return bool(await self._redis.unlink(self._namespace + key))
+            client = await self._link.ready()
+            return bool(await client.unlink(self._namespace + key))
 
     def forget(self, key: str) -> bool:
         return False
@@ -92,7 +74,8 @@ class RedisStore:
         pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._namespace) + "*"
         batch: list[str] = []
         with _store_errors():
-            async for name in self._redis.scan_iter(match=pattern, count=SCAN_BATCH):
+            client = await self._link.ready()
+            async for name in client.scan_iter(match=pattern, count=SCAN_BATCH):
                 batch.append(name.decode("utf-8", "replace")[len(self._namespace) :])
                 if len(batch) >= SCAN_BATCH:
                     yield batch
@@ -105,38 +88,27 @@ class RedisStore:
 
     async def _evaluate(self, script: str, *arguments: Any) -> Any:
         with _store_errors():
-            # Typed as if it might not have to be awaited.
-            return await cast(Any, self._redis.eval(script, *arguments))
+            return await self._link.evaluate(script, *arguments)
 
     async def ping(self) -> None:
         with _store_errors():
-            await self._redis.ping()
+            await self._link.ping()
 
     async def close(self) -> None:
-        await self._lookups.close()
-        await self._redis.aclose()
+        await self._link.close()
 
     async def _lookup(self, name: str) -> Any:
         try:
-            return await self._lookups.get(name)
+            return await self._link.get(name)
         except ResponseError as error:
             if "WRONGTYPE" in str(error):
                 raise BadEntryError("the stored value is no string") from None
             raise
-
-    async def _fetch(self, names: list[str]) -> list[Any]:
-        if len(names) == 1:
-            return [await self._redis.get(names[0])]
-        # Not MGET: this needs no right that a single lookup does not, and works over the slots of a cluster.
-        pipeline = self._redis.pipeline(transaction=False)
-        for name in names:
-            pipeline.get(name)
-        return await pipeline.execute(raise_on_error=False)
 
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise StoreError(f"redis: {str(error) or type(error).__name__}") from None
