@@ -201,6 +201,7 @@ REFUSED = {
         cache={"store": {"type": "tiered", "l2": {"type": "disk"}}}, redis={"managed": {}}
     ),
     "bounds of a disk that is not used": _manifest(cache={"store": {"type": "memory", "disk": {}}}),
+    "compression of what is in memory": _manifest(cache={"store": {"compressAbove": "4Ki"}}),
     "tiered without a Redis": _manifest(cache={"store": {"type": "tiered"}}),
     "memory with a Redis": _manifest(redis={"managed": {}}),
     "store type redis with l1": _manifest(cache={"store": {"type": "redis", "l1": {}}}, redis={"managed": {}}),
