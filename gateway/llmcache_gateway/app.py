@@ -125,7 +125,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         public = web.ServerRunner(
             # Cancelled when its client hangs up: a call that nobody waits for any more ends at once, even a silent one.
             LaneServer(lane, access_log=None, auto_decompress=False, handler_cancellation=True),
-            shutdown_timeout=options.drain_seconds,
+            # aiohttp waits that long for the requests in flight, and then as long again before it cancels them.
+            shutdown_timeout=options.drain_seconds / 2,
         )
         admin = web.AppRunner(
             admin_app(

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -144,6 +145,24 @@ async def test_sigterm_lets_requests_in_flight_finish_and_exits_0(tmp_path: Path
         code, _, err = await finish(process)
     assert code == 0
     assert all(json.loads(line) for line in err.splitlines())
+
+
+async def test_a_request_that_outlasts_the_drain_is_cut_off_when_it_is_over(tmp_path: Path) -> None:
+    # It took twice as long, so that a pod with a long stream was killed instead of ending by itself.
+    slow = manifest(None)
+    slow["spec"]["upstreams"][0]["echo"] = {"delay": "60s"}
+    file = tmp_path / "llmcache.yaml"
+    file.write_text(yaml.safe_dump(slow))
+    async with serving(file, "--drain", "4s") as (process, lines), httpx.AsyncClient(timeout=60) as client:
+        asked = asyncio.create_task(client.post(address(lines, "gateway") + "/v1/chat/completions", json=GOOD))
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        code, _, _ = await finish(process)
+        assert 3 < time.monotonic() - began < 7
+        with pytest.raises(httpx.HTTPError):
+            await asked
+    assert code == 0
 
 
 async def test_log_lines_are_json_and_hold_no_prompt_answer_or_credential() -> None:
