@@ -8,17 +8,14 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from llmcache_operator.specs.template import MERGE_KEYS
+
 # The lists that Kubernetes merges by a key: others may add items of their own. All other lists are one value.
-_KEYS = {
-    "containers": "name",
-    "env": "name",
-    "ownerReferences": "uid",
-    "ports": "name",
-    "topologySpreadConstraints": "topologyKey",
-    "volumeMounts": "mountPath",
-    "volumes": "name",
-}
-_QUANTITIES = {"limits", "requests"}
+_KEYS = dict(MERGE_KEYS) | {"ownerReferences": "uid", "ports": "name"}
+# Fields whose members are quantities: of a container's resources, an emptyDir, an autoscaler's metric.
+_QUANTITIES = {"emptyDir", "limits", "requests", "target"}
+# What the API server leaves out where it is empty, so that it is the same as not there.
+_OMITTED = {"hostIPC", "hostNetwork", "hostPID", "readOnly", "stdin", "stdinOnce", "tty", "value"}
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|Ki|Mi|Gi|Ti|k|M|G|T)?")
 _FACTORS: dict[str | None, Decimal] = {
     None: Decimal(1),
@@ -38,6 +35,8 @@ def holds(live: Any, desired: Any, field: str = "") -> bool:
         return all(holds(live.get(name), value, name) for name, value in desired.items())
     if isinstance(desired, list):
         return _list_holds(live or [], desired, field)
+    if live is None and not desired and field in _OMITTED:
+        return True
     return type(live) is type(desired) and bool(live == desired)
 
 
@@ -45,7 +44,7 @@ def _list_holds(live: Any, desired: list[Any], field: str) -> bool:
     if not isinstance(live, list):
         return False
     key = _KEYS.get(field)
-    if key is not None and all(isinstance(item, dict) for item in (*live, *desired)):
+    if key is not None and all(isinstance(item, dict) and key in item for item in (*live, *desired)):
         found = {item.get(key): item for item in live}
         return all(item.get(key) in found and holds(found[item.get(key)], item) for item in desired)
     return len(live) == len(desired) and all(holds(*pair) for pair in zip(live, desired, strict=True))

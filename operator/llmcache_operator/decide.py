@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from llmcache_operator.observed import Observed, Trouble
 from llmcache_operator.specs import COMPONENT_GATEWAY
-from llmcache_operator.status import Condition, GatewaysStatus, PrefixStatus, Status
+from llmcache_operator.status import Condition, GatewaysStatus, PrefixStatus, Status, Warned
 from llmcache_operator.work import Outcome
 
 # Gateways notice a changed configuration on their own: nothing tells the operator when they have.
@@ -73,6 +73,7 @@ def decide(seen: Observed, previous: Status, now: str) -> Decision:
         replicas=seen.gateways.replicas if seen.gateways else 0,
         ready_replicas=seen.gateways.ready if seen.gateways else 0,
         selector=seen.identity.label_selector(COMPONENT_GATEWAY),
+        warnings=[Warned(reason=warning.reason, message=warning.message) for warning in seen.warnings],
         gateways=GatewaysStatus(ready=seen.ready, on_current_config=seen.current),
     )
     again = trouble is not None or seen.waiting is not None

@@ -25,6 +25,8 @@ def turns(previous: Status, status: Status) -> list[Turn]:
         found.append(Turn(True, now, after.message))
     if was is not None and now is None:
         found.append(Turn(False, "Recovered", f"{was} is over"))
+    told = {warning.message for warning in previous.warnings}
+    found += [Turn(True, one.reason, one.message) for one in status.warnings if one.message not in told]
     active = status.prefix.active if status.prefix else None
     if active is not None and active != (previous.prefix.active if previous.prefix else None):
         found.append(Turn(False, "PrefixActivated", f"every gateway runs prefix version {active}"))

@@ -8,8 +8,7 @@ from llmcache_operator.errors import GatewayUnreachable
 from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
 from llmcache_operator.observed import Pod, Report
-from llmcache_operator.plan import Key
-from llmcache_operator.specs import Identity, Object
+from llmcache_operator.specs import OPTIONAL_KINDS, Identity, Key, Object
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +18,13 @@ async def objects(kube: Kube, namespace: str, keys: Iterable[Key]) -> dict[Key, 
     wanted = list(dict.fromkeys(keys))
     found = await asyncio.gather(*(kube.get(kind, namespace, name) for kind, name in wanted))
     return dict(zip(wanted, found, strict=True))
+
+
+async def absent_kinds(kube: Kube, live: Mapping[Key, Object | None]) -> list[str]:
+    """Return the kinds of objects that the API server does not know: their CustomResourceDefinition is not there."""
+    kinds = sorted({kind for (kind, _), found in live.items() if found is None and kind in OPTIONAL_KINDS})
+    served = await asyncio.gather(*(kube.served(kind) for kind in kinds))
+    return [kind for kind, known in zip(kinds, served, strict=True) if not known]
 
 
 async def missing_secrets(kube: Kube, namespace: str, wanted: Mapping[str, Iterable[str]]) -> list[str]:

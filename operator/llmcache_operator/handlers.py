@@ -24,7 +24,11 @@ _CHILDREN = (
     ("", "v1", "services"),
     ("", "v1", "configmaps"),
     ("policy", "v1", "poddisruptionbudgets"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
+    ("networking.k8s.io", "v1", "ingresses"),
 )
+# Kubernetes writes its status all the time. Edits of it are found by the next look at everything.
+_DELETIONS = (("autoscaling", "v2", "horizontalpodautoscalers"),)
 
 Add = Callable[[tuple[str, str], float], None]
 
@@ -73,6 +77,12 @@ def _registry(add: Add) -> kopf.OperatorRegistry:
         if key is not None:
             add(key, _CHILD_DELAY)
 
+    async def deleted(type: str | None, body: Any, **_: Any) -> None:
+        if type == "DELETED":
+            await child(body)
+
+    for group, version, plural in _DELETIONS:
+        kopf.on.event(group=group, version=version, plural=plural, id=f"child-{plural}", registry=registry)(deleted)
     for group, version, plural in _CHILDREN:
         kopf.on.event(group=group, version=version, plural=plural, id=f"child-{plural}", registry=registry)(child)
     return registry
@@ -87,7 +97,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 11 * 60
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
-    for group, version, plural in _CHILDREN:
+    for group, version, plural in (*_CHILDREN, *_DELETIONS):
         settings.watching.label_selectors[group, version, plural] = _LABEL
     settings.queueing.worker_limit = 64
     settings.posting.enabled = False

@@ -11,14 +11,20 @@ from llmcache_operator.errors import ApiError, Conflict, NotFound, Refused
 from llmcache_operator.specs import FIELD_MANAGER, Object
 
 _PATHS: Mapping[str, tuple[str, str]] = {
+    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
+    "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
     "LLMCache": ("/apis/llmcache.dev/v1alpha1", "llmcaches"),
     "ConfigMap": ("/api/v1", "configmaps"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "Pod": ("/api/v1", "pods"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "PrometheusRule": ("/apis/monitoring.coreos.com/v1", "prometheusrules"),
     "Secret": ("/api/v1", "secrets"),
     "Service": ("/api/v1", "services"),
+    "ServiceMonitor": ("/apis/monitoring.coreos.com/v1", "servicemonitors"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
 }
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
@@ -76,11 +82,11 @@ class Kube:
                 return found
             query["continue"] = more
 
-    async def apply(self, desired: Object, subresource: str = "") -> Object:
-        """Create or change an object by server-side apply: what it holds is ours from then on."""
+    async def apply(self, desired: Object, subresource: str = "", manager: str = FIELD_MANAGER) -> Object:
+        """Create or change an object by server-side apply: what it holds is the manager's from then on."""
         metadata = desired["metadata"]
         path = _path(desired["kind"], metadata["namespace"], metadata["name"], subresource)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = {"fieldManager": manager, "force": "true"}
         applied: Object = await self._request("PATCH", path, query, desired, "application/apply-patch+yaml")
         return applied
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmcache_gateway.config import ConfigError, LLMCache, Problem, load_yaml, parse
+from llmcache_operator.specs import refusals
 
 
 def read(document: dict[str, Any]) -> LLMCache:
@@ -35,6 +36,10 @@ def read_file(text: str) -> list[LLMCache]:
 
 
 def _out_of_place(manifest: LLMCache) -> Iterator[Problem]:
+    template = manifest.spec.gateway.pod_template
+    if template is not None:
+        for refusal in refusals(template.spec):
+            yield Problem(f"spec.gateway.podTemplate.spec{refusal.path}", refusal.message)
     for index, upstream in enumerate(manifest.spec.upstreams):
         credential = upstream.credential
         for source in ("env", "file"):

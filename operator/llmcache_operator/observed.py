@@ -73,6 +73,8 @@ class Observed:
     """The gravest first."""
     waiting: Trouble | None = None
     """What the gateways' configuration and Deployment are held back for."""
+    warnings: tuple[Trouble, ...] = ()
+    """Parts of spec that have no effect here, though everything else goes on."""
 
     @property
     def ready(self) -> int:
@@ -84,6 +86,11 @@ class Observed:
         """Ready gateways that run the configuration that spec asks for."""
         running = {name for name, report in self.reports.items() if report.revision == self.revision}
         return sum(pod.ready and pod.name in running for pod in self.pods)
+
+
+def kind_missing(kind: str) -> Trouble:
+    """Return the warning about a kind that the cluster does not know."""
+    return Trouble("KindMissing", f"the cluster has no kind {kind}: what spec asks for follows once it is installed")
 
 
 def read_pods(pods: list[Object], component: str) -> tuple[Pod, ...]:

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from llmcache_operator.compare import holds
-from llmcache_operator.specs import Object
+from llmcache_operator.specs import FIELD_MANAGER, Key, Object
 
 ANNOTATION = "llmcache.dev/applied"
 """Hash of the desired object that was last applied: shows that a field is no longer asked for, which `holds` can't."""
-
-Key = tuple[str, str]
-"""Kind and name of a child."""
 
 
 @dataclass(slots=True)
@@ -20,6 +17,8 @@ class Plan:
     """What is to be done for one LLMCache."""
 
     apply: list[Object] = field(default_factory=list)
+    hand_over: list[Object] = field(default_factory=list)
+    """Parts of live objects that we give up, to be applied for somebody else first: a field that nobody owns goes."""
     delete: list[Object] = field(default_factory=list)
     taken: list[Key] = field(default_factory=list)
     """Children whose name belongs to an object of somebody else: they are left alone."""
@@ -27,12 +26,20 @@ class Plan:
     """Children of an earlier LLMCache of the same name, which garbage collection is about to remove."""
 
 
-def plan(desired: Iterable[Object], live: Mapping[Key, Object | None], former: Iterable[Key], uid: str) -> Plan:
+def plan(
+    desired: Iterable[Object],
+    live: Mapping[Key, Object | None],
+    former: Iterable[Key],
+    uid: str,
+    initial: Mapping[Key, Object] | None = None,
+) -> Plan:
     """Compare what is desired with what is there.
 
     `live` holds every desired and former child by kind and name, None where there is none; `uid` is the
-    LLMCache's. Former children are deleted, if they are its own.
+    LLMCache's. Former children are deleted, if they are its own. `initial` has what a child's spec gets beside when it
+    is made, and is not ours afterwards.
     """
+    beginnings = initial or {}
     made = Plan()
     for child in map(stamped, desired):
         key = (child["kind"], child["metadata"]["name"])
@@ -41,8 +48,12 @@ def plan(desired: Iterable[Object], live: Mapping[Key, Object | None], former: I
             made.leaving.append(key)
         elif there is not None and not owned(there, uid):
             (made.leaving if _of_a_predecessor(there, child) else made.taken).append(key)
-        elif there is None or not holds(there, child):
+        elif there is None:
+            made.apply.append(_begun(child, beginnings.get(key)))
+        elif not holds(there, child):
             made.apply.append(child)
+            if key in beginnings:
+                made.hand_over += _given_up(there, beginnings[key])
     for key in former:
         there = live.get(key)
         if there is not None and owned(there, uid) and "deletionTimestamp" not in there["metadata"]:
@@ -64,6 +75,23 @@ def stamped(desired: Object) -> Object:
 def owned(live: Object, uid: str) -> bool:
     """Return whether an object belongs to the LLMCache of that uid."""
     return any(owner.get("uid") == uid for owner in live["metadata"].get("ownerReferences", ()))
+
+
+def _begun(child: Object, beginning: Object | None) -> Object:
+    return child | {"spec": child["spec"] | beginning["spec"]} if beginning else child
+
+
+def _given_up(live: Object, beginning: Object) -> list[Object]:
+    """Return the live fields of spec that we own of those that were ours in the beginning only, as a part to apply."""
+    ours: set[str] = set()
+    for entry in live["metadata"].get("managedFields", ()):
+        if (entry.get("manager"), entry.get("operation")) == (FIELD_MANAGER, "Apply"):
+            ours |= entry.get("fieldsV1", {}).get("f:spec", {}).keys()
+    spec = {name: live["spec"][name] for name in beginning["spec"] if f"f:{name}" in ours}
+    if not spec:
+        return []
+    metadata = {name: live["metadata"][name] for name in ("name", "namespace")}
+    return [{"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "spec": spec}]
 
 
 def _of_a_predecessor(live: Object, desired: Object) -> bool:

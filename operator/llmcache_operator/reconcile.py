@@ -14,9 +14,9 @@ from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
 from llmcache_operator.manifests import read
 from llmcache_operator.metrics import Metrics
-from llmcache_operator.observed import Observed, Trouble, read_pods, read_rollout
-from llmcache_operator.plan import Key, Plan, plan
-from llmcache_operator.specs import Identity, Object
+from llmcache_operator.observed import Observed, Trouble, kind_missing, read_pods, read_rollout
+from llmcache_operator.plan import Plan, plan
+from llmcache_operator.specs import HANDED_OVER, Identity, Key, Object
 from llmcache_operator.status import Status, read_status
 from llmcache_operator.work import Outcome
 
@@ -60,7 +60,7 @@ class Reconciler:
         identity = Identity(live["metadata"]["name"], live["metadata"]["namespace"], live["metadata"]["uid"])
         generation, previous = live["metadata"]["generation"], read_status(live.get("status"))
         try:
-            seen = await self._carry_out(read(live), identity, generation)
+            seen = await self._carry_out(read(live), identity, generation, previous)
         except ConfigError as error:
             trouble = Trouble("InvalidSpec", "; ".join(map(str, error.problems)), lasting=True)
             seen = await self._look_only(identity, generation, trouble)
@@ -70,7 +70,7 @@ class Reconciler:
         await self._tell(live, identity, previous, decision.status)
         return decision.outcome
 
-    async def _carry_out(self, manifest: LLMCache, identity: Identity, generation: int) -> Observed:
+    async def _carry_out(self, manifest: LLMCache, identity: Identity, generation: int, previous: Status) -> Observed:
         config = specs.gateway_configuration(manifest, identity)
         managed = specs.managed_redis(manifest) is not None
         own = [("Secret", identity.gateway), ("Secret", identity.redis)]
@@ -78,14 +78,18 @@ class Reconciler:
         values = specs.generated(live[own[0]], live[own[1]], self.random)
 
         desired = specs.children(manifest, identity, self.images, values)
-        former = specs.former_children(manifest, identity)
+        # What is no longer asked for can be there only after a change of spec that has not been carried out.
+        settled = previous.observed_generation == generation and previous.undisturbed
+        former = [] if settled else specs.former_children(manifest, identity)
         keys = [(child["kind"], child["metadata"]["name"]) for child in desired] + former
         live |= await gather.objects(self.kube, identity.namespace, [key for key in keys if key not in live])
+        absent = await gather.absent_kinds(self.kube, {key: live[key] for key in keys if key not in former})
+        desired = [child for child in desired if child["kind"] not in absent]
         made = {identity.gateway, identity.redis} if managed else {identity.gateway}
         wanted = {name: keys for name, keys in specs.referenced_secrets(config).items() if name not in made}
         missing = await gather.missing_secrets(self.kube, identity.namespace, wanted)
 
-        todo = plan(desired, live, former, identity.uid or "")
+        todo = plan(desired, live, former, identity.uid or "", specs.initial(manifest, identity))
         waiting = None
         if missing:
             waiting = Trouble("SecretMissing", "; ".join(missing))
@@ -112,11 +116,15 @@ class Reconciler:
             reports=await gather.reports(self.gateways, gateways, values.admin_token),
             troubles=tuple(troubles),
             waiting=waiting,
+            warnings=tuple(map(kind_missing, absent)),
         )
 
     async def _execute(self, todo: Plan, live: dict[Key, Object | None]) -> list[Trouble]:
         """Carry a plan out; put into `live` what came of it, and return what went wrong for good."""
         troubles = []
+        for part in todo.hand_over:
+            await self.kube.apply(part, manager=HANDED_OVER)
+            log.info("%s/%s: gave up a part of %s", *_name(part), part["kind"])
         for child in todo.apply:
             key = (child["kind"], child["metadata"]["name"])
             try:
@@ -133,7 +141,7 @@ class Reconciler:
         for child in todo.delete:
             await self.kube.delete(child["kind"], child)
             self.metrics.applies.labels(child["kind"], "deleted").inc()
-            log.info("%s/%s: deleted %s", child["metadata"]["namespace"], child["metadata"]["name"], child["kind"])
+            log.info("%s/%s: deleted %s", *_name(child), child["kind"])
         if todo.taken:
             message = f"{_list(todo.taken)} is there already and not this LLMCache's: delete it, or rename this"
             troubles.append(Trouble("NameTaken", message, lasting=True))
@@ -176,6 +184,10 @@ class Reconciler:
         except ApiError as error:
             # The status says it too: an Event is not worth another try.
             log.warning("%s/%s: %s", identity.namespace, identity.name, error)
+
+
+def _name(child: Object) -> Name:
+    return child["metadata"]["namespace"], child["metadata"]["name"]
 
 
 def _list(keys: list[Key]) -> str:

@@ -46,6 +46,13 @@ class GatewaysStatus(StatusPart, frozen=True, kw_only=True):
     on_current_config: Annotated[int, described("Ready gateways that run the current configuration.")]
 
 
+class Warned(StatusPart, frozen=True, kw_only=True):
+    """A part of spec that has no effect here."""
+
+    reason: Annotated[str, described("One word for programs.", max_length=128)]
+    message: Annotated[Text, described("What it is about, for people.")]
+
+
 class Status(StatusPart, frozen=True, kw_only=True):
     """What the operator found and did. It is never read from Git."""
 
@@ -69,6 +76,17 @@ class Status(StatusPart, frozen=True, kw_only=True):
         Annotated[str, Meta(max_length=512)] | None, described("Label selector of the gateway pods, for autoscalers.")
     ] = None
     gateways: Annotated[GatewaysStatus | None, described("How far the gateways are.")] = None
+
+    warnings: Annotated[
+        list[Warned],
+        described("Parts of spec that have no effect here, while everything else goes on.", max_length=16),
+    ] = msgspec.field(default_factory=list)
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether the last look found nothing wrong."""
+        degraded = self.condition("Degraded")
+        return degraded is not None and degraded.status == "False"
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of a type, or None."""

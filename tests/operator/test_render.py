@@ -27,8 +27,10 @@ CASES = {
     "quickstart": EXAMPLES / "01-quickstart" / "llmcache.yaml",
     "redis": EXAMPLES / "02-redis" / "llmcache.yaml",
     "disk": EXAMPLES / "07-disk" / "llmcache.yaml",
+    "kubernetes": EXAMPLES / "12-kubernetes" / "llmcache.yaml",
     "openai": HERE / "manifests" / "openai.yaml",
     "hooks": HERE / "manifests" / "hooks.yaml",
+    "surface": HERE / "manifests" / "surface.yaml",
 }
 
 
@@ -59,7 +61,8 @@ def test_rendering_is_as_recorded(case: str) -> None:
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_kubernetes_accepts_every_object(case: str, version: str) -> None:
     for child in _children(_document(case)).values():
-        kubernetes_validate.validate(child, version, strict=True)
+        if child["kind"] not in specs.OPTIONAL_KINDS:
+            kubernetes_validate.validate(child, version, strict=True)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -91,6 +94,55 @@ def test_no_pod_is_restarted_for_what_a_gateway_reloads() -> None:
     after["spec"]["upstreams"][0]["echo"]["delay"] = "0s"
     old, new = _children(before), _children(after)
     assert {name for name in old if old[name] != new[name]} == {("ConfigMap", "shared-gateway")}
+
+
+def test_no_pod_is_restarted_for_what_is_around_it() -> None:
+    before = _document("surface")
+    after = copy.deepcopy(before)
+    gateway = after["spec"]["gateway"]
+    gateway["autoscaling"] = {"max": 20}
+    gateway["replicas"] = 3
+    for name in ("disruptionBudget", "networkPolicy", "service", "expose"):
+        del gateway[name]
+    del after["spec"]["monitoring"]
+    key = ("Deployment", "surface")
+    assert _children(before)[key] == _children(after)[key]
+
+
+def test_a_pod_has_the_time_to_drain_before_it_is_killed() -> None:
+    template = _children(_document("surface"))["Deployment", "surface"]["spec"]["template"]["spec"]
+    (gateway,) = [container for container in template["containers"] if container["name"] == "gateway"]
+    leave = int(gateway["lifecycle"]["preStop"]["exec"]["command"][1])
+    drain = int(gateway["args"][gateway["args"].index("--drain") + 1].removesuffix("s"))
+    assert drain == 300
+    assert template["terminationGracePeriodSeconds"] > leave + drain
+
+
+def test_what_a_manifest_no_longer_asks_for_is_everything_that_it_could_have_asked_for() -> None:
+    full, bare = _document("surface"), _document("quickstart")
+    full["spec"] |= {"cache": {"store": {"type": "redis"}}, "redis": {"managed": {}}}
+    bare["metadata"] = full["metadata"]
+    manifest = read(bare)
+    identity = specs.Identity(manifest.metadata.name, manifest.metadata.namespace)
+    assert set(specs.former_children(manifest, identity)) == set(_children(full)) - set(_children(bare))
+    assert specs.former_children(read(full), identity) == []
+
+
+def test_an_autoscaled_deployment_says_nothing_of_its_replicas_but_in_the_beginning() -> None:
+    key = ("Deployment", "surface")
+    identity = specs.Identity("surface", "ai", "1234")
+    document = _document("surface")
+    assert "replicas" not in _children(document)[key]["spec"]
+    assert specs.initial(read(document), identity) == {key: {"spec": {"replicas": 2}}}
+
+    document["spec"]["gateway"]["replicas"] = 0
+    assert _children(document)[key]["spec"]["replicas"] == 0
+    assert ("HorizontalPodAutoscaler", "surface") not in _children(document)
+    assert specs.initial(read(document), identity) == {}
+
+    document["spec"]["gateway"] |= {"replicas": 1, "autoscaling": {"external": True}}
+    assert "replicas" not in _children(document)[key]["spec"]
+    assert ("HorizontalPodAutoscaler", "surface") not in _children(document)
 
 
 def test_redis_restarts_when_its_configuration_changes() -> None:

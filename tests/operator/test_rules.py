@@ -44,6 +44,16 @@ FAQ = {"configMapRef": {"name": "faq", "key": "requests.jsonl"}}
 LOGIN = {"secretRef": {"name": "redis", "key": "password"}}
 SENTINEL = {"master": "mymaster", "hosts": ["sentinel-0:26379"]}
 PEM = {"secretRef": {"name": "redis", "key": "ca.crt"}}
+
+
+def _gateway(**gateway: Any) -> dict[str, Any]:
+    return _manifest(gateway=gateway)
+
+
+def _clients(*clients: dict[str, Any]) -> dict[str, Any]:
+    return _gateway(networkPolicy={"clients": list(clients)})
+
+
 KEYS = {"secretRef": {"name": "keys", "key": "keys.yaml"}}
 
 ACCEPTED = {
@@ -127,6 +137,40 @@ ACCEPTED = {
         progressDeadline="30m",
     ),
     "warmed and then taken over at once": _manifest(rollout={"warm": {"requestsFrom": FAQ}}),
+    "an autoscaler": _gateway(autoscaling={"max": 8}),
+    "an autoscaler of no gateways": _gateway(replicas=0, autoscaling={"max": 8}),
+    "an autoscaler by a metric of one's own": _gateway(
+        resources={}, autoscaling={"max": 8, "metrics": [{"type": "Pods"}], "behavior": {"scaleDown": {}}}
+    ),
+    "an autoscaler by CPU and another metric": _gateway(
+        autoscaling={"max": 8, "targetCPU": 60, "metrics": [{"type": "Pods"}]}
+    ),
+    "an external autoscaler": _gateway(resources={}, autoscaling={"external": True}),
+    "a budget by number": _gateway(disruptionBudget={"minAvailable": "1"}),
+    "a budget by share": _gateway(disruptionBudget={"maxUnavailable": "25%"}),
+    "a longer drain": _gateway(drain="10m"),
+    "clients by every means": _clients(
+        {"podSelector": {}},
+        {"namespaceSelector": {"matchLabels": {"team": "search"}}},
+        {"podSelector": {"matchExpressions": [{"key": "example.com/app", "operator": "In", "values": ["a"]}]}},
+        {"podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}},
+        {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+    ),
+    "a load balancer": _gateway(
+        service={
+            "type": "LoadBalancer",
+            "annotations": {"example.com/internal": "true"},
+            "loadBalancerClass": "example.com/inner",
+            "loadBalancerSourceRanges": ["10.0.0.0/8"],
+        }
+    ),
+    "an Ingress": _gateway(expose={"ingress": {"host": "llm.example.com", "tlsSecret": "cert", "className": "nginx"}}),
+    "an HTTPRoute": _gateway(expose={"httpRoute": {"parentRefs": [{"name": "web", "namespace": "infra"}]}}),
+    "labels of pods": _gateway(podTemplate={"metadata": {"labels": {"team": "search"}, "annotations": {"a/b": "c"}}}),
+    "a pod's spec": _gateway(podTemplate={"spec": {"nodeSelector": {"disk": "ssd"}}}),
+    "monitoring": _manifest(
+        monitoring={"serviceMonitor": True, "alerts": True, "dashboards": True, "labels": {"release": "prometheus"}}
+    ),
     "resources emptied": _manifest(gateway={"resources": {}}),
     "a name of forty-six characters": _manifest("a" * 46),
 }
@@ -236,6 +280,43 @@ REFUSED = {
     "no request bytes": _manifest(limits={"requestBytes": "0"}),
     "no entry bytes": _manifest(limits={"entryBytes": "0Mi"}),
     "fewer than no replicas": _manifest(gateway={"replicas": -1}),
+    "a most that is fewer than the fewest": _gateway(replicas=4, autoscaling={"max": 3}),
+    "autoscaling without a most": _gateway(autoscaling={}),
+    "an external autoscaler with a most": _gateway(autoscaling={"external": True, "max": 4}),
+    "an external autoscaler with a target": _gateway(autoscaling={"external": True, "targetCPU": 80}),
+    "an external autoscaler with metrics": _gateway(autoscaling={"external": True, "metrics": [{"type": "Pods"}]}),
+    "autoscaling by CPU that is not requested": _gateway(resources={}, autoscaling={"max": 8}),
+    "a CPU target beside metrics without a request": _gateway(
+        resources={}, autoscaling={"max": 8, "targetCPU": 60, "metrics": [{"type": "Pods"}]}
+    ),
+    "an empty budget": _gateway(disruptionBudget={}),
+    "a budget of both kinds": _gateway(disruptionBudget={"minAvailable": "1", "maxUnavailable": "1"}),
+    "a budget in words": _gateway(disruptionBudget={"minAvailable": "half"}),
+    "a budget of more than all": _gateway(disruptionBudget={"minAvailable": "101%"}),
+    "no time to drain": _gateway(drain="0s"),
+    "two hours to drain": _gateway(drain="2h"),
+    "no clients": _clients(),
+    "a client that is nobody": _clients({}),
+    "a client that is an address and a pod": _clients({"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}}),
+    "a client with a misspelt field": _clients({"podSelektor": {}}),
+    "an address that is no range": _clients({"ipBlock": {"cidr": "10.0.0.1"}}),
+    "In without values": _clients({"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}),
+    "Exists with values": _clients(
+        {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}
+    ),
+    "a label's value with a space": _clients({"podSelector": {"matchLabels": {"a": "b c"}}}),
+    "source ranges without a load balancer": _gateway(service={"loadBalancerSourceRanges": ["10.0.0.0/8"]}),
+    "an exposure to nothing": _gateway(expose={}),
+    "an Ingress without a host": _gateway(expose={"ingress": {}}),
+    "a host in capitals": _gateway(expose={"ingress": {"host": "LLM.example.com"}}),
+    "an HTTPRoute of no Gateway": _gateway(expose={"httpRoute": {"parentRefs": []}}),
+    "a label that the operator has": _gateway(
+        podTemplate={"metadata": {"labels": {"app.kubernetes.io/instance": "other"}}}
+    ),
+    "monitoring labels for nothing": _manifest(monitoring={"labels": {"release": "prometheus"}}),
+    "monitoring labels that the operator has": _manifest(
+        monitoring={"alerts": True, "labels": {"app.kubernetes.io/name": "other"}}
+    ),
     "replicas in words": _manifest(gateway={"replicas": "two"}),
     "a quantity that is none": _manifest(gateway={"resources": {"limits": {"memory": "lots"}}}),
     "a name that begins with a digit": _manifest("1cache"),
@@ -309,6 +390,8 @@ def _broken_rules(schema: dict[str, Any], value: Any, path: str = "self") -> Ite
         for name, child in schema.get("properties", {}).items():
             if name in value:
                 yield from _broken_rules(child, value[name], f"{path}.{name}")
+        for name, item in value.items() if "additionalProperties" in schema else ():
+            yield from _broken_rules(schema["additionalProperties"], item, f"{path}.{name}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _broken_rules(schema.get("items", {}), item, f"{path}[{index}]")
@@ -316,7 +399,8 @@ def _broken_rules(schema: dict[str, Any], value: Any, path: str = "self") -> Ite
 
 def _nodes(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "", schema
-    for child in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else ())):
+    inner = [schema[name] for name in ("items", "additionalProperties") if name in schema]
+    for child in (*schema.get("properties", {}).values(), *inner):
         yield from _nodes(child)
 
 

@@ -25,6 +25,19 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies, ingresses]
+  verbs: [get, list, watch, create, patch, delete]
+# Kinds that a cluster may lack. They are not watched, as a watch of what is not there never begins.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, create, patch, delete]
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors, prometheusrules]
+  verbs: [get, create, patch, delete]
 # Its own (the admin token, a managed Redis' password) and, by name, those that a resource refers to. Never a list or a
 # watch: whoever takes the operator over is not handed every Secret at one call.
 - apiGroups: [""]

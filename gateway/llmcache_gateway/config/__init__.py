@@ -1,11 +1,15 @@
 """Configuration types and how they are read. The one package that the operator imports of the gateway."""
 
 from llmcache_gateway.config.cache import Cache, DiskStore, KeySettings, MemoryStore, Store
+from llmcache_gateway.config.deployment import DEFAULT_TARGET_CPU, Autoscaling, Gateway, PodTemplate, Resources
+from llmcache_gateway.config.expose import GatewayService, HTTPRoute, Ingress
 from llmcache_gateway.config.gateway import GatewayConfig, gateway_config, parts_for_the_operator
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.load import load_config, load_yaml, parse
-from llmcache_gateway.config.manifest import Gateway, LLMCache, LLMCacheSpec, Resources
+from llmcache_gateway.config.manifest import LLMCache, LLMCacheSpec
 from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, SecretRef, described
+from llmcache_gateway.config.monitoring import Monitoring
+from llmcache_gateway.config.network import NetworkPolicy, Peer
 from llmcache_gateway.config.policy import CacheOverride, Match, Policy
 from llmcache_gateway.config.redis import (
     PEM,
@@ -26,11 +30,13 @@ from llmcache_gateway.errors import ConfigError
 
 __all__ = [
     "API_VERSION",
+    "DEFAULT_TARGET_CPU",
     "GROUP",
     "PEM",
     "PROGRESS_DEADLINE",
     "VERSION",
     "Analysis",
+    "Autoscaling",
     "Cache",
     "CacheOverride",
     "Canary",
@@ -43,7 +49,10 @@ __all__ = [
     "Gateway",
     "GatewayConfig",
     "GatewayKeys",
+    "GatewayService",
+    "HTTPRoute",
     "Hooks",
+    "Ingress",
     "KeySettings",
     "LLMCache",
     "LLMCacheSpec",
@@ -51,6 +60,10 @@ __all__ = [
     "Match",
     "MemoryStore",
     "Model",
+    "Monitoring",
+    "NetworkPolicy",
+    "Peer",
+    "PodTemplate",
     "Policy",
     "Problem",
     "Redis",

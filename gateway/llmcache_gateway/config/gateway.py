@@ -113,6 +113,8 @@ def parts_for_the_operator(manifest: LLMCache) -> list[str]:
         parts.append("spec.redis.managed")
     if manifest.spec.rollout != type(manifest.spec.rollout)():
         parts.append("spec.rollout")
+    if manifest.spec.monitoring is not None:
+        parts.append("spec.monitoring")
     return parts
 
 

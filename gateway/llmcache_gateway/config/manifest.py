@@ -7,16 +7,18 @@ is accepted here is in force: a field enters together with the code that obeys i
 import re
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from llmcache_gateway.config.cache import Cache
+from llmcache_gateway.config.deployment import Gateway
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.model import Model, described
+from llmcache_gateway.config.monitoring import Monitoring
 from llmcache_gateway.config.policy import Policy
 from llmcache_gateway.config.redis import Redis
 from llmcache_gateway.config.rollout import Rollout
 from llmcache_gateway.config.rules import Rule
-from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart, Quantity
+from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
 
@@ -54,30 +56,6 @@ class Limits(Model, frozen=True, kw_only=True):
 
     request_bytes: Annotated[Bytes, described("Largest request body; a larger one is answered with 413.")] = "32Mi"
     entry_bytes: Annotated[Bytes, described("Largest answer that is stored; a larger one passes unstored.")] = "8Mi"
-
-
-class Resources(Model, frozen=True, kw_only=True):
-    """Requests and limits of a container, as in a pod."""
-
-    requests: Annotated[
-        dict[Literal["cpu", "memory"], Quantity], described("What the scheduler sets aside.", max_length=2)
-    ] = field(default_factory=dict)
-    limits: Annotated[
-        dict[Literal["cpu", "memory"], Quantity], described("What the container may use at most.", max_length=2)
-    ] = field(default_factory=dict)
-
-
-class Gateway(Model, frozen=True, kw_only=True):
-    """The gateway's Deployment. Carried out by the operator; standalone it is not in force."""
-
-    replicas: Annotated[int, described("Number of gateway pods.", ge=0, le=1000)] = 2
-    image: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=512)] | None,
-        described("Image of the gateway. Without it, the operator's default."),
-    ] = None
-    resources: Annotated[Resources, described("Requests and limits of the gateway container.")] = field(
-        default_factory=lambda: Resources(requests={"cpu": "250m", "memory": "256Mi"}, limits={"memory": "1Gi"})
-    )
 
 
 _WITHOUT_REDIS = (
@@ -160,6 +138,7 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
     hooks: Annotated[Hooks | None, described("Functions of your own on the request path.")] = None
     rollout: Annotated[Rollout, described("How a new prefix version takes over.")] = field(default_factory=Rollout)
     gateway: Annotated[Gateway, described("The gateway's Deployment.")] = field(default_factory=Gateway)
+    monitoring: Annotated[Monitoring | None, described("What watches the gateways.")] = None
 
 
 class Metadata(Struct, frozen=True, kw_only=True):

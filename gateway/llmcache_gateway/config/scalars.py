@@ -97,6 +97,45 @@ PrefixPart = Annotated[
 ]
 """One part of a stored key. It holds no ':', which separates the parts."""
 
+Count = Annotated[
+    str,
+    Meta(
+        title="a number or a percentage, as text",
+        pattern=r"^(0|[1-9][0-9]{0,3}|(100|[1-9]?[0-9])%)$",
+        max_length=8,
+        examples=["'1'", "25%"],
+    ),
+]
+"""A number of pods or a share of them, as a PodDisruptionBudget has it."""
+
+LabelKey = Annotated[
+    str,
+    Meta(
+        title="the name of a label",
+        pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        max_length=317,
+        examples=["team", "example.com/team"],
+    ),
+]
+"""The name of a label, with or without a domain."""
+
+LabelValue = Annotated[
+    str,
+    Meta(
+        title="a label's value of letters, digits, '.', '_' and '-'",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$",
+        max_length=63,
+        examples=["search"],
+    ),
+]
+"""The value of a label."""
+
+Labels = dict[str, LabelValue]
+"""Labels: names are checked by the API server where they are used."""
+
+Annotations = dict[str, Annotated[str, Meta(max_length=4096)]]
+"""Annotations: free text."""
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _FACTORS = {
     "": 1,

@@ -20,6 +20,7 @@ _BOUNDS = {
     str: {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"},
     int: {"ge": "minimum", "le": "maximum"},
     list: {"min_length": "minItems", "max_length": "maxItems"},
+    dict: {"max_length": "maxProperties"},
 }
 
 
@@ -37,7 +38,8 @@ def schema(kind: Any) -> Schema:
     elif get_origin(bare) is list:
         node = _list(get_args(bare)[0], metas)
     elif get_origin(bare) is dict:
-        node = _mapping(*get_args(bare))
+        key, item = get_args(bare)
+        node = _mapping(key, item, metas)
     elif bare in _SCALARS:
         node = _scalar(bare, metas)
     else:
@@ -110,11 +112,18 @@ def _list(item: Any, metas: list[Meta]) -> Schema:
     return node | {"x-kubernetes-list-type": "atomic"}
 
 
-def _mapping(key: Any, item: Any) -> Schema:
+def _mapping(key: Any, item: Any, metas: list[Meta]) -> Schema:
     bare, _ = unwrap(key)
-    if get_origin(bare) is not Literal:
-        raise TypeError("a mapping's keys must be known: the schema could not bound them otherwise")
-    return {"type": "object", "properties": {name: schema(item) for name in get_args(bare)}}
+    if get_origin(bare) is Literal:
+        return {"type": "object", "properties": {name: schema(item) for name in get_args(bare)}}
+    if item is Any:
+        # Part of an object of Kubernetes' own, whose schema is not ours to write down: the API server that it is
+        # applied to says what is wrong with it.
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    bounds = _bounds(dict, metas)
+    if not bounds:
+        raise TypeError("a mapping's size must be bounded: the cost of rules is estimated from it")
+    return {"type": "object", "additionalProperties": schema(item)} | bounds
 
 
 def _scalar(kind: type, metas: list[Meta]) -> Schema:

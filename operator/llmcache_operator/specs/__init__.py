@@ -1,20 +1,34 @@
 """Pure functions that build the objects of an LLMCache. Nothing in here reads or writes anything."""
 
-from llmcache_operator.specs.children import children, former_children, gateway_configuration, managed_redis
-from llmcache_operator.specs.identity import COMPONENT_GATEWAY, FIELD_MANAGER, Identity, Images, Object
+from llmcache_operator.specs.children import (
+    OPTIONAL_KINDS,
+    Key,
+    children,
+    former_children,
+    gateway_configuration,
+    initial,
+    managed_redis,
+)
+from llmcache_operator.specs.identity import COMPONENT_GATEWAY, FIELD_MANAGER, HANDED_OVER, Identity, Images, Object
+from llmcache_operator.specs.overrides import refusals
 from llmcache_operator.specs.secrets import Generated, generated, referenced_secrets
 
 __all__ = [
     "COMPONENT_GATEWAY",
     "FIELD_MANAGER",
+    "HANDED_OVER",
+    "OPTIONAL_KINDS",
     "Generated",
     "Identity",
     "Images",
+    "Key",
     "Object",
     "children",
     "former_children",
     "gateway_configuration",
     "generated",
+    "initial",
     "managed_redis",
     "referenced_secrets",
+    "refusals",
 ]

@@ -9,9 +9,17 @@ from llmcache_gateway.config import (
     SecretRef,
     gateway_config,
 )
-from llmcache_operator.specs import gateway, redis, secrets
+from llmcache_operator.specs import autoscaler, expose, gateway, monitoring, network, redis, secrets
 from llmcache_operator.specs.identity import Identity, Images, Object
 from llmcache_operator.specs.secrets import Generated
+
+Key = tuple[str, str]
+"""Kind and name of a child."""
+
+REDIS_KINDS = ("StatefulSet", "Service", "ConfigMap", "Secret", "NetworkPolicy")
+
+OPTIONAL_KINDS = frozenset({"HTTPRoute", "PrometheusRule", "ServiceMonitor"})
+"""Kinds that a cluster may lack: each comes with a CustomResourceDefinition of somebody else's."""
 
 
 def children(manifest: LLMCache, identity: Identity, images: Images, values: Generated) -> list[Object]:
@@ -23,22 +31,48 @@ def children(manifest: LLMCache, identity: Identity, images: Images, values: Gen
         objects += [
             secrets.redis_secret(identity, values),
             redis.config_map(identity, managed),
+            network.redis_policy(identity, redis.PORT),
             redis.service(identity),
             redis.stateful_set(identity, managed, images, values),
         ]
+    asked = manifest.spec.gateway
+    if asked.network_policy is not None:
+        objects.append(network.gateway_policy(identity, asked.network_policy, expose.PORT, gateway.ADMIN_PORT))
     return [
         *objects,
-        gateway.service(identity),
-        gateway.disruption_budget(identity),
-        gateway.deployment(identity, manifest.spec.gateway, config, images),
+        expose.service(identity, asked),
+        gateway.disruption_budget(identity, asked),
+        gateway.deployment(identity, asked, config, images),
+        *autoscaler.autoscaler(identity, asked),
+        *expose.ways_in(identity, asked),
+        *monitoring.watchers(identity, manifest.spec.monitoring, asked),
     ]
 
 
-def former_children(manifest: LLMCache, identity: Identity) -> list[tuple[str, str]]:
+def former_children(manifest: LLMCache, identity: Identity) -> list[Key]:
     """Return kind and name of what an earlier state of the manifest may have asked for, and this one does not."""
-    if managed_redis(manifest) is not None:
-        return []
-    return [(kind, identity.redis) for kind in ("StatefulSet", "Service", "ConfigMap", "Secret")]
+    asked, watched = manifest.spec.gateway, manifest.spec.monitoring
+    ways = asked.expose
+    wanted = {
+        ("HorizontalPodAutoscaler", identity.name): bool(autoscaler.autoscaler(identity, asked)),
+        ("NetworkPolicy", identity.name): asked.network_policy is not None,
+        ("Ingress", identity.name): ways is not None and ways.ingress is not None,
+        ("HTTPRoute", identity.name): ways is not None and ways.http_route is not None,
+        ("ServiceMonitor", identity.name): watched is not None and watched.service_monitor,
+        ("PrometheusRule", identity.name): watched is not None and watched.alerts,
+        ("ConfigMap", monitoring.dashboard_name(identity)): watched is not None and watched.dashboards,
+    }
+    managed = managed_redis(manifest) is not None
+    wanted |= {(kind, identity.redis): managed for kind in REDIS_KINDS}
+    return [key for key, asked_for in wanted.items() if not asked_for]
+
+
+def initial(manifest: LLMCache, identity: Identity) -> dict[Key, Object]:
+    """Return what children get when they are made and is somebody else's from then on: the number of gateways."""
+    asked = manifest.spec.gateway
+    if not autoscaler.autoscaled(asked):
+        return {}
+    return {("Deployment", identity.name): {"spec": {"replicas": asked.replicas}}}
 
 
 def managed_redis(manifest: LLMCache) -> ManagedRedis | None:

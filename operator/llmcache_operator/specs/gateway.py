@@ -1,16 +1,21 @@
-"""The gateways: configuration, Deployment, Service, disruption budget."""
+"""The gateways: configuration, Deployment, disruption budget."""
 
+import math
 from typing import Final
 
 import yaml
 
-from llmcache_gateway.config import DiskStore, Gateway, GatewayConfig, byte_count
+from llmcache_gateway.config import DiskStore, Gateway, GatewayConfig, byte_count, seconds
 from llmcache_operator.specs import pods
+from llmcache_operator.specs.autoscaler import autoscaled
+from llmcache_operator.specs.expose import PORT
 from llmcache_operator.specs.identity import COMPONENT_GATEWAY, Identity, Images, Object
+from llmcache_operator.specs.plain import plain
 from llmcache_operator.specs.secrets import referenced_secrets
+from llmcache_operator.specs.template import merged
 
 USER: Final = 10001
-PORT: Final = 4000
+CONTAINER: Final = "gateway"
 ADMIN_PORT: Final = 4001
 CONFIG_KEY: Final = "gateway.yaml"
 CONFIG_DIR: Final = "/etc/llmcache/config"
@@ -23,9 +28,9 @@ DATA_COPIES: Final = 2
 DATA_SPARE_BYTES: Final = 64 * 2**20
 
 # An endpoint that leaves a Service takes a moment to reach every node's proxy: the pod goes on serving for that long,
-# and then has the rest of the grace period to finish the streams that it has begun.
+# then it has `drain` for the streams that it has begun, and some seconds to close what is open.
 LEAVE_SECONDS: Final = 5
-GRACE_SECONDS: Final = 90
+SPARE_SECONDS: Final = 15
 
 
 def config_map(identity: Identity, config: GatewayConfig) -> Object:
@@ -39,29 +44,18 @@ def config_map(identity: Identity, config: GatewayConfig) -> Object:
     }
 
 
-def service(identity: Identity) -> Object:
-    """Return the Service for clients. The admin port is never in it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": identity.metadata(identity.name, COMPONENT_GATEWAY),
-        "spec": {
-            "selector": identity.selector(COMPONENT_GATEWAY),
-            "ports": [
-                {"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"},
-            ],
-        },
-    }
+def disruption_budget(identity: Identity, asked: Gateway) -> Object:
+    """Return the budget that lets a node be drained, one gateway at a time where nothing else is asked for.
 
-
-def disruption_budget(identity: Identity) -> Object:
-    """Return the budget that lets a node be drained one gateway at a time, and never waits for a broken one."""
+    It never waits for a broken one.
+    """
+    budget = plain(asked.disruption_budget) if asked.disruption_budget is not None else {"maxUnavailable": "1"}
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": identity.metadata(identity.name, COMPONENT_GATEWAY),
         "spec": {
-            "maxUnavailable": 1,
+            **{name: int(value) if value.isdecimal() else value for name, value in budget.items()},
             "selector": {"matchLabels": identity.selector(COMPONENT_GATEWAY)},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
@@ -71,41 +65,45 @@ def disruption_budget(identity: Identity) -> Object:
 def deployment(identity: Identity, asked: Gateway, config: GatewayConfig, images: Images) -> Object:
     """Return the gateways' Deployment.
 
-    Its pods depend on the configuration in three ways only, through the Secrets and the ConfigMap of hooks that it
-    names and the volume of a disk store: everything else is reloaded by the running gateways, so that a new prefix
-    version restarts nothing.
+    Its pods depend on the gateways' configuration in three ways only, through the Secrets and the ConfigMap of hooks
+    that it names and the volume of a disk store: everything else is reloaded by the running gateways, so that a new
+    prefix version restarts nothing.
     """
     hooks = config.spec.hooks
+    drain = math.ceil(seconds(asked.drain))
+    template: Object = {
+        "metadata": {
+            "labels": identity.labels(COMPONENT_GATEWAY),
+            "annotations": {"kubectl.kubernetes.io/default-container": CONTAINER},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": pods.pod_security(USER),
+            "terminationGracePeriodSeconds": LEAVE_SECONDS + drain + SPARE_SECONDS,
+            "topologySpreadConstraints": [_spread(identity)],
+            "containers": [_container(identity, asked, config, images)],
+            "volumes": [
+                {"name": "config", "configMap": {"name": identity.gateway}},
+                {"name": "secrets", "projected": {"sources": _secret_sources(identity, config)}},
+                {"name": "tmp", "emptyDir": {}},
+                *_data_volume(config),
+                *([{"name": "hooks", "configMap": {"name": hooks.config_map_ref.name}}] if hooks else []),
+            ],
+        },
+    }
+    if asked.pod_template is not None:
+        template = merged(template, {"metadata": plain(asked.pod_template.metadata), "spec": asked.pod_template.spec})
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": identity.metadata(identity.name, COMPONENT_GATEWAY),
         "spec": {
-            "replicas": asked.replicas,
+            **({} if autoscaled(asked) else {"replicas": asked.replicas}),
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": identity.selector(COMPONENT_GATEWAY)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
-            "template": {
-                "metadata": {
-                    "labels": identity.labels(COMPONENT_GATEWAY),
-                    "annotations": {"kubectl.kubernetes.io/default-container": "gateway"},
-                },
-                "spec": {
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "securityContext": pods.pod_security(USER),
-                    "terminationGracePeriodSeconds": GRACE_SECONDS,
-                    "topologySpreadConstraints": [_spread(identity)],
-                    "containers": [_container(identity, asked, config, images)],
-                    "volumes": [
-                        {"name": "config", "configMap": {"name": identity.gateway}},
-                        {"name": "secrets", "projected": {"sources": _secret_sources(identity, config)}},
-                        {"name": "tmp", "emptyDir": {}},
-                        *_data_volume(config),
-                        *([{"name": "hooks", "configMap": {"name": hooks.config_map_ref.name}}] if hooks else []),
-                    ],
-                },
-            },
+            "template": template,
         },
     }
 
@@ -120,6 +118,7 @@ def _container(identity: Identity, asked: Gateway, config: GatewayConfig, images
         "--host": "0.0.0.0",  # noqa: S104 - a pod's own address
         "--port": str(PORT),
         "--admin-port": str(ADMIN_PORT),
+        "--drain": f"{math.ceil(seconds(asked.drain))}s",
     }
     on_disk = config.spec.cache.store.uses_disk
     if on_disk:
@@ -128,7 +127,7 @@ def _container(identity: Identity, asked: Gateway, config: GatewayConfig, images
         arguments["--hooks"] = HOOKS_DIR
     resources = pods.resources(asked.resources)
     return {
-        "name": "gateway",
+        "name": CONTAINER,
         "image": asked.image or images.gateway,
         **images.pull(),
         "args": ["serve", *(word for pair in arguments.items() for word in pair)],
@@ -181,4 +180,6 @@ def _spread(identity: Identity) -> Object:
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": identity.selector(COMPONENT_GATEWAY)},
+        # Those of one template only: while a rollout is under way, the old pods say nothing of where the new ones fit.
+        "matchLabelKeys": ["pod-template-hash"],
     }

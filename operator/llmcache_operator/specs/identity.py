@@ -9,6 +9,9 @@ Object = dict[str, Any]
 """A Kubernetes object as plain data."""
 
 FIELD_MANAGER: Final = "llmcache-operator"
+HANDED_OVER: Final = "llmcache-operator-initial"
+"""Field manager of what we set once and left to others: until one of them sets it, the field must have an owner."""
+
 COMPONENT_GATEWAY: Final = "gateway"
 COMPONENT_REDIS: Final = "redis"
 
