@@ -30,7 +30,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The invalidation epoch that its gateway knew when its request began, in microseconds; 0 is older than all."""
 
     pauses: bytes = b""
-    """The milliseconds before each event of a stream, two bytes each, big-endian; empty when they are not known."""
+    """The milliseconds before each event of a stream, two bytes each, big-endian; empty when they are not known.
+
+    Events that came together have none between them. Kept whatever the pace of replays is: another policy, or the next
+    configuration, finds the same entry.
+    """
 
     def is_kept(self, now: float) -> bool:
         """Say whether a store may still give it out, fresh or stale."""

@@ -164,7 +164,7 @@ class Forwarder:
         recording = _recording(question, runtime)
         async for chunk in answer.chunks:
             blocks = splitter.feed(chunk)
-            recording.add_events(blocks)
+            recording.add_events(blocks, time.perf_counter())
             flight.add(blocks)
             if recording.ended:
                 break
@@ -262,7 +262,7 @@ class Forwarder:
         splitter = EventSplitter(MAX_EVENT_BYTES)
         async for chunk in answer.chunks:
             if streamed:
-                recording.add_events(splitter.feed(chunk))
+                recording.add_events(splitter.feed(chunk), time.perf_counter())
             else:
                 recording.add_body(chunk)
             if recording.over:

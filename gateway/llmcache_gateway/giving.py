@@ -1,7 +1,9 @@
 """Giving an answer to one client: as it asked for it, as it comes, and with what the cache has to say of it."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -46,6 +48,26 @@ async def give(exchange: Exchange, question: Question, reader: Reader) -> web.St
     if exchange.outcome == "COALESCED" and flight.status == 200 and question.dialect.echoes:
         return await _convert(exchange, question, flight)
     return web.Response(status=flight.status, body=body, headers=_marked(exchange, flight))
+
+
+async def give_stored(
+    exchange: Exchange, headers: Mapping[str, str], pieces: Sequence[tuple[float, bytes]], hurry: asyncio.Event
+) -> web.StreamResponse:
+    """Give an answer that is there, each piece the seconds after the last that stand with it; no more after `hurry`."""
+    if len(pieces) == 1:
+        return web.Response(body=pieces[0][1], headers=headers)
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(exchange.http)
+    # Reckoned from the beginning, so that writing and waking late don't add up.
+    due = asyncio.get_running_loop().time()
+    for pause, piece in pieces:
+        due += pause
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await hurry.wait()
+        await response.write(piece)
+    await response.write_eof()
+    return response
 
 
 async def _convert(exchange: Exchange, question: Question, flight: Flight) -> web.Response | None:

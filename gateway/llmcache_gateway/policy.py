@@ -7,7 +7,7 @@ from typing import Any
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from llmcache_gateway.config import Cache, Match, Policy, seconds, share
+from llmcache_gateway.config import Cache, Match, Policy, Replay, seconds, share
 from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.freshness import Controls
 
@@ -16,6 +16,21 @@ DEFAULT = "default"
 
 KeyBuilder = Callable[[Request, str], str]
 """A custom key builder: given the request and the default key's digest, it returns the key to use."""
+
+
+MAX_PAUSE_SECONDS = 1.0
+"""Longest pause in a stream from the cache, where nothing else is set."""
+
+MAX_TOTAL_SECONDS = 30.0
+"""Longest that the pauses of a stream from the cache take together, where nothing else is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """With which pauses a stream is given from the cache: those recorded, within these bounds in seconds."""
+
+    max_pause: float
+    max_total: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,9 @@ class Settings:
     admit: frozenset[str]
     record_abandoned: bool
     coalesce: bool
+    pace: Pace | None
+    """None gives all events of a stream at once."""
+
     ignore: frozenset[str]
     ignore_headers: frozenset[str]
     normalize: tuple[str, ...]
@@ -98,6 +116,7 @@ def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -
         admit=frozenset(cache.admit),
         record_abandoned=cache.record_abandoned,
         coalesce=cache.coalesce == "Enabled",
+        pace=_pace(cache.replay),
         ignore=frozenset(cache.key.ignore),
         ignore_headers=frozenset(pattern.lower() for pattern in cache.key.ignore_headers),
         normalize=tuple(cache.key.normalize),
@@ -111,6 +130,15 @@ def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -
             sorted(cache.store_also),
             sorted(cache.admit),
         ],
+    )
+
+
+def _pace(replay: Replay) -> Pace | None:
+    if replay.pace == "Immediate":
+        return None
+    return Pace(
+        max_pause=MAX_PAUSE_SECONDS if replay.max_pause is None else seconds(replay.max_pause),
+        max_total=MAX_TOTAL_SECONDS if replay.max_total is None else seconds(replay.max_total),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmcache_gateway.dialects.base import Dialect, Request, Verdict, refuse
-from llmcache_gateway.entry import Entry
+from llmcache_gateway.entry import MAX_PAUSE_MILLISECONDS, Entry
 from llmcache_gateway.plainjson import loads
 from llmcache_gateway.sse import is_comment
 
@@ -36,6 +36,8 @@ class Recording:
         self._form: Form = "json"
         self._body = bytearray()
         self._blocks: list[bytes] = []
+        self._pauses = bytearray()
+        self._last: float | None = None
         self._size = 0
         self.ended = False
         """Whether the stream's terminal event has come."""
@@ -45,8 +47,11 @@ class Recording:
         self._body += chunk
         self._size += len(chunk)
 
-    def add_events(self, blocks: Iterable[bytes]) -> None:
-        """Take event blocks of a stream. Comments are keep-alives and no part of the answer."""
+    def add_events(self, blocks: Iterable[bytes], now: float) -> None:
+        """Take event blocks of a stream. Comments are keep-alives and no part of the answer.
+
+        `now` is any clock's seconds: when they came, all together.
+        """
         self._form = "sse"
         for block in blocks:
             if self.ended or is_comment(block):
@@ -54,8 +59,10 @@ class Recording:
             self._size += len(block)
             if self.too_large:
                 self._blocks.clear()
+                self._pauses.clear()
             else:
                 self._blocks.append(block)
+                self._pauses += self._pause(now)
             self.ended = self._dialect.is_terminal(block)
 
     @property
@@ -101,6 +108,7 @@ class Recording:
             kept_until=lifetime.now + lifetime.ttl + lifetime.stale,
             tags=list(tags),
             epoch=epoch,
+            pauses=bytes(self._pauses),
         )
 
     def answer(self) -> object:
@@ -109,6 +117,14 @@ class Recording:
             return self._canonical()
         except ValueError:
             return None
+
+    def _pause(self, now: float) -> bytes:
+        """Return the milliseconds since the last event, as an entry has them; what is less stays for the next."""
+        if self._last is None:
+            self._last = now
+        milliseconds = max(0, int((now - self._last) * 1000))
+        self._last += milliseconds / 1000
+        return min(milliseconds, MAX_PAUSE_MILLISECONDS).to_bytes(2, "big")
 
     def _canonical(self) -> object:
         return self._dialect.assemble(self._blocks) if self._form == "sse" else loads(self.body)

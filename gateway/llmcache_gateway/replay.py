@@ -1,10 +1,12 @@
 """Turns a stored entry into the bytes that this client asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.policy import Pace
 from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT
 
 JSON_TYPE = "application/json"
@@ -21,6 +23,41 @@ def replay(entry: Entry, dialect: Dialect, request: Request) -> tuple[str, bytes
     if request.stream:
         return CONTENT_TYPE, _stream(dialect.replay(answer), dialect, request)
     return JSON_TYPE, dumps(answer)
+
+
+def is_paced(entry: Entry, request: Request, pace: Pace | None) -> bool:
+    """Say whether a hit takes time, because it is given with pauses."""
+    return pace is not None and request.stream and entry.form == "sse" and any(entry.pauses)
+
+
+def paced(entry: Entry, dialect: Dialect, request: Request, pace: Pace) -> tuple[str, list[tuple[float, bytes]]]:
+    """Return content type and pieces of a hit that is paced, each with the seconds before it.
+
+    Pieces are those in which the recorded stream came, as far as they end with an event.
+    """
+    due = _due(entry.pauses, pace)
+    pieces: list[tuple[float, bytes]] = []
+    given = 0.0
+    for at, block in zip(due, dialect.personal_blocks(entry.blocks, request), strict=True):
+        shown = dialect.for_client(block, request)
+        if shown is None:
+            continue
+        if pieces and at == given:
+            pieces[-1] = (pieces[-1][0], pieces[-1][1] + shown + END_OF_EVENT)
+        else:
+            pieces.append((at - given, shown + END_OF_EVENT))
+            given = at
+    return entry.content_type, pieces
+
+
+def _due(pauses: bytes, pace: Pace) -> Iterator[float]:
+    """Return for each event when it is due, in seconds from the beginning."""
+    bounded = [
+        min(int.from_bytes(pauses[at : at + 2], "big") / 1000, pace.max_pause) for at in range(0, len(pauses), 2)
+    ]
+    total = sum(bounded)
+    share = min(1.0, pace.max_total / total) if total else 1.0
+    return accumulate(pause * share for pause in bounded)
 
 
 def _stream(blocks: Iterable[bytes], dialect: Dialect, request: Request) -> bytes:

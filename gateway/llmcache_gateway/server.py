@@ -24,7 +24,7 @@ from llmcache_gateway.errors import RequestError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
-from llmcache_gateway.giving import StaleInstead, answer_headers, pass_on
+from llmcache_gateway.giving import StaleInstead, answer_headers, give_stored, pass_on
 from llmcache_gateway.headers import Headers
 from llmcache_gateway.heads import Head
 from llmcache_gateway.metrics import Metrics
@@ -43,7 +43,10 @@ DEBUG_HEADER = "X-LLMCache-Debug"
 
 
 class Handler:
-    """Answers the requests of the public port. `runtime` returns the configuration now in force."""
+    """Answers the requests of the public port. `runtime` returns the configuration now in force.
+
+    Once `hurry` is set, nothing is paced any more.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Handler:
         metrics: Metrics,
         stats: Stats,
         clock: Callable[[], float],
+        hurry: asyncio.Event,
     ) -> None:
         self._runtime = runtime
         self._forwarder = forwarder
@@ -61,6 +65,7 @@ class Handler:
         self._metrics = metrics
         self._stats = stats
         self._clock = clock
+        self._hurry = hurry
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         runtime = self._runtime()
@@ -126,7 +131,8 @@ class Handler:
             return await self._forwarder.forward(exchange, question)
         except StaleInstead as instead:
             log.info("stale-if-error: %s", instead.reason)
-            return self._serve(exchange, question, instead.entry, Use.IF_ERROR.value)
+            served = self._served(exchange, question, instead.entry, Use.IF_ERROR.value)
+            return await give_stored(exchange, *served, self._hurry)
 
     async def _read(self, exchange: Exchange, dialect: Dialect) -> Question:
         """Read the request, and find what holds for it."""
@@ -204,14 +210,14 @@ class Handler:
         if use is Use.FRESH or use is Use.REVALIDATE:
             detail = found.tier if use is Use.FRESH else use.value
             try:
-                response = self._serve(exchange, question, found.entry, detail)
+                served = self._served(exchange, question, found.entry, detail)
             except Exception:
                 # Whatever is wrong with an entry, the provider can still be asked.
                 log.exception("the entry %s can't be replayed; asking upstream", store_key)
                 return None
             if use is Use.REVALIDATE and not question.controls.only_if_cached:
                 self._refresher.refresh_soon(runtime, question, store_key)
-            return response
+            return await give_stored(exchange, *served, self._hurry)
         fresh = freshness.remaining(found.entry, self._clock(), settings.ttl) > 0
         exchange.forward = "request" if fresh else "stale"
         exchange.stale = found.entry if use is Use.IF_ERROR else None
@@ -261,6 +267,8 @@ class Handler:
         found = exchange.runtime.store.get_now(store_key)
         if found is None or found.tier != "memory" or self._use(found.entry, question) is not Use.FRESH:
             return None
+        if replay.is_paced(found.entry, question.request, question.settings.pace):
+            return None
         return found.entry
 
     @staticmethod
@@ -268,11 +276,19 @@ class Handler:
         """Return content type and body of a hit, as this client asked for it."""
         return replay.replay(entry, question.dialect, question.request)
 
-    def _serve(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> web.Response:
-        content_type, body = self.replay(entry, question)
+    def _served(
+        self, exchange: Exchange, question: Question, entry: Entry, detail: str
+    ) -> tuple[dict[str, str], list[tuple[float, bytes]]]:
+        """Return headers and pieces of a hit, each piece with the seconds before it."""
+        pace = question.settings.pace
+        if pace is not None and replay.is_paced(entry, question.request, pace):
+            content_type, pieces = replay.paced(entry, question.dialect, question.request, pace)
+        else:
+            content_type, body = self.replay(entry, question)
+            pieces = [(0.0, body)]
         headers = self.hit_headers(exchange, question, entry, detail)
         headers["Content-Type"] = content_type
-        return web.Response(body=body, headers=headers)
+        return headers, pieces
 
     def hit_headers(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> dict[str, str]:
         """Return the headers of a hit, and note it in the exchange."""

@@ -127,6 +127,19 @@ async def test_coalescing_example_makes_one_call_of_equal_requests(start_gateway
         assert await outcomes("each-1") == ["MISS", "MISS", "MISS"]
 
 
+async def test_pace_example_gives_a_stream_as_slowly_as_it_came_or_at_once(start_gateway: StartGateway) -> None:
+    async with start_gateway(manifest("12-pace")) as gateway:
+
+        async def ask(model: str) -> tuple[str, bool]:
+            """Return what the cache did, and whether all was there at once: only then has it a length."""
+            answer = await gateway.post({**question(), "model": model, "stream": True})
+            await gateway.running.reloader.current.store.flush()
+            return answer.headers["X-LLMCache"], "Content-Length" in answer.headers
+
+        assert [await ask("m"), await ask("m")] == [("MISS", False), ("HIT", False)]
+        assert [await ask("fast-1"), await ask("fast-1")] == [("MISS", False), ("HIT", True)]
+
+
 async def test_keys_example_takes_requests_for_one_that_differ_in_what_it_evens_out(
     start_gateway: StartGateway,
 ) -> None:

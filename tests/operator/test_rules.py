@@ -246,6 +246,8 @@ REFUSED = {
     ),
     "bounds of a disk that is not used": _manifest(cache={"store": {"type": "memory", "disk": {}}}),
     "compression of what is in memory": _manifest(cache={"store": {"compressAbove": "4Ki"}}),
+    "bounds of a pace that is not recorded": _manifest(cache={"replay": {"maxPause": "1s"}}),
+    "a pace without time": _manifest(cache={"replay": {"pace": "Recorded", "maxTotal": "0s"}}),
     "tiered without a Redis": _manifest(cache={"store": {"type": "tiered"}}),
     "memory with a Redis": _manifest(redis={"managed": {}}),
     "store type redis with l1": _manifest(cache={"store": {"type": "redis", "l1": {}}}, redis={"managed": {}}),

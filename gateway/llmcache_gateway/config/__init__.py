@@ -1,6 +1,6 @@
 """Configuration types and how they are read. The one package that the operator imports of the gateway."""
 
-from llmcache_gateway.config.cache import Cache, DiskStore, KeySettings, MemoryStore, Store
+from llmcache_gateway.config.cache import Cache, DiskStore, KeySettings, MemoryStore, Replay, Store
 from llmcache_gateway.config.deployment import DEFAULT_TARGET_CPU, Autoscaling, Gateway, PodTemplate, Resources
 from llmcache_gateway.config.expose import GatewayService, HTTPRoute, Ingress
 from llmcache_gateway.config.gateway import GatewayConfig, gateway_config, parts_for_the_operator
@@ -71,6 +71,7 @@ __all__ = [
     "RedisLogin",
     "RedisSentinel",
     "RedisTLS",
+    "Replay",
     "Resources",
     "Retain",
     "Rollout",

@@ -164,6 +164,41 @@ class KeySettings(Model, frozen=True, kw_only=True):
     ] = None
 
 
+class Replay(Model, frozen=True, kw_only=True):
+    """How a stream is given from the cache."""
+
+    RULES = (
+        Rule(
+            cel="self.pace == 'Recorded' || (!has(self.maxPause) && !has(self.maxTotal))",
+            holds=lambda r: r.pace == "Recorded" or (r.max_pause is None and r.max_total is None),
+            message="maxPause and maxTotal bound a recorded pace: remove them, or set pace: Recorded",
+            field="maxPause",
+        ),
+        Rule(
+            cel="(!has(self.maxPause) || self.maxPause.matches('[1-9]')) "
+            "&& (!has(self.maxTotal) || self.maxTotal.matches('[1-9]'))",
+            holds=lambda r: all(one is None or seconds(one) > 0 for one in (r.max_pause, r.max_total)),
+            message="maxPause and maxTotal must be longer than zero; for no pauses set pace: Immediate",
+            field="maxPause",
+        ),
+    )
+
+    pace: Annotated[
+        Literal["Immediate", "Recorded"],
+        described(
+            "`Immediate`: all events at once; `Recorded`: with the pauses between them that the provider made. The "
+            "first event comes at once in both."
+        ),
+    ] = "Immediate"
+    max_pause: Annotated[
+        Duration | None, described("Longest pause; a longer one is cut to it. 1s when left out, 65s at most.")
+    ] = None
+    max_total: Annotated[
+        Duration | None,
+        described("Longest that all pauses take together, else each is shortened in proportion. 30s when left out."),
+    ] = None
+
+
 class HotSettings(Model, frozen=True, kw_only=True):
     """The requests asked most, kept in memory for warming."""
 
@@ -239,6 +274,7 @@ class Cache(Model, frozen=True, kw_only=True):
             "sent upstream as well. `Disabled`: each goes upstream."
         ),
     ] = "Enabled"
+    replay: Annotated[Replay, described("How a stream is given from the cache.")] = field(default_factory=Replay)
     key: Annotated[KeySettings, described("What is taken out of the key, or evened out before it.")] = field(
         default_factory=KeySettings
     )

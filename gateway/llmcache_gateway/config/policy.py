@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from llmcache_gateway.config.cache import Admit, CacheMode, Coalesce, KeySettings, Sampling, StoreAlso
+from llmcache_gateway.config.cache import Admit, CacheMode, Coalesce, KeySettings, Replay, Sampling, StoreAlso
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, Percent
@@ -28,6 +28,7 @@ class CacheOverride(Model, frozen=True, kw_only=True):
     admit: Annotated[Annotated[list[Admit], Meta(max_length=8)] | None, described("As in spec.cache.")] = None
     record_abandoned: Annotated[bool | None, described("As in spec.cache.")] = None
     coalesce: Annotated[Coalesce | None, described("As in spec.cache.")] = None
+    replay: Annotated[Replay | None, described("As in spec.cache; all of it, not member by member.")] = None
     key: Annotated[KeySettings | None, described("As in spec.cache; all of it, not member by member.")] = None
 
 
