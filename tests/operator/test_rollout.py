@@ -1,0 +1,329 @@
+"""The rollout machine, situation by situation: what it does next, and why."""
+
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from llmcache_gateway.config import Rollout
+from llmcache_operator.rollout.evidence import Stats
+from llmcache_operator.rollout.machine import step, wake, wants_stats, warming_key
+from llmcache_operator.rollout.stages import first
+from llmcache_operator.rollout.state import Counts, Served, State, served
+from llmcache_operator.rollout.turn import Action, Asked, Purge, Seen, Start, Stop, Warmed
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+PODS = frozenset({"a", "b"})
+LE = (1.0, 10.0, float("inf"))
+CANARY: dict[str, Any] = {
+    "strategy": "Canary",
+    "canary": {"steps": [{"percent": 5, "pause": "1m"}, {"percent": 50, "pause": "1m"}]},
+    "analysis": {"minRequests": 20},
+    "progressDeadline": "10m",
+    "retain": {"versions": 1, "duration": "1h"},
+}
+
+
+def counts(requests: int, failed: int = 0, slow: int = 0) -> Counts:
+    """As many misses as requests; `slow` of them take up to ten seconds."""
+    return Counts(requests=requests, misses=requests, failed=failed, within=[requests - slow, requests, requests])
+
+
+@dataclass
+class Life:
+    """One LLMCache, its gateways as they are seen, and a clock."""
+
+    rollout: dict[str, Any]
+    version: str = "v1"
+    now: datetime = NOON
+    seen: Seen = field(default_factory=lambda: Seen(everywhere=True, settled=True, pods=PODS, ready=PODS))
+    counted: dict[str, Counts] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    state: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = first(self.asked, self.now)
+        self.look()
+        assert self.state.prefix.active == "v1"
+        self.notes.clear()
+
+    @property
+    def asked(self) -> Asked:
+        return Asked("demo", self.version, msgspec.convert(self.rollout, Rollout))
+
+    def look(self, times: int = 1, **seen: Any) -> "Life":
+        """Reconcile a number of times; `seen` is what changes about the gateways."""
+        self.seen = replace(self.seen, **seen)
+        for _ in range(times):
+            stats = {"a": Stats("one", dict(self.counted), LE), "b": Stats("two", {}, LE)}
+            asked = wants_stats(self.state, self.now)
+            done = step(self.state, self.asked, replace(self.seen, stats=stats if asked else {}), self.now)
+            self.state, self.actions = done.state, done.actions
+            self.notes += [note.reason for note in done.notes]
+        return self
+
+    def after(self, **delta: float) -> "Life":
+        self.now += timedelta(**delta)
+        return self.look()
+
+    def serve(self, **counted: Counts) -> "Life":
+        self.counted |= counted
+        return self
+
+    def bump(self, version: str) -> "Life":
+        self.version = version
+        return self.look()
+
+    @property
+    def at(self) -> tuple[str, int]:
+        return self.state.rollout.phase, self.state.rollout.step
+
+
+def in_canary(**rollout: Any) -> Life:
+    """v2 at 5 %, known to every gateway."""
+    life = Life(CANARY | rollout).bump("v2").look()
+    assert (life.at, life.state.rollout.reached) == (("Canary", 1), True)
+    return life
+
+
+def test_the_first_version_is_in_use_at_once() -> None:
+    life = Life(CANARY)
+    assert (life.at, served(life.state)) == (("Stable", 0), Served("v1"))
+
+
+def test_immediate_takes_a_version_over_at_once_and_keeps_the_former_one() -> None:
+    life = Life({}).bump("v2")
+    assert (life.at[0], served(life.state)) == ("Promoting", Served("v2"))
+    assert life.look().state.prefix.active == "v2"
+    assert life.state.prefix.retained_versions == ["v1"]
+
+
+def test_nothing_is_active_before_every_gateway_runs_it() -> None:
+    life = Life({}).bump("v2").look(3, everywhere=False)
+    assert (life.at[0], life.state.prefix.active) == ("Promoting", "v1")
+
+
+def test_a_canary_goes_through_its_steps_and_is_promoted() -> None:
+    life = in_canary()
+    assert served(life.state) == Served("v1", "v2", 5)
+    life.serve(v2=counts(30)).after(seconds=30)
+    assert life.at == ("Canary", 1)
+    assert "30/20 requests" in life.state.rollout.message
+    life.after(seconds=31)
+    assert served(life.state) == Served("v1", "v2", 50)
+    life.look().serve(v2=counts(60)).after(seconds=61)
+    assert served(life.state) == Served("v2")
+    life.look()
+    assert (life.state.prefix.active, life.state.prefix.retained_versions) == ("v2", ["v1"])
+    assert life.notes == ["RolloutStarted", "CanaryStep", "CanaryStep"]
+
+
+def test_a_step_counts_from_when_every_ready_gateway_runs_it() -> None:
+    life = Life(CANARY).bump("v2").look(everywhere=False).after(minutes=5)
+    assert (life.at, life.state.rollout.evidence) == (("Canary", 1), None)
+    life.look(everywhere=True)
+    assert life.state.rollout.since == life.now
+
+
+def test_what_was_counted_before_the_step_is_no_evidence() -> None:
+    life = Life(CANARY).serve(v2=counts(1000)).bump("v2").look().after(minutes=2)
+    assert life.state.rollout.reason == "TooFewRequests"
+    assert "0/20 requests" in life.state.rollout.message
+
+
+def test_too_few_requests_pause_and_end_in_an_abort_and_never_promote() -> None:
+    life = in_canary().serve(v2=counts(19)).after(minutes=2)
+    assert (life.at[0], life.state.rollout.reason) == ("Paused", "TooFewRequests")
+    life.after(minutes=10)
+    assert (life.at[0], served(life.state)) == ("Aborted", Served("v1"))
+    assert "19/20 requests" in life.state.rollout.message
+
+
+def test_a_pause_for_too_few_requests_ends_when_they_come() -> None:
+    life = in_canary().after(minutes=2).serve(v2=counts(20)).after(seconds=6)
+    assert life.at == ("Canary", 2)
+
+
+def test_misses_that_fail_abort_and_spec_is_not_needed_for_that() -> None:
+    life = in_canary().serve(v1=counts(400), v2=counts(30, failed=9)).after(seconds=10)
+    assert (life.at[0], life.state.rollout.reason) == ("Aborted", "MissesFail")
+    assert "9 of 30 misses failed, at most 5% may" in life.state.rollout.message
+    assert served(life.state) == Served("v1")
+    assert life.state.prefix.purging_versions == ["v2"]
+
+
+def test_misses_that_fail_where_the_active_version_fails_as_well_wait() -> None:
+    life = in_canary().serve(v1=counts(40, failed=20), v2=counts(30, failed=15)).after(minutes=2)
+    assert (life.at[0], life.state.rollout.reason) == ("Paused", "UpstreamFails")
+
+
+def test_two_failed_misses_prove_nothing() -> None:
+    life = in_canary().serve(v2=counts(20, failed=2)).after(minutes=2)
+    assert life.at[0] == "Paused"
+
+
+def test_misses_that_are_slow_abort() -> None:
+    life = in_canary().serve(v1=counts(100), v2=counts(30, slow=25)).after(seconds=10)
+    assert (life.at[0], life.state.rollout.reason) == ("Aborted", "MissesSlow")
+
+
+def test_an_abort_is_over_with_the_old_version_or_a_new_one() -> None:
+    life = in_canary().serve(v2=counts(30, failed=30)).after(seconds=10)
+    assert life.after(hours=5).at[0] == "Aborted"
+    assert copy(life).bump("v1").state.prefix.active == "v1"
+    assert life.bump("v3").look().at == ("Canary", 1)
+
+
+def test_an_aborted_version_is_purged_before_it_begins_again() -> None:
+    life = in_canary().serve(v2=counts(30, failed=30)).after(seconds=10).bump("v1").bump("v2")
+    assert (life.at[0], served(life.state)) == ("Purging", Served("v1"))
+    assert [action.leaving.version for action in life.actions if isinstance(action, Purge)] == ["v2"]
+
+
+def test_a_version_is_not_purged_while_a_pod_could_come_back_with_it() -> None:
+    life = in_canary().serve(v2=counts(30, failed=30)).after(seconds=10)
+    assert life.look(3, settled=False).actions == []
+    assert life.look(settled=True).actions == [Purge(life.state.prefix.purging[0])]
+
+
+def test_going_back_to_a_kept_version_is_instant_and_skips_the_steps() -> None:
+    life = Life(CANARY | {"retain": {"versions": 2, "duration": "1h"}})
+    life.rollout = {"retain": life.rollout["retain"]}
+    life.bump("v2").look()
+    life.rollout = CANARY
+    assert served(life.bump("v1").state) == Served("v1")
+    assert life.look().state.prefix.active == "v1"
+    assert life.state.prefix.retained_versions == ["v2"]
+
+
+def test_a_kept_version_is_purged_when_its_time_is_over_or_there_are_too_many() -> None:
+    life = Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2").look()
+    assert life.after(minutes=59).state.prefix.purging == []
+    assert life.after(minutes=2).state.prefix.purging_versions == ["v1"]
+    life = Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2").look().bump("v3").look()
+    assert (life.state.prefix.retained_versions, life.state.prefix.purging_versions) == (["v2"], ["v1"])
+
+
+def test_a_second_version_supersedes_the_first() -> None:
+    life = in_canary().bump("v3")
+    assert (life.at, served(life.state)) == (("Canary", 1), Served("v1", "v3", 5))
+    assert life.state.prefix.purging_versions == ["v2"]
+    assert "RolloutSuperseded" in life.notes
+
+
+def test_a_step_without_a_pause_waits_for_a_person() -> None:
+    steps = {"canary": {"steps": [{"percent": 5}]}}
+    life = in_canary(**steps).serve(v2=counts(1000)).after(hours=100)
+    assert (life.at[0], life.state.rollout.reason) == ("Paused", "WaitingForPromotion")
+    assert served(life.look(annotation="promote").state) == Served("v2")
+
+
+def test_an_annotation_is_obeyed_once() -> None:
+    life = in_canary().look(3, annotation="promote")
+    assert life.at == ("Canary", 2)
+    assert life.look(annotation="").look(annotation="promote").at[0] == "Promoting"
+
+
+@pytest.mark.parametrize("old", ["abort", "promote", "pause", "abort@v1", "nonsense"])
+def test_an_old_annotation_does_not_steer_the_next_rollout(old: str) -> None:
+    life = Life(CANARY).look(annotation=old).bump("v2").look(2)
+    assert (life.at, life.state.rollout.reason) == (("Canary", 1), "")
+
+
+def test_an_annotation_with_a_version_waits_for_it() -> None:
+    life = Life(CANARY).look(annotation="pause@v2").bump("v2").look()
+    assert (life.at, life.state.rollout.reason) == (("Paused", 1), "PausedByHand")
+
+
+def test_a_pause_by_hand_lasts_until_somebody_says_resume() -> None:
+    life = in_canary().look(annotation="pause").serve(v2=counts(1000)).after(hours=50)
+    assert (life.at, life.state.rollout.reason) == (("Paused", 1), "PausedByHand")
+    life.look(annotation="resume").after(minutes=2)
+    assert life.at == ("Canary", 2)
+
+
+def test_a_version_that_fails_is_aborted_though_a_person_has_paused_it() -> None:
+    life = in_canary().look(annotation="pause").serve(v2=counts(30, failed=30)).after(seconds=10)
+    assert life.at[0] == "Aborted"
+
+
+def test_an_abort_by_hand() -> None:
+    life = in_canary().look(annotation="abort")
+    assert (life.state.rollout.reason, served(life.state)) == ("AbortedByHand", Served("v1"))
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [("promot", "AnnotationRefused"), ("resume", "AnnotationIgnored"), ("abort@", "AnnotationRefused")],
+)
+def test_an_annotation_without_effect_is_told_once(said: str, note: str) -> None:
+    assert in_canary().look(5, annotation=said).notes.count(note) == 1
+
+
+def warming(**warmed: Any) -> Life:
+    life = Life(CANARY | {"warm": {"topRequests": 5, "timeout": "10m"}}).bump("v2")
+    assert (life.at, served(life.state)) == (("Warming", 0), Served("v1", "v2", 0))
+    return life
+
+
+def test_warming_starts_a_job_when_every_gateway_knows_the_version() -> None:
+    life = warming()
+    assert life.look(everywhere=False).actions == []
+    assert life.look(everywhere=True).actions == [Start("v2", warming_key(life.state))]
+    assert life.look(warmed=Warmed("running", "3 of 5")).actions == []
+    assert life.state.rollout.message == "warming v2: 3 of 5"
+
+
+@pytest.mark.parametrize(
+    ("warmed", "note"),
+    [(Warmed("done", "5 stored"), "WarmingFinished"), (Warmed("failed", "401"), "WarmingFailed")],
+)
+def test_a_rollout_goes_on_after_warming_however_it_ended(warmed: Warmed, note: str) -> None:
+    life = warming().look(warmed=warmed)
+    assert (life.at, life.notes[-2:]) == (("Canary", 1), [note, "CanaryStep"])
+    assert any(isinstance(action, Stop) for action in life.actions)
+
+
+def test_a_warming_that_never_ends_is_given_up() -> None:
+    assert warming().look(warmed=Warmed("running")).after(minutes=12).at == ("Canary", 1)
+
+
+def test_promote_ends_a_warming() -> None:
+    assert warming().look(annotation="promote").at == ("Canary", 1)
+
+
+def test_steps_that_are_edited_begin_again_without_taking_requests_back() -> None:
+    life = in_canary().serve(v2=counts(100)).after(seconds=61)
+    assert served(life.state).percent == 50
+    life.rollout = CANARY | {"canary": {"steps": [{"percent": 10, "pause": "1m"}, {"percent": 60, "pause": "1m"}]}}
+    assert (life.look().at, served(life.state).percent) == (("Canary", 2), 60)
+    life.rollout = {}
+    assert life.look().at[0] == "Promoting"
+
+
+def test_a_clock_that_is_set_back_keeps_no_step_for_longer() -> None:
+    life = in_canary().serve(v2=counts(100))
+    life.now -= timedelta(days=300)
+    assert life.look().after(seconds=61).at == ("Canary", 2)
+
+
+def test_another_prefix_name_begins_anew() -> None:
+    life = in_canary()
+    done = step(life.state, life.asked._replace(name="other"), life.seen, life.now)
+    assert (served(done.state), done.state.prefix.name) == (Served("v2"), "other")
+
+
+def test_a_state_survives_being_stored() -> None:
+    life = in_canary().serve(v1=counts(9), v2=counts(30)).after(seconds=6)
+    for part in life.state:
+        assert msgspec.convert(msgspec.to_builtins(part), type(part)) == part
+
+
+def test_a_state_at_rest_wants_no_turn_before_something_is_due() -> None:
+    life = Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2").look(2)
+    assert wake(life.state, life.now) == pytest.approx(3600)
+    assert life.look(5).state == life.state
