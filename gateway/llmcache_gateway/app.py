@@ -27,7 +27,7 @@ from llmcache_gateway.hook_runner import HookLoader
 from llmcache_gateway.invalidate import Invalidator
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.refresh import Refresher
-from llmcache_gateway.reload import Reloader, not_in_force, read_config
+from llmcache_gateway.reload import ConfigFile, Reloader, not_in_force
 from llmcache_gateway.runtime import Resources, provision
 from llmcache_gateway.server import Handler
 from llmcache_gateway.stats import Stats
@@ -103,7 +103,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             hooks_folder=options.hooks,
         )
         reloader = Reloader(
-            read=lambda: read_config(options.config, redis),
+            read=ConfigFile(options.config, redis).read,
             provision=lambda config, previous: provision(config, resources, previous),
             metrics=metrics,
         )

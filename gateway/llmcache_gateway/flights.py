@@ -66,7 +66,7 @@ class Flight:
         self._over = False
         self._error: Exception | None = None
         self._readers: set[Reader] = set()
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     # What the call upstream does.
 
@@ -145,11 +145,15 @@ class Flight:
         self._dropped = first
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def _change(self) -> None:
-        await self._changed.wait()
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
 
 
 class Reader:

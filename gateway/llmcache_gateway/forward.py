@@ -146,7 +146,7 @@ class Forwarder:
         call = await hooked.changed_call(runtime.hooks, question, call)
         async with question.upstream.send(call) as answer:
             flight.upstream_seconds = time.perf_counter() - asked
-            self._metrics.upstream_seconds.observe(flight.upstream_seconds)
+            self._metrics.upstream_seconds.add(flight.upstream_seconds)
             if answer.content_type == CONTENT_TYPE and answer.status == 200:
                 await self._take_events(flight, runtime, question, answer, key)
                 with suppress(TimeoutError, UpstreamError):
@@ -237,7 +237,7 @@ class Forwarder:
         call = await hooked.changed_call(exchange.runtime.hooks, question, question.call(body))
         async with question.upstream.send(call) as answer:
             exchange.upstream_seconds = time.perf_counter() - asked
-            self._metrics.upstream_seconds.observe(exchange.upstream_seconds)
+            self._metrics.upstream_seconds.add(exchange.upstream_seconds)
             held = bytearray()
             async for chunk in answer.chunks:
                 held += chunk

@@ -141,15 +141,11 @@ def still_valid(exchange: Exchange, entry: Entry) -> bool:
 
 def answer_headers(given: Mapping[str, str], own: dict[str, str], *, decoded: bool = True) -> CIMultiDict[str]:
     """Return the upstream's headers as they may be passed on, with the cache's own in place of any it sent."""
-    dropped = hop_headers(CIMultiDict(given)) | {name.lower() for name in own} | {"age"}
-    if decoded:
-        dropped |= {"content-length", "content-encoding"}
-    headers = CIMultiDict(
-        (name, value)
-        for name, value in given.items()
-        if name.lower() not in dropped and not name.lower().startswith("x-llmcache")
-    )
-    headers.extend(own)
+    headers = CIMultiDict(given)
+    others = [name for name in headers if name.lower().startswith("x-llmcache")]
+    for name in (*hop_headers(headers), *others, "Age", *(("Content-Length", "Content-Encoding") if decoded else ())):
+        headers.popall(name, None)
+    headers.update(own)
     return headers
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from llmcache_gateway.tallies import Tally, TimeTally
 
@@ -31,33 +31,32 @@ class Metrics:
         )
         self.hits = Tally("llmcache_hits", "Answers from the cache, by the tier that had them.", ["tier"], registry)
         self.express = Tally("llmcache_express", "Answers from the cache that took the express lane.", (), registry)
-        self.misses = Counter(
-            "llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry=registry
-        )
-        self.coalesced = Counter(
-            "llmcache_coalesced", "Requests that were given the answer to an equal one under way.", registry=registry
+        self.misses = Tally("llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry)
+        self.coalesced = Tally(
+            "llmcache_coalesced", "Requests that were given the answer to an equal one under way.", (), registry
         )
         self.stale = Counter("llmcache_stale", "Answers served stale, by why.", ["why"], registry=registry)
         self.refreshes = Counter(
             "llmcache_refreshes", "Stale entries refreshed in the background, by result.", ["result"], registry=registry
         )
-        self.lookup_seconds = Histogram(
-            "llmcache_lookup_seconds", "Time to look into the store.", registry=registry, buckets=_LOOKUP_BUCKETS
+        self.lookup_seconds = TimeTally(
+            "llmcache_lookup_seconds",
+            "Time to look into a store that has to be waited for.",
+            (),
+            _LOOKUP_BUCKETS,
+            registry,
         )
         self._request_seconds = TimeTally(
             "llmcache_request_seconds",
             "Time from a request's body to its answer's end.",
-            "outcome",
+            ["outcome"],
             _REQUEST_BUCKETS,
             registry,
         )
-        self.upstream_seconds = Histogram(
-            "llmcache_upstream_seconds",
-            "Time until an upstream's answer began.",
-            registry=registry,
-            buckets=_REQUEST_BUCKETS,
+        self.upstream_seconds = TimeTally(
+            "llmcache_upstream_seconds", "Time until an upstream's answer began.", (), _REQUEST_BUCKETS, registry
         )
-        self.stored = Counter("llmcache_stored", "Answers stored.", registry=registry)
+        self.stored = Tally("llmcache_stored", "Answers stored.", (), registry)
         self.store_skipped = Counter(
             "llmcache_store_skipped", "Answers not stored, by reason.", ["reason"], registry=registry
         )
@@ -98,4 +97,4 @@ class Metrics:
             else:
                 self._models.add(model)
         self._requests.add(dialect, model, policy, version, outcome)
-        self._request_seconds.add(outcome, seconds)
+        self._request_seconds.add(seconds, outcome)

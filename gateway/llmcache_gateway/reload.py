@@ -24,16 +24,37 @@ POLL_SECONDS: Final = 1.0
 """How often the files are read. A mounted ConfigMap changes by a swapped link, which file events miss."""
 
 
-def read_config(file: Path, redis: ExternalRedis | None) -> GatewayConfig:
-    """Return the gateway configuration of a file; ConfigError with every problem.
+class ConfigFile:
+    """The file of a configuration. It is parsed when its text has changed, and only then: requests wait meanwhile.
 
     `redis` stands in for a manifest's `redis.managed`, which only an operator can carry out.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError([Problem(str(file), f"can't be read: {reason}")]) from None
+
+    def __init__(self, file: Path, redis: ExternalRedis | None) -> None:
+        self._file = file
+        self._redis = redis
+        self._text: str | None = None
+        self._result: GatewayConfig | ConfigError | None = None
+
+    def read(self) -> GatewayConfig:
+        """Return the gateway configuration, the same object while the text is; ConfigError with every problem."""
+        try:
+            text = self._file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError([Problem(str(self._file), f"can't be read: {reason}")]) from None
+        if text != self._text or self._result is None:
+            try:
+                self._result = _parsed(text, self._redis)
+            except ConfigError as error:
+                self._result = error
+            self._text = text
+        if isinstance(self._result, ConfigError):
+            raise self._result.with_traceback(None)
+        return self._result
+
+
+def _parsed(text: str, redis: ExternalRedis | None) -> GatewayConfig:
     config = load_config(text)
     if isinstance(config, GatewayConfig):
         return config

@@ -343,9 +343,9 @@ class Handler:
         elif exchange.outcome == "STALE":
             self._metrics.stale.labels(exchange.reason).inc()
         elif exchange.outcome == "MISS":
-            self._metrics.misses.labels(exchange.forward).inc()
+            self._metrics.misses.add(exchange.forward)
         elif exchange.outcome == "COALESCED":
-            self._metrics.coalesced.inc()
+            self._metrics.coalesced.add()
         if log.isEnabledFor(logging.INFO):
             log.info(f"CACHE {exchange.outcome}", extra={"fields": _log_fields(exchange, name, seconds)})
 

@@ -44,30 +44,38 @@ class _Times:
 
 
 class TimeTally(Collector):
-    """A histogram of seconds with one label. `buckets` are upper bounds, in order."""
+    """A histogram of seconds, with labels or without any. `buckets` are upper bounds, in order."""
 
     def __init__(
-        self, name: str, documentation: str, label: str, buckets: Sequence[float], registry: CollectorRegistry
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        buckets: Sequence[float],
+        registry: CollectorRegistry,
     ) -> None:
         self._name = name
         self._documentation = documentation
-        self._label = label
+        self._labels = labels
         self._buckets = buckets
         self._bounds = [*(str(float(bound)) for bound in buckets), "+Inf"]
-        self._times: dict[str, _Times] = {}
+        self._times: dict[tuple[str, ...], _Times] = {} if labels else {(): self._none()}
         registry.register(self)
 
-    def add(self, label: str, seconds: float) -> None:
+    def add(self, seconds: float, *labels: str) -> None:
         """Count one observation."""
-        times = self._times.get(label)
+        times = self._times.get(labels)
         if times is None:
-            times = self._times[label] = _Times([0] * len(self._bounds))
+            times = self._times[labels] = self._none()
         times.counts[bisect_left(self._buckets, seconds)] += 1
         times.total += seconds
 
     def collect(self) -> Iterator[Metric]:
-        family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
-        for label, times in self._times.items():
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        for labels, times in self._times.items():
             cumulated = list(zip(self._bounds, accumulate(times.counts), strict=True))
-            family.add_metric([label], cumulated, times.total)
+            family.add_metric(labels, cumulated, times.total)
         yield family
+
+    def _none(self) -> _Times:
+        return _Times([0] * len(self._bounds))

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.reload import ConfigFile
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 
@@ -110,3 +113,24 @@ async def test_nothing_is_swapped_while_nothing_changes(gateway: TestGateway) ->
     for _ in range(3):
         assert gateway.running.reloader.check() is False
     assert gateway.running.reloader.current is before
+
+
+def test_a_file_is_parsed_when_its_text_changes_and_only_then(tmp_path: Path) -> None:
+    """Parsing holds requests up for as long as dozens of them take, and the file is looked at each second."""
+    path = tmp_path / "llmcache.yaml"
+    file = ConfigFile(path, None)
+    config = manifest(None)
+    path.write_text(yaml.safe_dump(config))
+    first = file.read()
+    path.touch()
+    assert file.read() is first
+    path.write_text("spec: [")
+    for _ in range(2):
+        with pytest.raises(ConfigError):
+            file.read()
+    path.unlink()
+    with pytest.raises(ConfigError, match="can't be read"):
+        file.read()
+    config["spec"]["prefix"]["version"] = "v2"
+    path.write_text(yaml.safe_dump(config))
+    assert file.read().spec.prefix.version == "v2"

@@ -12,6 +12,7 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.breaker import Breaker, State
 from llmcache_gateway.stores.coherence import Coherence
+from llmcache_gateway.stores.memory import MemoryStore
 from llmcache_gateway.stores.tiered import TieredStore
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class GuardedStore:
             metrics.store_circuit_open.labels(store.name, op).set(0)
         self._coherence = Coherence(store.marks())
         # Whoever looks through all entries must not push out those that requests need.
+        self._local = store if isinstance(store, MemoryStore) else None
         self._lasting = store.below if isinstance(store, TieredStore) else store
 
     @property
@@ -103,6 +105,9 @@ class GuardedStore:
         at_hand = self.get_now(key)
         if at_hand is not None:
             return at_hand  # without the clock and the timer, which cost more than the lookup
+        if self._local is not None and self._coherence.current():
+            self._local.forget(key)  # if there was one, it is invalidated
+            return None
         breaker = self._breakers["get"]
         if not breaker.closed:
             if breaker.wants_probe(time.monotonic()):
@@ -118,6 +123,10 @@ class GuardedStore:
         if len(self._writes) >= MAX_PENDING_WRITES or self._pending_bytes + entry.size > MAX_PENDING_BYTES:
             self._metrics.store_skipped.labels("too-many-writes").inc()
             return False
+        if self._local is not None:
+            self._local.put_now(key, entry)
+            self._metrics.stored.add()
+            return True
         breaker = self._breakers["put"]
         if not breaker.closed and not breaker.wants_probe(time.monotonic()):
             self._metrics.store_skipped.labels("store-away").inc()
@@ -171,7 +180,7 @@ class GuardedStore:
             self._failed("get", error)
         else:
             self._worked("get")
-        self._metrics.lookup_seconds.observe(time.perf_counter() - started)
+        self._metrics.lookup_seconds.add(time.perf_counter() - started)
         return found
 
     async def _get(self, key: str) -> Found | None:
@@ -196,7 +205,7 @@ class GuardedStore:
         except Exception as error:
             self._failed("put", error)
         else:
-            self._metrics.stored.inc()
+            self._metrics.stored.add()
             self._worked("put")
 
     def _begin(self, work: Coroutine[Any, Any, Any], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:

@@ -84,6 +84,10 @@ class MemoryStore:
         return Found(held.entry, self.name)
 
     async def put(self, key: str, entry: Entry) -> None:
+        self.put_now(key, entry)
+
+    def put_now(self, key: str, entry: Entry) -> None:
+        """Keep an entry, as `put` does."""
         uses = self._remove(key)
         if not self.fits(key, entry) or not entry.is_kept(self._clock()):
             return
