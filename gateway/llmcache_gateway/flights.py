@@ -199,6 +199,14 @@ class Reader:
             else:
                 await flight._change()
 
+    async def rest(self) -> bytes:
+        """Return all that it has not read; UpstreamError when it is not whole."""
+        flight = self.flight
+        if flight.is_over and not self.cut_off:
+            flight._raise()
+            return b"".join(flight._pieces[self.at - flight._dropped :])  # by far the most: nothing to wait for
+        return b"".join([chunk async for chunk in self.chunks()])
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the same, piece by piece."""
         async for new in self.pieces():

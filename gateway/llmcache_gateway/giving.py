@@ -44,7 +44,7 @@ async def give(exchange: Exchange, question: Question, reader: Reader) -> web.St
         answer = Answer(flight.status, flight.headers, reader.chunks())
         return await pass_on(exchange, answer, _marked(exchange, flight))
     await flight.over()
-    body = b"".join([chunk async for chunk in reader.chunks()])
+    body = await reader.rest()
     if exchange.outcome == "COALESCED" and flight.status == 200 and question.dialect.echoes:
         return await _convert(exchange, question, flight)
     return web.Response(status=flight.status, body=body, headers=_marked(exchange, flight))
