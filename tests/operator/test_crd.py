@@ -53,6 +53,8 @@ def test_every_level_has_a_type_and_bounds(node: dict[str, Any]) -> None:
         case "array":
             assert "maxItems" in node
             assert node["x-kubernetes-list-type"] in {"atomic", "map", "set"}
+            # An API server refuses the whole CRD for keys of a list that is no map.
+            assert ("x-kubernetes-list-map-keys" in node) == (node["x-kubernetes-list-type"] == "map")
         case "object" if "additionalProperties" in node:
             assert node["maxProperties"]
             assert "properties" not in node

@@ -107,7 +107,8 @@ def _knows(node: Schema, path: str) -> bool:
 def _list(item: Any, metas: list[Meta]) -> Schema:
     node: Schema = {"type": "array", "items": schema(item)} | _bounds(list, metas)
     # Items with a name are merged by it, so that two appliers can own one each; other lists are one value.
-    if "name" in node["items"].get("required", ()):
+    said = any("x-kubernetes-list-type" in (meta.extra_json_schema or {}) for meta in metas)
+    if "name" in node["items"].get("required", ()) and not said:
         return node | {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
     return node | {"x-kubernetes-list-type": "atomic"}
 

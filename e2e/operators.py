@@ -1,0 +1,93 @@
+"""kubectl, and an operator that runs as a process beside the cluster."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ECHO = {"name": "echo", "provider": "echo"}
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl for one cluster and one namespace."""
+
+    kubeconfig: Path
+    namespace: str
+
+    def run(self, *words: str, stdin: Any = None) -> subprocess.CompletedProcess[str]:
+        command = [f"{sys.prefix}/bin/kubectl", f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}"]
+        text = yaml.safe_dump(stdin) if stdin is not None else None
+        return subprocess.run([*command, *words], input=text, capture_output=True, text=True, timeout=60, check=False)
+
+    def __call__(self, *words: str, stdin: Any = None) -> str:
+        done = self.run(*words, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        for one in objects:
+            self("apply", "-f", "-", stdin=one)
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        done = self.run("get", kind, name, "-o", "json")
+        found: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
+        assert found is not None or re.search("NotFound|doesn't have a resource type", done.stderr), done.stderr
+        return found
+
+    def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self("get", kind, "-o", "json", "-l", selector))["items"]
+        return items
+
+    def condition(self, name: str, kind: str) -> tuple[str, str]:
+        status = (self.get("llmcache", name) or {}).get("status", {})
+        found = [c for c in status.get("conditions", ()) if c["type"] == kind]
+        return (found[0]["status"], found[0]["reason"]) if found else ("", "")
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 20) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
+        time.sleep(0.1)
+    return value
+
+
+def manifest(name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "llmcache.dev/v1alpha1",
+        "kind": "LLMCache",
+        "metadata": {"name": name},
+        "spec": {"upstreams": [ECHO], "prefix": {"version": "v1"}, "gateway": {"replicas": 0}} | spec,
+    }
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A running operator."""
+
+    port: int
+    log: Path
+
+    def metrics(self) -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    def total(self, prefix: str) -> float:
+        return sum(value for name, value in self.metrics().items() if name.startswith(prefix))
+
+    def answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
