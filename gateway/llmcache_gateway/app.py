@@ -110,7 +110,16 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         forwarder = Forwarder(metrics, options.clock)
         refresher = Refresher(forwarder, metrics)
         stats = Stats(secrets.token_hex(8), options.clock())
-        handler = Handler(lambda: reloader.current, forwarder, refresher, metrics, stats, options.clock, hurry=stopping)
+        handler = Handler(
+            lambda: reloader.current,
+            forwarder,
+            refresher,
+            metrics,
+            stats,
+            options.admin_token,
+            options.clock,
+            hurry=stopping,
+        )
         lane = Lane(handler, lambda: reloader.current, metrics)
 
         invalidator = Invalidator()

@@ -12,6 +12,7 @@ from llmcache_gateway.freshness import Controls
 from llmcache_gateway.headers import Headers
 from llmcache_gateway.heads import Head
 from llmcache_gateway.policy import Settings
+from llmcache_gateway.trusted import CLIENT, Named
 from llmcache_gateway.upstreams.base import Call, Upstream
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class Exchange(msgspec.Struct):
 
     started: float
     dialect: Dialect | None = None
+    named: Named = CLIENT
+    """Whose entry of which version it fills, where it is proven that it may say so."""
+
     model: str | None = None
     tenant: str | None = None
     policy: str | None = None

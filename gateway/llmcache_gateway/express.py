@@ -26,6 +26,7 @@ from llmcache_gateway.heads import Head
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.server import DEBUG_HEADER, Handler
+from llmcache_gateway.trusted import ADMIN_HEADER
 
 MAX_BODY: Final = 256 * 1024
 """Longest body that waits here for its last byte, and longest answer that is written at once."""
@@ -40,7 +41,7 @@ MAX_SEEN_BYTES: Final = 64 * 1024
 """Longest answer that is remembered: MAX_SEEN of them must not weigh beside the store."""
 
 _LENGTH: Final = re.compile(rb"\r\nContent-Length: ([0-9]{1,6})\r\n", re.IGNORECASE)
-_UNFIT: Final = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", DEBUG_HEADER)
+_UNFIT: Final = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", DEBUG_HEADER, ADMIN_HEADER)
 """Headers of requests that are left to aiohttp."""
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from llmcache_gateway import canonical, freshness, hooked, hot, key, replay, report
+from llmcache_gateway import canonical, freshness, hooked, hot, key, replay, report, trusted
 from llmcache_gateway.bodies import invite_body, read_body
 from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.base import Request
@@ -33,6 +33,8 @@ from llmcache_gateway.plainjson import dumps, raw_members
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.stats import Ended, Stats
+from llmcache_gateway.tenant import SHARED
+from llmcache_gateway.trusted import ADMIN_HEADER, TENANT_HEADER
 from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Call
 
@@ -55,6 +57,7 @@ class Handler:
         refresher: Refresher,
         metrics: Metrics,
         stats: Stats,
+        admin_token: str,
         clock: Callable[[], float],
         hurry: asyncio.Event,
     ) -> None:
@@ -64,6 +67,7 @@ class Handler:
         self._refresher = refresher
         self._metrics = metrics
         self._stats = stats
+        self._admin_token = admin_token.encode()
         self._clock = clock
         self._hurry = hurry
 
@@ -100,10 +104,12 @@ class Handler:
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         _refuse_odd_targets(exchange)
+        self._read_named(exchange)
         dialect = exchange.dialect = dialect_of(exchange.head.method, exchange.path)
         if dialect is None:
             return await self._pass_through(exchange)
         question = await self._read(exchange, dialect)
+        _refuse_borrowed_credential(exchange, question)
         reason = question.settings.bypass(dialect, question.request, question.controls)
         question.recorded = reason is None
         if reason is not None:
@@ -134,10 +140,24 @@ class Handler:
             served = self._served(exchange, question, instead.entry, Use.IF_ERROR.value)
             return await give_stored(exchange, *served, self._hurry)
 
+    def _read_named(self, exchange: Exchange) -> None:
+        """Note what a request that fills the cache for others names; RequestError for a client that names something."""
+        runtime = exchange.runtime
+        named = exchange.named = trusted.read_named(
+            exchange.head.headers,
+            token=self._admin_token,
+            versions=runtime.prefix.versions,
+            of_the_front=runtime.own_headers,
+        )
+        if named.version is not None:
+            exchange.version = named.version
+
     async def _read(self, exchange: Exchange, dialect: Dialect) -> Question:
         """Read the request, and find what holds for it."""
         http, runtime = exchange.http, exchange.runtime
-        tenant = runtime.tenants.tenant(http.headers)  # first: a stranger's body is not even read
+        # First: a stranger's body is not even read.
+        named = exchange.named.tenant
+        tenant = runtime.tenants.tenant(http.headers) if named is None else runtime.tenants.named(named)
         return self.question(exchange, dialect, tenant, await read_body(http, runtime.request_bytes))
 
     def question(self, exchange: Exchange, dialect: Dialect, tenant: str, body: bytes) -> Question:
@@ -154,7 +174,10 @@ class Handler:
             dialect=dialect.name, model=request.model, tenant=tenant, headers=head.headers
         )
         if settings.isolation != runtime.isolation:
-            tenant = runtime.tenants.tenant(head.headers, settings.isolation)
+            if exchange.named.tenant is None:
+                tenant = runtime.tenants.tenant(head.headers, settings.isolation)
+            elif settings.isolation == "Shared":
+                tenant = SHARED
         exchange.model, exchange.upstream = request.model, upstream.name
         exchange.tenant, exchange.policy = tenant, settings.policy
         if DEBUG_HEADER in head.headers:
@@ -180,7 +203,8 @@ class Handler:
     def _key(self, exchange: Exchange, question: Question, built: str | None = None) -> str:
         """Return the key of a request, and note the version that it belongs to."""
         digest = self._digest(exchange, question, question.request, built)
-        exchange.version = exchange.runtime.prefix.version_of(exchange.tenant or "", digest)
+        if exchange.named.version is None:
+            exchange.version = exchange.runtime.prefix.version_of(exchange.tenant or "", digest)
         return self._stored_key(exchange, digest)
 
     @staticmethod
@@ -307,6 +331,9 @@ class Handler:
 
     async def _pass_through(self, exchange: Exchange) -> web.StreamResponse:
         """Send on a request that no dialect knows, byte for byte in both directions."""
+        if exchange.named.proven:
+            message = f"Nothing is cached for {exchange.path[:80]}: there is nothing to fill with {ADMIN_HEADER}."
+            raise RequestError(409, message, code="nothing_to_fill")
         http, runtime = exchange.http, exchange.runtime
         runtime.tenants.tenant(http.headers)  # where clients need a key, they need it here too
         upstream = choice.for_path(runtime.upstreams, kin_of(exchange.path, http.headers))
@@ -325,11 +352,11 @@ class Handler:
     def account(self, exchange: Exchange) -> None:
         """Count and log a request that is over."""
         seconds = time.perf_counter() - exchange.started
-        if exchange.question is not None and exchange.status == 200:
-            _count_hot(exchange, exchange.question)
         name, policy = exchange.dialect.name if exchange.dialect else "none", exchange.policy or "none"
-        ended = Ended(exchange.outcome, exchange.attempted, exchange.reason, exchange.status)
-        self._stats.count(ended, version=exchange.version, policy=policy, seconds=exchange.upstream_seconds)
+        if exchange.named.proven:
+            self._stats.count_warmed(exchange.version)
+        else:
+            self._count_asked(exchange, policy)
         self._metrics.count_request(
             dialect=name,
             model=exchange.model or "none",
@@ -348,6 +375,13 @@ class Handler:
             self._metrics.coalesced.add()
         if log.isEnabledFor(logging.INFO):
             log.info(f"CACHE {exchange.outcome}", extra={"fields": _log_fields(exchange, name, seconds)})
+
+    def _count_asked(self, exchange: Exchange, policy: str) -> None:
+        """Count a request that a client asked: what fills the cache says nothing of what clients want and get."""
+        ended = Ended(exchange.outcome, exchange.attempted, exchange.reason, exchange.status)
+        self._stats.count(ended, version=exchange.version, policy=policy, seconds=exchange.upstream_seconds)
+        if exchange.question is not None and exchange.status == 200:
+            _count_hot(exchange, exchange.question)
 
 
 def _count_hot(exchange: Exchange, question: Question) -> None:
@@ -377,6 +411,7 @@ def _log_fields(exchange: Exchange, dialect: str, seconds: float) -> dict[str, A
         "model": exchange.model and exchange.model[:200],
         "upstream": exchange.upstream,
         "tenant": exchange.tenant,
+        "filled": exchange.named.proven or None,
         "policy": exchange.policy,
         "prefix": exchange.prefix,
         "key": exchange.key,
@@ -396,6 +431,16 @@ def _refuse_odd_targets(exchange: Exchange) -> None:
     # Other upgrades (h2c, say) may be ignored (RFC 9110, section 7.8); a WebSocket's client takes no other answer.
     if "websocket" in exchange.head.headers.get("Upgrade", "").lower():
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")
+
+
+def _refuse_borrowed_credential(exchange: Exchange, question: Question) -> None:
+    """Refuse to fill a tenant's entries with answers to the credential of somebody else."""
+    if exchange.named.tenant is not None and question.upstream.passthrough:
+        message = (
+            f"{TENANT_HEADER}: upstream {question.upstream.name!r} is asked with each client's own credential, so only "
+            f"that client can fill its entries: send its credential, and no {TENANT_HEADER}."
+        )
+        raise RequestError(409, message, code="no_own_credential", param=TENANT_HEADER)
 
 
 def _without_cache_member(body: bytes) -> bytes:

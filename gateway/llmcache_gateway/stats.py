@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 """Upper bounds of the buckets of `missLatency`, in seconds; one bucket without a bound follows."""
@@ -28,14 +28,14 @@ NO_WHOLE_ANSWER: Final = frozenset({"unterminated", "error"})
 """Reasons of answers that broke off, or had an error in them, after a good beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a request came to, in the words of its exchange."""
+class Ended(NamedTuple):
+    """What a request came to, in the words of its exchange.
+
+    `attempted` is the outcome it was on the way to when it failed; ERROR when to none.
+    """
 
     outcome: str
     attempted: str
-    """The outcome it was on the way to when it failed; ERROR when to none."""
-
     reason: str
     status: int
 

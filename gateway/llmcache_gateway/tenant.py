@@ -24,6 +24,8 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """What a tenant may be called, by a front or in the Secret of keys: no ':', which separates the parts of a key."""
 
 
+_CREDENTIAL: Final = re.compile(r"[0-9a-f]{32}")
+
 KEY_HEADERS: Final = ("Authorization", "x-api-key", "api-key")
 """Where a client sends the key that this gateway gave it: where the providers' SDKs send theirs."""
 
@@ -76,6 +78,20 @@ class TenantResolver:
         if (isolation or self._isolation) == "Shared":
             return SHARED
         return named or self._by_credential(headers)
+
+    def named(self, tenant: str) -> str:
+        """Return a tenant that is named by its whole name, as keys show it; RequestError(409) if no client has it."""
+        if tenant != SHARED and not self._can_be(tenant):
+            message = f"No client has the tenant {tenant[:80]!r}: name one by the third part of its keys."
+            raise RequestError(409, message, code="unknown_tenant")
+        return tenant
+
+    def _can_be(self, tenant: str) -> bool:
+        if self._tenants is not None:
+            return tenant in {f"key-{name}" for name in self._tenants.values()}
+        if self._front is not None:
+            return tenant.startswith("front-") and NAME.fullmatch(tenant.removeprefix("front-")) is not None
+        return tenant == ANONYMOUS or _CREDENTIAL.fullmatch(tenant) is not None
 
     def _by_credential(self, headers: Headers) -> str:
         # Every header that may carry a credential counts, so that one more or one less is another tenant.

@@ -78,7 +78,6 @@ async def test_keys_name_tenants_and_the_upstream_gets_its_own_credential(keyed:
         {"Authorization": "Basic sk-red-1"},
         {"Authorization": "Bearer red"},
         {"Authorization": "Bearer sk-red-1", "x-api-key": "sk-red-1"},
-        {"X-LLMCache-Tenant": "red"},
         {"Cookie": "sk-red-1"},
     ],
 )
@@ -156,7 +155,6 @@ async def test_without_proof_or_a_proper_name_a_front_is_refused(
 
 
 TRICKS: dict[str, dict[str, Any]] = {
-    "tenant header": {"headers": {"X-LLMCache-Tenant": "anonymous"}},
     "key header": {"headers": {"X-LLMCache-Key": "{key}"}},
     "prefix header": {"headers": {"X-LLMCache-Prefix": "test:v1"}},
     "namespace of another tenant": {"headers": {"X-LLMCache-Namespace": "{tenant}"}},

@@ -54,6 +54,7 @@ def _clients(*clients: dict[str, Any]) -> dict[str, Any]:
     return _gateway(networkPolicy={"clients": list(clients)})
 
 
+FRONT = {"name": "front", "key": "secret"}
 KEYS = {"secretRef": {"name": "keys", "key": "keys.yaml"}}
 
 ACCEPTED = {
@@ -117,9 +118,7 @@ ACCEPTED = {
             }
         ]
     ),
-    "tenants by header": _manifest(
-        tenancy={"isolation": "Header", "header": {"secretRef": {"name": "front", "key": "secret"}}}
-    ),
+    "tenants by header": _manifest(tenancy={"isolation": "Header", "header": {"secretRef": FRONT}}),
     "tenants by key": _manifest(tenancy={"keys": KEYS}),
     "hooks": _manifest(hooks={"configMapRef": {"name": "my-hooks"}}),
     "hooks with a deadline": _manifest(hooks={"configMapRef": {"name": "my-hooks"}, "deadline": "0.2s"}),
@@ -210,6 +209,12 @@ REFUSED = {
     "the question ignored": _manifest(cache={"key": {"ignore": ["seed", "messages"]}}),
     "a builder without a function": _manifest(cache={"key": {"builder": "module"}}),
     "a header without its isolation": _manifest(tenancy={"header": {"secretRef": {"name": "f", "key": "s"}}}),
+    "a tenant in a header of the cache's own": _manifest(
+        tenancy={"isolation": "Header", "header": {"secretRef": FRONT, "name": "X-LLMCache-Version"}}
+    ),
+    "a proof in a header of the cache's own": _manifest(
+        tenancy={"isolation": "Header", "header": {"secretRef": FRONT, "proof": "x-llmcache-ADMIN"}}
+    ),
     "isolation by a header that is not named": _manifest(tenancy={"isolation": "Header"}),
     "keys where all share": _manifest(tenancy={"isolation": "Shared", "keys": KEYS}),
     "keys beside passthrough": _manifest(

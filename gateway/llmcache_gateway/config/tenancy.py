@@ -1,5 +1,6 @@
 """Who shares entries with whom."""
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -10,9 +11,22 @@ from llmcache_gateway.config.rules import Rule
 Isolation = Literal["Credential", "Header", "Shared"]
 HEADER_NAME = Meta(title="a header name", pattern=r"^[A-Za-z0-9-]+$", max_length=64, examples=["X-Tenant"])
 
+_RESERVED = re.compile("x-llmcache-(admin|version)", re.IGNORECASE)
+
+
+def _not_reserved(field: str) -> Rule:
+    return Rule(
+        cel=f"!self.{field}.matches('(?i)^{_RESERVED.pattern}$')",
+        holds=lambda header: not _RESERVED.fullmatch(getattr(header, field)),
+        message="X-LLMCache-Admin and X-LLMCache-Version are for requests that fill the cache: name another header",
+        field=field,
+    )
+
 
 class TenantHeader(Model, frozen=True, kw_only=True):
     """A header in which a trusted front names the tenant, and the secret by which that front is known."""
+
+    RULES = (_not_reserved("name"), _not_reserved("proof"))
 
     secret_ref: Annotated[SecretRef, described("Secret that the front sends; without it a request is refused.")]
     name: Annotated[Annotated[str, HEADER_NAME], described("Header that names the tenant.")] = "X-LLMCache-Tenant"
