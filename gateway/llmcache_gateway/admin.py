@@ -82,7 +82,7 @@ def admin_app(
         found = reloader.current.hot
         if not found.requests:
             return _json({"error": "spec.cache.hot.requests is 0: no requests are kept"}, status=404)
-        return _json({"requests": shown(found.top(int(wanted)))})
+        return _json({"instance": stats.instance, "requests": shown(found.top(int(wanted)))})
 
     app = web.Application(middlewares=[authorize], client_max_size=MAX_BODY)
     routes: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {

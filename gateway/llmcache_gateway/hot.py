@@ -39,6 +39,8 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    digest: str = ""
+    """That of its key, equal on all gateways."""
 
     @property
     def weight(self) -> int:
@@ -123,6 +125,7 @@ def asked(
     tenant: str,
     model: str | None,
     dropped: tuple[str, ...],
+    digest: str,
 ) -> Asked | None:
     """Return a request as it can be asked again; None where that would take a secret or not make the same key."""
     fields = parse_qsl(target.partition("?")[2], keep_blank_values=True)
@@ -141,7 +144,7 @@ def asked(
         if members is None:
             return None
         body = msgspec.json.encode({**members, "cache": {"use-cache": True}})
-    return Asked(tenant, model, target, named, body)
+    return Asked(tenant, model, target, named, body, digest)
 
 
 def shown(requests: list[tuple[Asked, Counter[Asked]]]) -> list[dict[str, Any]]:
@@ -152,6 +155,7 @@ def shown(requests: list[tuple[Asked, Counter[Asked]]]) -> list[dict[str, Any]]:
             "model": one.model,
             "count": counter.count,
             "error": counter.error,
+            "digest": one.digest,
             "path": one.path,
             "headers": one.headers,
             "body": msgspec.Raw(one.body),

@@ -8,12 +8,15 @@ import secrets
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmcache_gateway import __version__
 from llmcache_gateway.config import load_config, seconds
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from llmcache_gateway.warm.command import Options as WarmOptions
 
 BAD_CONFIG = 2
 
@@ -69,10 +72,24 @@ def _parser() -> argparse.ArgumentParser:
     source = warm.add_mutually_exclusive_group(required=True)
     source.add_argument("--requests", metavar="FILE", help="requests as JSON lines; - reads stdin")
     source.add_argument(
-        "--from-hot", type=_url, metavar="URL", help="admin address of a gateway: what it is asked most"
+        "--from-hot",
+        type=_url,
+        action="append",
+        metavar="URL",
+        help="admin address of a gateway, or of all that a name stands for: what they are asked most; repeatable",
     )
     warm.add_argument("--top", type=_top, help="with --from-hot: how many of them (default: all)")
-    warm.add_argument("--admin-token-file", type=Path, help="with --from-hot: its token (or LLMCACHE_ADMIN_TOKEN)")
+    warm.add_argument(
+        "--admin-token-file",
+        type=Path,
+        help="with --from-hot, --version, --as-tenant: the gateway's admin token (or LLMCACHE_ADMIN_TOKEN)",
+    )
+    warm.add_argument(
+        "--version", dest="prefix_version", metavar="VERSION", help="fill this prefix version, the active or the next"
+    )
+    warm.add_argument("--as-tenant", action="store_true", help="fill the entries of each line's own tenant")
+    warm.add_argument("--summary", choices=["text", "json"], default="text", help="json: end with a line of JSON")
+    warm.add_argument("--summary-file", type=Path, help="write that JSON to a file, too")
     warm.add_argument("--rate", type=_rate, help="most requests, such as 5/s or 30/m (default: as fast as answered)")
     warm.add_argument("--concurrency", type=_count, default=4, help="most requests at a time (default %(default)s)")
     warm.add_argument("--timeout", type=_duration, default=120.0, help="longest silence of the gateway (120s)")
@@ -130,33 +147,51 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _warm(options: argparse.Namespace) -> int:
-    from llmcache_gateway.warm.command import Hot, Options, warm
+    from llmcache_gateway.warm.command import warm
+    from llmcache_gateway.warm.summary import Summary
 
-    resume = options.resume
-    if options.from_hot is not None and resume is not None:
-        raise ConfigError(["--resume: needs --requests; what is asked most changes from run to run"])
-    if options.from_hot is None and options.top is not None:
+    summary = Summary(options.summary == "json", options.summary_file)
+    try:
+        return asyncio.run(warm(_warm_options(options), summary))
+    except ConfigError as error:
+        summary.refused([str(problem) for problem in error.problems])
+        raise
+
+
+def _warm_options(options: argparse.Namespace) -> "WarmOptions":
+    from llmcache_gateway.warm.client import Proof
+    from llmcache_gateway.warm.command import Options
+    from llmcache_gateway.warm.hot import Hot
+
+    resume, hot, proof = options.resume, None, None
+    token = _secret(options.admin_token_file, "LLMCACHE_ADMIN_TOKEN")
+    if options.from_hot is not None:
+        if resume is not None:
+            raise ConfigError(["--resume: needs --requests; what is asked most changes from run to run"])
+        hot = Hot(tuple(options.from_hot), token, options.top)
+    elif options.top is not None:
         raise ConfigError(["--top: needs --from-hot"])
+    if options.prefix_version is not None or options.as_tenant:
+        if token is None:
+            raise ConfigError(["--version, --as-tenant: need the gateway's admin token: give --admin-token-file FILE"])
+        proof = Proof(token, options.prefix_version, options.as_tenant)
+    if options.as_tenant and options.api_key_file is not None:
+        raise ConfigError(["--api-key-file: the tenant of --as-tenant needs no key of its own: give one or the other"])
     if resume == BESIDE:
         if options.requests == "-":
             raise ConfigError(["--resume: say where to keep the state, as in --resume FILE, for requests from stdin"])
         resume = Path(f"{options.requests}.warm-state")
-    return asyncio.run(
-        warm(
-            Options(
-                url=options.url,
-                requests=options.requests or options.from_hot,
-                hot=None
-                if options.from_hot is None
-                else Hot(_secret(options.admin_token_file, "LLMCACHE_ADMIN_TOKEN"), options.top),
-                api_key=_secret(options.api_key_file, "LLMCACHE_API_KEY"),
-                rate=options.rate,
-                concurrency=options.concurrency,
-                timeout_seconds=options.timeout,
-                tenant=options.tenant,
-                resume=resume,
-            )
-        )
+    return Options(
+        url=options.url,
+        requests=options.requests or ", ".join(options.from_hot),
+        hot=hot,
+        api_key=None if options.as_tenant else _secret(options.api_key_file, "LLMCACHE_API_KEY"),
+        proof=proof,
+        rate=options.rate,
+        concurrency=options.concurrency,
+        timeout_seconds=options.timeout,
+        tenant=options.tenant,
+        resume=resume,
     )
 
 

@@ -397,6 +397,7 @@ def _count_hot(exchange: Exchange, question: Question) -> None:
         tenant=tenant,
         model=exchange.model,
         dropped=exchange.runtime.own_headers,
+        digest=key.rpartition(":")[2],
     )
     found.keep(key, asked)
 

@@ -92,7 +92,7 @@ class Stats:
     """Counts requests that are over. `instance` names the process, `started_at` is its beginning in epoch seconds."""
 
     def __init__(self, instance: str, started_at: float) -> None:
-        self._instance = instance
+        self.instance = instance
         self._started_at = started_at
         self._number = 0
         self._versions: dict[str, VersionCounts] = {}
@@ -123,7 +123,7 @@ class Stats:
         """Return all counters as the admin port shows them."""
         return {
             "startedAt": self._started_at,
-            "instance": self._instance,
+            "instance": self.instance,
             "versions": {name: counts.shown() for name, counts in self._versions.items()},
             "tiers": {tier: {"hits": hits} for tier, hits in self._tiers.items()},
             "policies": {name: counts.shown() for name, counts in self._policies.items()},

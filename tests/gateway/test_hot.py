@@ -180,4 +180,5 @@ def ask_of(target: str, headers: dict[str, str], dropped: tuple[str, ...] = ()) 
         tenant="t",
         model="m",
         dropped=dropped,
+        digest="d",
     )

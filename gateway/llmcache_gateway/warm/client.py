@@ -9,6 +9,7 @@ from typing import Final
 import httpx
 
 from llmcache_gateway.headers import CREDENTIAL_HEADERS
+from llmcache_gateway.trusted import ADMIN_HEADER, TENANT_HEADER, VERSION_HEADER
 from llmcache_gateway.warm.lines import Line
 from llmcache_gateway.warm.outcome import Outcome, outcome
 from llmcache_gateway.warm.pace import Pace, wait_seconds
@@ -24,6 +25,24 @@ ANTHROPIC_VERSION: Final = "2023-06-01"
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """The gateway's admin token, and what it proves a right to: to name a version, and each line's own tenant."""
+
+    token: str
+    version: str | None = None
+    as_tenant: bool = False
+
+    def headers(self, line: Line) -> dict[str, str]:
+        """Return the headers that say so."""
+        headers = {ADMIN_HEADER.lower(): self.token}
+        if self.version is not None:
+            headers[VERSION_HEADER.lower()] = self.version
+        if self.as_tenant and line.tenant is not None:
+            headers[TENANT_HEADER.lower()] = line.tenant
+        return headers
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Sends requests to one gateway. `stop` ends every wait."""
 
@@ -33,10 +52,13 @@ class Sender:
     pace: Pace
     stop: asyncio.Event
     clock: Callable[[], float]
+    proof: Proof | None = None
 
     async def send(self, line: Line) -> Outcome | None:
         """Ask one request until it is answered; None when `stop` was set before it could be sent (again)."""
         headers = request_headers(line, self.api_key)
+        if self.proof is not None:
+            headers |= self.proof.headers(line)
         last = Outcome("failed", "not sent")
         for attempt in range(1, ATTEMPTS + 1):
             if not await self._wait_until(self.pace.take(self.clock())):

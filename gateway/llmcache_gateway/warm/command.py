@@ -13,31 +13,24 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import httpx
-import msgspec
 
 from llmcache_gateway.errors import ConfigError
-from llmcache_gateway.warm.client import Sender
+from llmcache_gateway.warm.client import Proof, Sender
+from llmcache_gateway.warm.hot import Hot, choose, fetch, merge
 from llmcache_gateway.warm.journal import Journal
 from llmcache_gateway.warm.lines import MAX_LINE_BYTES, Line, check_lines, read_lines
 from llmcache_gateway.warm.outcome import Outcome, Tally
 from llmcache_gateway.warm.pace import Pace
 from llmcache_gateway.warm.progress import Progress
+from llmcache_gateway.warm.summary import Summary
 
 GRACE_SECONDS: Final = 20.0
 """How long requests in flight may take once the run is to stop: less than what a Job's pod is given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hot:
-    """Says that the requests are those that a gateway is asked most."""
-
-    token: str | None
-    top: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. `requests` is a file, `-` for standard input, or with `hot` an admin address."""
+    """What the command line says. `requests` is a file, `-` for standard input, or names where `hot` asks."""
 
     url: str
     requests: str
@@ -48,17 +41,20 @@ class Options:
     tenant: str | None
     resume: Path | None
     hot: Hot | None = None
+    proof: Proof | None = None
 
 
-async def warm(options: Options) -> int:
+async def warm(options: Options, summary: Summary) -> int:
     """Ask every request once; return 0 when all are in the cache, else 1. ConfigError for what can't be read."""
     with ExitStack() as stack:
         if options.hot is None:
-            return await _run(options, _open(options.requests, stack))
+            return await _run(options, summary, _open(options.requests, stack))
         file = stack.enter_context(tempfile.TemporaryFile())
-        for line in await hot_lines(options.requests, options.hot, options.tenant):
+        as_tenant = options.proof is not None and options.proof.as_tenant
+        asked = merge(await fetch(options.hot))
+        for line in choose(asked, options.hot, options.tenant, as_tenant=as_tenant):
             file.write(line + b"\n")
-        return await _run(options, file)
+        return await _run(options, summary, file)
 
 
 def _open(name: str, stack: ExitStack) -> IO[bytes]:
@@ -74,41 +70,18 @@ def _open(name: str, stack: ExitStack) -> IO[bytes]:
     return file
 
 
-async def hot_lines(url: str, hot: Hot, tenant: str | None) -> list[bytes]:
-    """Return what a gateway is asked most, as lines; ConfigError when that can't be had, or is of several tenants."""
-    params = {} if hot.top is None or tenant is not None else {"limit": str(hot.top)}
-    headers = {} if hot.token is None else {"Authorization": f"Bearer {hot.token}"}
-    try:
-        async with httpx.AsyncClient(timeout=30) as client:
-            answer = await client.get(f"{url}/admin/v1/hot", params=params, headers=headers)
-        if answer.status_code != 200:
-            raise ConfigError([f"{url}/admin/v1/hot: status {answer.status_code}: {answer.text[:200]}"])
-        found = msgspec.json.decode(answer.content, type=dict[str, list[msgspec.Raw]])["requests"]
-        # A line break between two members is white space; inside a text JSON has none.
-        lines = [bytes(raw).replace(b"\n", b" ").replace(b"\r", b" ") for raw in found]
-        tenants = [msgspec.json.decode(line)["tenant"] for line in lines]
-    except httpx.HTTPError as error:
-        raise ConfigError([f"{url}/admin/v1/hot: {type(error).__name__}: {error}"]) from None
-    except (msgspec.DecodeError, KeyError, TypeError):
-        raise ConfigError([f"{url}/admin/v1/hot: this is no answer of an LLMCache gateway"]) from None
-    if tenant is not None:
-        return [line for line, one in zip(lines, tenants, strict=True) if one == tenant][: hot.top]
-    if len(set(tenants)) > 1:
-        # One credential would put every tenant's prompts into one tenant's cache.
-        names = ", ".join(sorted(set(tenants))[:20])
-        raise ConfigError([f"{url}: has requests of several tenants: choose one with --tenant, of {names}"])
-    return lines
-
-
-async def _run(options: Options, file: IO[bytes]) -> int:
+async def _run(options: Options, summary: Summary, file: IO[bytes]) -> int:
     digest = hashlib.sha256()
-    _, problems = check_lines(_lines(file, digest))
+    proof, hot = options.proof, options.hot is not None
+    _, problems = check_lines(_lines(file, digest), tenants=proof is not None and proof.as_tenant, empty=hot)
     if problems:
         raise ConfigError([f"{options.requests}: {problem}" for problem in problems])
     chosen = sum(1 for _ in _chosen(file, options.tenant))
-    if not chosen:
+    if not chosen and not hot:
         raise ConfigError([f"{options.requests}: no request of tenant {options.tenant!r}"])
     source = f"{digest.hexdigest()} {options.url} {options.tenant or '*'}"
+    if proof is not None:
+        source += f" {proof.version or '*'} {'as-tenant' if proof.as_tenant else 'as-client'}"
     journal = Journal(options.resume, source)
     tally = Tally(chosen, done_before=journal.count)
     stop = asyncio.Event()
@@ -117,7 +90,7 @@ async def _run(options: Options, file: IO[bytes]) -> int:
     progress = Progress(sys.stderr, tally, time.monotonic)
     limits = httpx.Limits(max_connections=options.concurrency)
     async with httpx.AsyncClient(timeout=options.timeout_seconds, limits=limits) as client:
-        sender = Sender(client, options.url, options.api_key, Pace(options.rate), stop, time.monotonic)
+        sender = Sender(client, options.url, options.api_key, Pace(options.rate), stop, time.monotonic, proof)
         left = (line for line in _chosen(file, options.tenant) if not journal.done(line.number))
         await _send_all(sender, left, journal, tally, progress, options.concurrency)
     progress.end()
@@ -126,6 +99,7 @@ async def _run(options: Options, file: IO[bytes]) -> int:
     sys.stdout.write("\n".join(tally.summary()) + "\n")
     if not complete and options.resume is not None:
         sys.stdout.write(f"to go on with the rest, run it again with --resume {options.resume}\n")
+    summary.ended(tally.numbers())
     sys.stdout.flush()
     return 0 if complete else 1
 

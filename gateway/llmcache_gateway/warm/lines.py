@@ -61,25 +61,31 @@ def read_lines(source: Iterable[bytes]) -> Iterator[Line]:
             yield line
 
 
-def check_lines(source: Iterable[bytes]) -> tuple[int, list[str]]:
-    """Return how many requests JSON lines hold, and what is wrong with the others; holds one line at a time."""
+def check_lines(source: Iterable[bytes], *, tenants: bool = False, empty: bool = False) -> tuple[int, list[str]]:
+    """Return how many requests JSON lines hold, and what is wrong with the others; holds one line at a time.
+
+    `tenants` wants each to name its tenant; `empty` says that there may be none.
+    """
     count, problems, bad = 0, [], 0
     for number, text in enumerate(source, 1):
         try:
-            count += parse_line(number, text) is not None
+            line = parse_line(number, text)
+            count += line is not None
+            if tenants and line is not None and not line.tenant:
+                raise BadLine(f"line {number}: 'tenant' is missing, which --as-tenant fills the entry of")
         except BadLine as error:
             bad += 1
             if bad <= MAX_PROBLEMS:
                 problems.append(str(error))
     if bad > MAX_PROBLEMS:
         problems.append(f"and {bad - MAX_PROBLEMS} further bad lines")
-    if not count and not problems:
+    if not count and not problems and not empty:
         problems.append(f"no request in it; {EXPECTED} on each line")
     return count, problems
 
 
 def _wrong(values: dict[str, Any], body_is_object: bool) -> str | None:
-    unknown = sorted(set(values) - {"path", "body", "headers", "tenant", "model", "count", "error"})
+    unknown = sorted(set(values) - {"path", "body", "headers", "tenant", "model", "count", "error", "digest"})
     if unknown:
         return f"unknown member {unknown[0]!r}"
     for name in ("path", "body"):

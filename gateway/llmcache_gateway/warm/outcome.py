@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 STORED: Final = "stored"
 THERE: Final = "already there"
@@ -72,6 +72,19 @@ class Tally:
     def done(self) -> int:
         """How many are over, those of an earlier run included."""
         return self.done_before + self.stored + self.there + self.failed
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the same for programs, with few reasons: a pod's termination message has 4096 bytes."""
+        return {
+            "complete": self.done == self.total and not self.failed,
+            "total": self.total,
+            "stored": self.stored,
+            "alreadyThere": self.there,
+            "failed": self.failed,
+            "notSent": self.total - self.done,
+            "doneBefore": self.done_before,
+            "failures": {reason[:200]: count for reason, count in self.failures.most_common(10)},
+        }
 
     def summary(self) -> list[str]:
         """Return the lines that end a run."""
