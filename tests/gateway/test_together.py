@@ -87,6 +87,28 @@ async def test_who_gives_up_takes_nothing_from_the_others_and_what_waits_goes_to
     await together.close()
 
 
+async def test_who_asks_again_as_the_last_trips_end_is_not_forgotten() -> None:
+    go = asyncio.Event()
+
+    async def fetch(names: list[str]) -> list[Any]:
+        await go.wait()
+        return names
+
+    together = Together(fetch)
+
+    async def first_of_two() -> Any:
+        await together.get("a")
+        return await together.get("again")
+
+    asking = [asyncio.create_task(first_of_two())]
+    await asyncio.sleep(0.01)
+    asking.append(asyncio.create_task(together.get("b")))  # by the second trip, which ends as the first does
+    await asyncio.sleep(0.01)
+    go.set()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*asking) == ["again", "b"]
+
+
 async def test_what_a_trip_raises_all_its_lookups_are_given() -> None:
     async def fetch(names: list[str]) -> list[Any]:
         raise StoreError("away")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 MAX_TRIPS: Final = 2
 """Round trips under way at once. What is asked for meanwhile waits, and goes with the next one together."""
@@ -28,19 +28,24 @@ class Together:
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((name, future))
         if len(self._trips) < MAX_TRIPS:
-            trip = asyncio.create_task(self._travel())
-            self._trips.add(trip)
-            trip.add_done_callback(self._trips.discard)
+            self._trips.add(asyncio.create_task(self._travel()))
         return await future
 
     async def close(self) -> None:
         """End what is under way."""
-        for trip in self._trips:
+        trips = list(self._trips)
+        for trip in trips:
             trip.cancel()
-        if self._trips:
-            await asyncio.wait(self._trips)
+        await asyncio.gather(*trips, return_exceptions=True)
 
     async def _travel(self) -> None:
+        try:
+            await self._carry()
+        finally:
+            # Here and not when the task is done, which is later: who asks in between would wait for nobody.
+            self._trips.discard(cast(Any, asyncio.current_task()))
+
+    async def _carry(self) -> None:
         while self._waiting:
             # Some have not waited so long: they ran out of time before this trip began.
             batch = [(name, future) for name, future in self._waiting[:MAX_NAMES] if not future.done()]
