@@ -5,6 +5,7 @@ GatewayError
 ├── RequestError          the client's request is refused; becomes an answer in the provider's shape
 ├── UpstreamError         the upstream gave no answer; becomes 502 or 504
 └── StoreError            a store failed; counted, and the request goes on without it
+    └── StorePartError    only a part of it did: a node of a cluster is away
 """
 
 from collections.abc import Sequence
@@ -58,6 +59,10 @@ class UpstreamError(GatewayError):
 
 class StoreError(GatewayError):
     """A store that could not do what it was asked."""
+
+
+class StorePartError(StoreError):
+    """A part of a store that could not do what it was asked. It says nothing of the rest."""
 
 
 class BadEntryError(StoreError):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final, Literal
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import BadEntryError, StoreError
+from llmcache_gateway.errors import BadEntryError, StoreError, StorePartError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.breaker import Breaker, State
@@ -176,6 +176,8 @@ class GuardedStore:
         except asyncio.CancelledError:
             self._given_up("get")
             raise
+        except StorePartError:
+            self._partly_failed("get")
         except Exception as error:  # a server that is no Redis makes errors that no list foresees
             self._failed("get", error)
         else:
@@ -202,6 +204,8 @@ class GuardedStore:
         except asyncio.CancelledError:
             self._given_up("put")
             raise
+        except StorePartError:
+            self._partly_failed("put")
         except Exception as error:
             self._failed("put", error)
         else:
@@ -222,6 +226,11 @@ class GuardedStore:
         breaker = self._breakers[op]
         if not breaker.closed:
             breaker.failed(time.monotonic())
+
+    def _partly_failed(self, op: Op) -> None:
+        """Note a call whose part of the store is away, which is no reason to do without the others."""
+        self._metrics.store_errors.labels(self.name, op).inc()
+        self._given_up(op)
 
     def _failed(self, op: Op, error: Exception) -> None:
         self._metrics.store_errors.labels(self.name, op).inc()

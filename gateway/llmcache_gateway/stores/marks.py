@@ -97,7 +97,8 @@ return next
 class RedisMarks:
     """Marks in the Redis that holds the entries, in one sorted set. Epochs come from its clock, and never go back.
 
-    `evaluate` runs a script: (script, number of keys, keys and arguments) → its result; StoreError where it can't.
+    `evaluate` runs a script: (script, number of keys, keys and arguments) → its result; StoreError where it can't. With
+    `lasting` a failover does not undo it.
     """
 
     shared = True
@@ -112,4 +113,5 @@ class RedisMarks:
         return int(float(floor)), {scope.decode(): int(float(epoch)) for scope, epoch in pairs}
 
     async def add(self, scopes: Sequence[str], known: int) -> int:
-        return int(await self._evaluate(_ADD, 1, self._name, str(known), str(MAX_MARKS), *scopes))
+        # A failover that lost it would bring back, to those who had not read it yet, what it takes back.
+        return int(await self._evaluate(_ADD, 1, self._name, str(known), str(MAX_MARKS), *scopes, lasting=True))

@@ -9,9 +9,10 @@ from typing import Any, Final
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import BadEntryError, StoreError
+from llmcache_gateway.errors import BadEntryError, StoreError, StorePartError
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
+from llmcache_gateway.stores.redis_cluster import NodeAwayError
 from llmcache_gateway.stores.redis_link import RedisLink
 from llmcache_gateway.values import ValueFormat
 
@@ -46,7 +47,7 @@ class RedisStore:
                 entry = self._values.from_bytes(key, value)
             except BadEntryError:
                 with suppress(RedisError, RedisClusterException):  # a replica keeps it: then it is a miss each time
-                    await (await self._link.ready()).unlink(name)  # it would only fail again
+                    await self._link.call(name, "UNLINK", name)  # it would only fail again
                 raise
         return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 
@@ -55,16 +56,16 @@ class RedisStore:
         if milliseconds <= 0:
             return
         with _store_errors():
-            client = await self._link.ready()
-            await client.set(self._namespace + key, self._values.to_bytes(key, entry), px=milliseconds)
+            name = self._namespace + key
+            await self._link.call(name, "SET", name, self._values.to_bytes(key, entry), "PX", milliseconds)
 
     def fits(self, key: str, entry: Entry) -> bool:
         return True
 
     async def delete(self, key: str) -> bool:
         with _store_errors():
-            client = await self._link.ready()
-            return bool(await client.unlink(self._namespace + key))
+            name = self._namespace + key
+            return bool(await self._link.call(name, "UNLINK", name))
 
     def forget(self, key: str) -> bool:
         return False
@@ -74,8 +75,7 @@ class RedisStore:
         pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._namespace) + "*"
         batch: list[str] = []
         with _store_errors():
-            client = await self._link.ready()
-            async for name in client.scan_iter(match=pattern, count=SCAN_BATCH):
+            async for name in self._link.scan(pattern, SCAN_BATCH):
                 batch.append(name.decode("utf-8", "replace")[len(self._namespace) :])
                 if len(batch) >= SCAN_BATCH:
                     yield batch
@@ -86,9 +86,9 @@ class RedisStore:
     def marks(self) -> MarksKeeper:
         return RedisMarks(self._evaluate, f"{self._namespace}@marks")
 
-    async def _evaluate(self, script: str, *arguments: Any) -> Any:
+    async def _evaluate(self, script: str, keys: int, *arguments: Any, lasting: bool = False) -> Any:
         with _store_errors():
-            return await self._link.evaluate(script, *arguments)
+            return await self._link.evaluate(script, keys, *arguments, lasting=lasting)
 
     async def ping(self) -> None:
         with _store_errors():
@@ -110,5 +110,7 @@ class RedisStore:
 def _store_errors() -> Iterator[None]:
     try:
         yield
+    except NodeAwayError as error:
+        raise StorePartError(f"redis: {error}") from None
     except (RedisError, RedisClusterException, OSError) as error:
         raise StoreError(f"redis: {str(error) or type(error).__name__}") from None

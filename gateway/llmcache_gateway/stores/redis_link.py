@@ -1,19 +1,19 @@
 """How a Redis is reached: one server, the primary that Sentinels name, or the nodes of a cluster."""
 
-import asyncio
 import time
-from functools import partial
+from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol, cast
 
 from redis.asyncio import Connection, Redis, Sentinel
 from redis.asyncio import RedisCluster as ClusterClient
-from redis.asyncio.cluster import ClusterNode, PipelineCommand
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ConnectionError, MovedError, TimeoutError, TryAgainError
 
 from llmcache_gateway.config import RedisCluster, RedisLogin, RedisSentinel
 from llmcache_gateway.stores.redis_access import RedisAccess
+from llmcache_gateway.stores.redis_cluster import ClusterLink
+from llmcache_gateway.stores.redis_replicas import WAIT, note_confirmed
 from llmcache_gateway.stores.redis_tls import TLS, SentinelTLSConnection, TLSConnection, client_tls
 from llmcache_gateway.stores.together import Together
 
@@ -24,14 +24,21 @@ CONFIRM_SECONDS: Final = 0.3
 class RedisLink(Protocol):
     """A connection to Redis. Every method may raise what redis-py does."""
 
-    async def ready(self) -> Any:
-        """Return redis-py's client, for commands with one key and for SCAN, which goes over all primaries."""
-
     async def get(self, name: str) -> Any:
         """Return a value, by a round trip that it shares with others that wait."""
 
-    async def evaluate(self, script: str, keys: int, *arguments: Any) -> Any:
-        """Run a script over keys of one slot, and return its result."""
+    async def call(self, name: str, *command: Any) -> Any:
+        """Run a command on the server that has a name, and return its result."""
+
+    async def evaluate(self, script: str, keys: int, *arguments: Any, lasting: bool = False) -> Any:
+        """Run a script over keys of one slot, and return its result.
+
+        With `lasting`, what it has written is on a replica too when this returns, where replicas take over from their
+        primary; where none confirms that in time, the log says so.
+        """
+
+    def scan(self, pattern: str, count: int) -> AsyncIterator[bytes]:
+        """Yield the names on all primaries that match, asking for about `count` at a time."""
 
     async def ping(self) -> None:
         """Return when every primary answers."""
@@ -82,12 +89,12 @@ def _to_sentinels(
     return SentinelLink(sentinel, sentinel.master_for(wanted.master, db=wanted.database, **options, **encrypted))
 
 
-def _to_cluster(wanted: RedisCluster, options: dict[str, Any], tls: TLS | None) -> "ClusterLink":
+def _to_cluster(wanted: RedisCluster, options: dict[str, Any], tls: TLS | None) -> ClusterLink:
     nodes = [
         ClusterNode(host.strip("[]"), int(port)) for host, _, port in (one.rpartition(":") for one in wanted.hosts)
     ]
-    # Without reinitialize_steps: MOVED tells all that is needed, and does not cut what is under way.
-    client = ClusterClient(startup_nodes=nodes, reinitialize_steps=0, **options)
+    # The nodes found are not asked in place of those named: all may come back under other addresses.
+    client = ClusterClient(startup_nodes=nodes, dynamic_startup_nodes=False, require_full_coverage=False, **options)
     if tls is not None:
         # The client's own parameters know neither a context nor a server's name.
         client.nodes_manager.connection_kwargs |= _encrypted(TLSConnection, tls)
@@ -104,14 +111,17 @@ class DirectLink:
         self._client: Any = client
         self._lookups = Together(self._fetch)
 
-    async def ready(self) -> Any:
-        return self._client
-
     async def get(self, name: str) -> Any:
         return await self._lookups.get(name)
 
-    async def evaluate(self, script: str, keys: int, *arguments: Any) -> Any:
-        return await self._client.eval(script, keys, *arguments)
+    async def call(self, name: str, *command: Any) -> Any:
+        return await self._client.execute_command(*command)
+
+    async def evaluate(self, script: str, keys: int, *arguments: Any, lasting: bool = False) -> Any:
+        return await self._client.execute_command("EVAL", script, keys, *arguments)
+
+    def scan(self, pattern: str, count: int) -> AsyncIterator[bytes]:
+        return cast(AsyncIterator[bytes], self._client.scan_iter(match=pattern, count=count))
 
     async def ping(self) -> None:
         await self._client.ping()
@@ -136,82 +146,30 @@ class SentinelLink(DirectLink):
     def __init__(self, sentinel: Sentinel, client: Redis) -> None:
         super().__init__(client)
         self._sentinel = sentinel
+        self._primary: tuple[str, int] | None = None
         self._confirmed_at = float("-inf")
 
-    async def evaluate(self, script: str, keys: int, *arguments: Any) -> Any:
+    async def evaluate(self, script: str, keys: int, *arguments: Any, lasting: bool = False) -> Any:
         # Scripts read the invalidations. A former primary that is cut off from its Sentinels, but not from us, would
         # answer without those that the new one has.
         now = time.monotonic()
         if now - self._confirmed_at >= CONFIRM_SECONDS:
-            await self._client.connection_pool.get_master_address()
+            pool = self._client.connection_pool
+            primary = await pool.get_master_address()
+            if self._primary not in (None, primary):
+                await pool.update_active_connections_for_reconnect()
+                await pool.disconnect(inuse_connections=False)
+            self._primary = primary
             self._confirmed_at = now
-        return await super().evaluate(script, keys, *arguments)
+        if not lasting:
+            return await super().evaluate(script, keys, *arguments)
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.execute_command("EVAL", script, keys, *arguments)
+        pipeline.execute_command(*WAIT)
+        result, confirmed = await pipeline.execute()
+        note_confirmed(confirmed)
+        return result
 
     async def close(self) -> None:
         await super().close()
         await self._sentinel.aclose()
-
-
-class ClusterLink:
-    """The primaries of a cluster. Lookups share round trips node by node, so that a node that is away holds up only
-    those for its own keys.
-    """
-
-    def __init__(self, client: ClusterClient) -> None:
-        self._client: Any = client
-        self._nodes: dict[str, Together] = {}
-        self._learning: asyncio.Task[Any] | None = None
-
-    async def ready(self) -> Any:
-        if self._client.get_default_node() is None:
-            # It does not know yet which node has which keys. A task of its own learns that: one who runs out of time
-            # must not undo what the others wait for.
-            if self._learning is None or self._learning.done():
-                self._learning = asyncio.create_task(self._client.initialize())
-            await asyncio.shield(self._learning)
-        return self._client
-
-    async def get(self, name: str) -> Any:
-        node = (await self.ready()).get_node_from_key(name)
-        lookups = self._nodes.get(node.name)
-        if lookups is None:
-            lookups = self._nodes[node.name] = Together(partial(self._fetch, node.name))
-        return await lookups.get(name)
-
-    async def evaluate(self, script: str, keys: int, *arguments: Any) -> Any:
-        return await (await self.ready()).eval(script, keys, *arguments)
-
-    async def ping(self) -> None:
-        await (await self.ready()).ping(target_nodes=ClusterClient.PRIMARIES)
-
-    async def close(self) -> None:
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
-        for lookups in self._nodes.values():
-            await lookups.close()
-        await self._client.aclose()
-
-    async def _fetch(self, node_name: str, names: list[str]) -> list[Any]:
-        node: ClusterNode | None = self._client.get_node(node_name=node_name)
-        if node is None:  # it left the cluster since
-            return [await self._alone(name) for name in names]
-        commands = [PipelineCommand(at, "GET", name) for at, name in enumerate(names)]
-        try:
-            await node.execute_pipeline(commands)
-        except (ConnectionError, TimeoutError):
-            # The client's own call learns the new layout, if there is one; the others go by it the next time.
-            return [await self._client.get(names[0]), *(ConnectionError(f"{node_name} is away") for _ in names[1:])]
-        return [
-            await self._alone(name)
-            if isinstance(command.result, (MovedError, AskError, TryAgainError))
-            else command.result
-            for name, command in zip(names, commands, strict=True)
-        ]
-
-    async def _alone(self, name: str) -> Any:
-        """Return what the client's own call says, which follows keys that have moved; or its error."""
-        try:
-            return await self._client.get(name)
-        except Exception as error:
-            return error

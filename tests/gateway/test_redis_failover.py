@@ -1,0 +1,145 @@
+"""A primary dies under live traffic: every client gets its answer, and the cache comes back by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
+from tests.gateway.provider import Provider
+from tests.gateway.test_fail_open import ask, circuits, settled, until
+from tests.gateway.test_sdk import sdk
+from tests.redis_topologies import Cluster, running_cluster, running_sentinels
+
+MARKS = "llmcache:tests/test:@marks"
+
+
+def config(provider: Provider, external: dict[str, Any], timeout: str = "2s") -> dict[str, Any]:
+    return manifest(
+        provider.base_url,
+        cache={"store": {"type": "redis", "timeout": timeout}},
+        redis={"external": external},
+        timeout="20s",
+    )
+
+
+@asynccontextmanager
+async def traffic(client: openai.AsyncOpenAI) -> AsyncIterator[list[str]]:
+    """Ask again and again, five at a time, for the length of the block; yield what the cache did."""
+    outcomes: list[str] = []
+    stop = asyncio.Event()
+
+    async def one(number: int) -> None:
+        for turn in range(10_000):
+            outcomes.append(await ask(client, f"question {(turn * 7 + number) % 40}"))
+            if stop.is_set():
+                return
+            await asyncio.sleep(0.005)
+
+    asking = asyncio.gather(*(one(number) for number in range(5)))
+    try:
+        yield outcomes
+    finally:
+        stop.set()
+        await asking
+
+
+async def comes_back(gateway: TestGateway, client: openai.AsyncOpenAI) -> None:
+    """Wait until answers are kept again, on every server: twenty keys, all of which become hits."""
+    turn = iter(range(1000))
+
+    async def kept() -> bool:
+        texts = [f"back {next(turn)}" for _ in range(20)]
+        for text in texts:
+            await ask(client, text)
+        await settled(gateway)
+        return [await ask(client, text) for text in texts] == ["HIT"] * len(texts)
+
+    await until(kept)
+
+
+async def invalidate(gateway: TestGateway, tag: str) -> int:
+    async with httpx.AsyncClient(headers=ADMIN, timeout=20) as client:
+        answer = await client.post(f"{gateway.admin_url}/admin/v1/invalidate", json={"tags": [tag]})
+    return answer.status_code
+
+
+async def store_with_tag(gateway: TestGateway, tag: str, text: str) -> str:
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+    response = await gateway.post(body, headers={"X-LLMCache-Tags": tag, "Authorization": "Bearer sk-test"})
+    return response.headers["X-LLMCache"]
+
+
+async def test_sentinels_fail_over_in_the_middle_of_traffic(
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
+) -> None:
+    with running_sentinels(tmp_path) as sentinels:
+        async with start_gateway(config(provider, sentinels.external)) as gateway, sdk(gateway) as client:
+            await store_with_tag(gateway, "old", "taken back")
+            await settled(gateway)
+            async with traffic(client) as outcomes:
+                await asyncio.sleep(1)
+                assert await invalidate(gateway, "old") == 200
+                assert "HIT" in outcomes
+                (primary,) = sentinels.primaries
+                before = len(outcomes)
+                primary.kill()
+                await comes_back(gateway, client)
+                after = len(outcomes)
+                await asyncio.sleep(0.5)
+            assert "MISS" in outcomes[before:after]
+            assert outcomes[after:].count("HIT") > len(outcomes[after:]) / 2
+            assert sentinels.primaries != [primary]
+            assert await store_with_tag(gateway, "old", "taken back") == "MISS"
+
+
+@pytest.fixture
+def own_cluster() -> Any:
+    with running_cluster(replicas=1) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("holds_marks", [True, False])
+async def test_a_primary_of_a_cluster_dies_and_its_replica_takes_over(
+    holds_marks: bool, start_gateway: StartGateway, provider: Provider, own_cluster: Cluster
+) -> None:
+    marked = own_cluster.primary_of(MARKS)
+    doomed = next(one for one in own_cluster.primaries if (one is marked) is holds_marks)
+    async with start_gateway(config(provider, own_cluster.external)) as gateway, sdk(gateway) as client:
+        async with traffic(client) as outcomes:
+            await asyncio.sleep(1)
+            assert "HIT" in outcomes
+            doomed.kill()
+            await comes_back(gateway, client)
+            after = len(outcomes)
+            await asyncio.sleep(1)
+        assert outcomes[after:].count("HIT") > len(outcomes[after:]) / 2
+        assert doomed.process.poll() is not None
+
+
+async def test_of_a_node_that_nobody_replaces_only_its_own_entries_are_missing(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    with running_cluster(["--cluster-require-full-coverage", "no"]) as cluster:
+        async with start_gateway(config(provider, cluster.external)) as gateway, sdk(gateway) as client:
+            for number in range(40):
+                await ask(client, f"question {number}")
+            await settled(gateway)
+            marked = cluster.primary_of(MARKS)
+            doomed = next(one for one in cluster.primaries if one is not marked)
+            lost = int(doomed.command("DBSIZE"))
+            assert 0 < lost < 40
+            doomed.kill()
+            for _ in range(3):
+                outcomes = [await ask(client, f"question {number}") for number in range(40)]
+                assert (outcomes.count("HIT"), outcomes.count("MISS")) == (40 - lost, lost)
+            assert await circuits(gateway) == {"get": "closed", "put": "closed"}
+            assert await gateway.metric('llmcache_store_errors_total{op="get",store="redis"}') == 3 * lost
+            store = (await gateway.status())["store"]
+            assert store["healthy"] is False
+            assert str(doomed.port) in store["error"]
