@@ -1,16 +1,26 @@
 """What an LLMCache's status is to say, and when to look again: a pure function of what was found."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from llmcache_operator.observed import Observed, Trouble
+from llmcache_operator.rollout.machine import wake
+from llmcache_operator.rollout.state import UNDER_WAY, State
 from llmcache_operator.specs import COMPONENT_GATEWAY
-from llmcache_operator.status import Condition, GatewaysStatus, PrefixStatus, Status, Warned
+from llmcache_operator.status import Condition, GatewaysStatus, Status, Warned
 from llmcache_operator.work import Outcome
 
 # Gateways notice a changed configuration on their own: nothing tells the operator when they have.
 SPREADING_SECONDS = 1.0
 # Kubernetes does tell when pods become ready; this is for what it tells of pods only, such as an image pull.
 STARTING_SECONDS = 3.0
+
+_ROLLOUT = {
+    "Warming": "PrefixWarming",
+    "Canary": "PrefixCanary",
+    "Paused": "PrefixPaused",
+    "Promoting": "PrefixPromoting",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +38,16 @@ class _Progress:
     reason: str = ""
     message: str = ""
     after: float | None = None
+    goes_on: bool = False
+    """It is a rollout that nobody waits for: the resource counts as reconciled meanwhile."""
 
 
-def decide(seen: Observed, previous: Status, now: str) -> Decision:
+def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
     """Return the status that describes a snapshot. `now` dates the conditions that change."""
-    trouble = _gravest(seen)
-    lasting = next((one for one in seen.troubles if one.lasting), None)
-    progress = _progress(seen)
+    aborted = _aborted(seen)
+    trouble = _gravest(seen) or aborted
+    lasting = next((one for one in (*seen.troubles, *([aborted] if aborted else ())) if one.lasting), None)
+    progress = _progress(seen, now)
     ready = _ready(seen, trouble, progress)
 
     def condition(kind: str, status: bool, reason: str, message: str = "") -> Condition:
@@ -46,7 +59,9 @@ def decide(seen: Observed, previous: Status, now: str) -> Decision:
             status=value,  # type: ignore[arg-type]
             reason=reason,
             message=message[:1024],
-            last_transition_time=before.last_transition_time if same and before is not None else now,
+            last_transition_time=before.last_transition_time
+            if same and before is not None
+            else f"{now:%Y-%m-%dT%H:%M:%SZ}",
             observed_generation=seen.generation,
         )
 
@@ -59,25 +74,27 @@ def decide(seen: Observed, previous: Status, now: str) -> Decision:
         conditions.append(condition("Degraded", True, trouble.reason, trouble.message))
     else:
         conditions.append(condition("Degraded", False, "AsExpected"))
+    if seen.state is not None:
+        conditions.append(condition("Promoted", *_promoted(seen.state)))
     # kstatus reads these two as soon as they are there: they are, only while they hold.
     if lasting is not None:
         conditions.append(condition("Stalled", True, lasting.reason, lasting.message))
-    elif progress.reason:
+    elif progress.reason and not progress.goes_on:
         conditions.append(condition("Reconciling", True, progress.reason, progress.message))
 
     status = Status(
         observed_generation=seen.generation,
         endpoint=seen.identity.endpoint,
         conditions=conditions,
-        prefix=_prefix(seen, previous),
+        prefix=seen.state.prefix if seen.state else None,
+        rollout=seen.state.rollout if seen.state else None,
         replicas=seen.gateways.replicas if seen.gateways else 0,
         ready_replicas=seen.gateways.ready if seen.gateways else 0,
         selector=seen.identity.label_selector(COMPONENT_GATEWAY),
         warnings=[Warned(reason=warning.reason, message=warning.message) for warning in seen.warnings],
         gateways=GatewaysStatus(ready=seen.ready, on_current_config=seen.current),
     )
-    again = trouble is not None or seen.waiting is not None
-    return Decision(status, Outcome(backoff=True) if again else Outcome(after=progress.after))
+    return Decision(status, _outcome(seen, trouble if trouble is not aborted else None, progress, now))
 
 
 def _gravest(seen: Observed) -> Trouble | None:
@@ -111,10 +128,10 @@ def _told(seen: Observed) -> Trouble | None:
     return None
 
 
-def _progress(seen: Observed) -> _Progress:
+def _progress(seen: Observed, now: datetime) -> _Progress:
     if seen.waiting is not None:
         return _Progress(seen.waiting.reason, seen.waiting.message)
-    if seen.prefix is None:
+    if not seen.revision:
         return _Progress()
     gateways, ready = seen.gateways, seen.ready
     if gateways is None:
@@ -127,6 +144,9 @@ def _progress(seen: Observed) -> _Progress:
     if seen.current < ready:
         message = f"{seen.current} of {ready} gateways run the current configuration"
         return _Progress("ConfigurationSpreading", message, SPREADING_SECONDS)
+    if seen.state is not None and seen.state.rollout.phase in UNDER_WAY:
+        rollout, after = seen.state.rollout, wake(seen.state, now)
+        return _Progress(_ROLLOUT[rollout.phase], rollout.message, after, not seen.wait_for_promotion)
     return _Progress()
 
 
@@ -144,14 +164,24 @@ def _ready(seen: Observed, trouble: Trouble | None, progress: _Progress) -> tupl
     return False, progress.reason or "GatewaysStarting", progress.message or "no gateway is ready"
 
 
-def _prefix(seen: Observed, previous: Status) -> PrefixStatus | None:
-    if seen.prefix is None:
-        return previous.prefix
-    name, version = seen.prefix
-    active = previous.prefix.active if previous.prefix else None
-    ready = seen.ready
-    everywhere = ready > 0 and seen.current == ready
-    nowhere = not seen.pods and seen.gateways is not None and seen.gateways.wanted == 0
-    if (everywhere or nowhere) and seen.waiting is None:
-        active = version
-    return PrefixStatus(name=name, target=version, active=active)
+def _aborted(seen: Observed) -> Trouble | None:
+    """Return the trouble of an aborted rollout: it lasts until spec asks for another version, or the old one."""
+    if seen.state is None or seen.state.rollout.phase != "Aborted":
+        return None
+    return Trouble("RolloutAborted", seen.state.rollout.message, lasting=True)
+
+
+def _promoted(state: State) -> tuple[bool, str, str]:
+    prefix, rollout = state
+    if prefix.active == prefix.target:
+        return True, "Promoted", f"every gateway runs {prefix.active}"
+    return False, rollout.reason or rollout.phase, rollout.message
+
+
+def _outcome(seen: Observed, trouble: Trouble | None, progress: _Progress, now: datetime) -> Outcome:
+    if trouble is not None or seen.waiting is not None:
+        return Outcome(backoff=True)
+    if seen.changed:
+        return Outcome(after=0.0)
+    due = [progress.after, wake(seen.state, now) if seen.state is not None and seen.revision else None]
+    return Outcome(after=min((after for after in due if after is not None), default=None))

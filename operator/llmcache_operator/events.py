@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 from llmcache_gateway.config import API_VERSION
+from llmcache_operator.rollout.state import Past
+from llmcache_operator.rollout.turn import Note
 from llmcache_operator.specs import FIELD_MANAGER, Identity, Object
 from llmcache_operator.status import Status
 
@@ -31,6 +33,19 @@ def turns(previous: Status, status: Status) -> list[Turn]:
     if active is not None and active != (previous.prefix.active if previous.prefix else None):
         found.append(Turn(False, "PrefixActivated", f"every gateway runs prefix version {active}"))
     return found
+
+
+def told(note: Note) -> Turn:
+    """Return what a rollout has to tell."""
+    return Turn(note.warning, note.reason, note.text)
+
+
+def happened(previous: Status, status: Status) -> list[Past]:
+    """Return what has happened to prefix versions between two statuses."""
+    if status.prefix is None:
+        return []
+    known = previous.prefix.history if previous.prefix is not None else []
+    return [past for past in status.prefix.history if past not in known]
 
 
 def event(turn: Turn, identity: Identity, instance: str, now: str, unique: str) -> Object:

@@ -1,11 +1,23 @@
-"""Asks gateways on their admin port what they run."""
+"""Asks gateways on their admin port what they run and count, and tells them what to remove."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import httpx
 
 from llmcache_operator.errors import GatewayUnreachable
 from llmcache_operator.observed import Report
+from llmcache_operator.rollout.evidence import Stats
+from llmcache_operator.rollout.state import Counts
 
 ADMIN_PORT = 4001
+
+
+class Removal(NamedTuple):
+    """An invalidation of one gateway. Its mark is in force; `running` says that room is still being reclaimed."""
+
+    id: str
+    running: bool
 
 
 class Gateways:
@@ -16,21 +28,67 @@ class Gateways:
 
     async def report(self, address: str, token: str) -> Report:
         """Return what the gateway at a pod's address says of itself; GatewayUnreachable when it says nothing usable."""
-        host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{ADMIN_PORT}/admin/v1/status"
+        told = await self._ask("GET", address, token, "status")
         try:
-            response = await self._http.get(url, headers={"Authorization": f"Bearer {token}"})
-            response.raise_for_status()
-            told = response.json()
             return Report(
                 revision=str(told["revision"]),
                 config_error=str(told.get("configError") or ""),
                 store_error=str((told.get("store") or {}).get("error") or ""),
             )
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
+            raise GatewayUnreachable(f"{address}: status: {error!r}") from error
+
+    async def stats(self, address: str, token: str) -> Stats:
+        """Return what a gateway has counted by prefix version."""
+        told = await self._ask("GET", address, token, "stats")
+        try:
+            versions = {str(version): _counts(counted) for version, counted in told["versions"].items()}
+            bounds = next((counted["missLatency"]["le"] for counted in told["versions"].values()), ())
+            le = tuple(float("inf") if bound is None else float(bound) for bound in bounds)
+            return Stats(str(told["instance"]), versions, le)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise GatewayUnreachable(f"{address}: stats: {error!r}") from error
+
+    async def remove(self, address: str, token: str, version: str) -> Removal:
+        """Take back every entry of a prefix version."""
+        return _removal(address, await self._ask("POST", address, token, "invalidate", {"version": version}))
+
+    async def removal(self, address: str, token: str, name: str) -> Removal:
+        """Return how far an invalidation is. GatewayUnreachable when the gateway has been restarted since."""
+        return _removal(address, await self._ask("GET", address, token, f"invalidations/{name}"))
+
+    async def _ask(
+        self, method: str, address: str, token: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        host = f"[{address}]" if ":" in address else address
+        url = f"http://{host}:{ADMIN_PORT}/admin/v1/{path}"
+        try:
+            response = await self._http.request(method, url, headers={"Authorization": f"Bearer {token}"}, json=body)
+            response.raise_for_status()
+            told: dict[str, Any] = response.json()
+        except (httpx.HTTPError, ValueError) as error:
             raise GatewayUnreachable(f"{url}: {error!r}") from error
+        if not isinstance(told, dict):
+            raise GatewayUnreachable(f"{url}: an object was expected, not {type(told).__name__}")
+        return told
 
 
 def http_client() -> httpx.AsyncClient:
     """Return the HTTP client for pods: quick to give up, and never through a proxy."""
     return httpx.AsyncClient(timeout=httpx.Timeout(2.0), trust_env=False)
+
+
+def _counts(told: Mapping[str, Any]) -> Counts:
+    return Counts(
+        requests=int(told["requests"]),
+        misses=int(told["misses"]),
+        failed=int(told["missErrors"]),
+        within=[int(count) for count in told["missLatency"]["counts"]],
+    )
+
+
+def _removal(address: str, told: Mapping[str, Any]) -> Removal:
+    try:
+        return Removal(str(told["id"]), told["state"] == "running")
+    except (KeyError, TypeError) as error:
+        raise GatewayUnreachable(f"{address}: invalidation: {error!r}") from error

@@ -14,6 +14,7 @@ _PATHS: Mapping[str, tuple[str, str]] = {
     "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
     "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
+    "Job": ("/apis/batch/v1", "jobs"),
     "LLMCache": ("/apis/llmcache.dev/v1alpha1", "llmcaches"),
     "ConfigMap": ("/api/v1", "configmaps"),
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -91,7 +92,7 @@ class Kube:
         return applied
 
     async def create(self, new: Object) -> None:
-        """Create an object that is written once: an Event."""
+        """Create an object that is written once: an Event, a Job."""
         await self._request("POST", _path(new["kind"], new["metadata"]["namespace"]), None, new)
 
     async def delete(self, kind: str, live: Object) -> None:

@@ -22,6 +22,12 @@ class Metrics:
             ["kind", "result"],
             registry=self.registry,
         )
+        self.rollouts = Counter(
+            "llmcache_operator_rollouts",
+            "What happened to prefix versions: promoted, superseded, aborted, purged.",
+            ["result"],
+            registry=self.registry,
+        )
         self._depth = Gauge("llmcache_operator_queue_depth", "LLMCaches that wait for a turn.", registry=self.registry)
 
     def watch_depth(self, depth: Callable[[], int]) -> None:

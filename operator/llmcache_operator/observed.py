@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from llmcache_operator.rollout.state import State
+from llmcache_operator.rollout.turn import Note
 from llmcache_operator.specs import Identity, Object
 
 _PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -58,15 +60,21 @@ class Observed:
 
     identity: Identity
     generation: int
-    prefix: tuple[str, str] | None = None
-    """Name and version that spec asks for."""
+    state: State | None = None
+    """What the rollout is to remember from now on."""
+    changed: bool = False
+    """Whether that is something else than it remembered: then there is more to do at once."""
+    wait_for_promotion: bool = True
+    """Whether a rollout under way counts as reconciling."""
+    notes: tuple[Note, ...] = ()
+    """What a rollout has to tell, once."""
     gateways: Rollout | None = None
     redis: Rollout | None = None
     redis_wanted: bool = False
     pods: tuple[Pod, ...] = ()
     """The gateways' pods that are not on their way out."""
     revision: str = ""
-    """The configuration that spec asks for."""
+    """The configuration that is asked for, by spec and by the rollout."""
     reports: Mapping[str, Report] = field(default_factory=dict)
     """What the ready gateways say of themselves, by pod."""
     troubles: tuple[Trouble, ...] = ()
@@ -83,9 +91,20 @@ class Observed:
 
     @property
     def current(self) -> int:
-        """Ready gateways that run the configuration that spec asks for."""
+        """Ready gateways that run the configuration that is asked for."""
         running = {name for name, report in self.reports.items() if report.revision == self.revision}
         return sum(pod.ready and pod.name in running for pod in self.pods)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether every ready gateway runs that configuration, and there is one; or none is wanted."""
+        nowhere = not self.pods and self.gateways is not None and self.gateways.wanted == 0
+        return self.waiting is None and (nowhere or 0 < self.ready == self.current)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no pod can come back with another configuration: all of them are ready, and run this one."""
+        return self.everywhere and self.gateways is not None and self.gateways.settled and len(self.pods) == self.ready
 
 
 def kind_missing(kind: str) -> Trouble:

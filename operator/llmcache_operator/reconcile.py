@@ -1,7 +1,7 @@
 """One reconciliation: gather, plan, apply, decide, and write the status last."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -16,6 +16,11 @@ from llmcache_operator.manifests import read
 from llmcache_operator.metrics import Metrics
 from llmcache_operator.observed import Observed, Trouble, kind_missing, read_pods, read_rollout
 from llmcache_operator.plan import Plan, plan
+from llmcache_operator.rolling import Rolling
+from llmcache_operator.rollout import steer
+from llmcache_operator.rollout.stages import first
+from llmcache_operator.rollout.state import served
+from llmcache_operator.rollout.turn import Asked, Note
 from llmcache_operator.specs import HANDED_OVER, Identity, Key, Object
 from llmcache_operator.status import Status, read_status
 from llmcache_operator.work import Outcome
@@ -60,24 +65,33 @@ class Reconciler:
         identity = Identity(live["metadata"]["name"], live["metadata"]["namespace"], live["metadata"]["uid"])
         generation, previous = live["metadata"]["generation"], read_status(live.get("status"))
         try:
-            seen = await self._carry_out(read(live), identity, generation, previous)
+            said = live["metadata"].get("annotations", {}).get(steer.ANNOTATION, "")
+            seen = await self._carry_out(read(live), identity, generation, previous, said)
         except ConfigError as error:
             trouble = Trouble("InvalidSpec", "; ".join(map(str, error.problems)), lasting=True)
-            seen = await self._look_only(identity, generation, trouble)
+            seen = await self._look_only(identity, generation, trouble, previous)
         except Refused as error:
-            seen = await self._look_only(identity, generation, Trouble("ApplyFailed", error.message, lasting=True))
-        decision = decide(seen, previous, self.clock().strftime("%Y-%m-%dT%H:%M:%SZ"))
-        await self._tell(live, identity, previous, decision.status)
+            trouble = Trouble("ApplyFailed", error.message, lasting=True)
+            seen = await self._look_only(identity, generation, trouble, previous)
+        decision = decide(seen, previous, self.clock())
+        await self._tell(live, identity, previous, decision.status, seen.notes)
         return decision.outcome
 
-    async def _carry_out(self, manifest: LLMCache, identity: Identity, generation: int, previous: Status) -> Observed:
-        config = specs.gateway_configuration(manifest, identity)
+    async def _carry_out(
+        self, manifest: LLMCache, identity: Identity, generation: int, previous: Status, annotation: str
+    ) -> Observed:
+        now = self.clock().replace(microsecond=0)
+        asked = Asked(manifest.spec.prefix.name or identity.name, manifest.spec.prefix.version, manifest.spec.rollout)
+        # What gateways are to run follows from what is stored: nothing is begun that the next operator would not know.
+        state = previous.state or first(asked, now)
+        prefix = specs.active_prefix(state.prefix.name, served(state))
+        config = specs.gateway_configuration(manifest, identity, prefix)
         managed = specs.managed_redis(manifest) is not None
         own = [("Secret", identity.gateway), ("Secret", identity.redis)]
         live = await gather.objects(self.kube, identity.namespace, own)
         values = specs.generated(live[own[0]], live[own[1]], self.random)
 
-        desired = specs.children(manifest, identity, self.images, values)
+        desired = specs.children(manifest, identity, self.images, values, prefix)
         # What is no longer asked for can be there only after a change of spec that has not been carried out.
         settled = previous.observed_generation == generation and previous.undisturbed
         former = [] if settled else specs.former_children(manifest, identity)
@@ -104,10 +118,11 @@ class Reconciler:
         others = read_pods(pods.get("redis", []), "redis") if managed else ()
         troubles += [waiting] if waiting and missing else []
         troubles += [pod.trouble for pod in (*gateways, *others) if pod.trouble is not None]
-        return Observed(
+        seen = Observed(
             identity=identity,
             generation=generation,
-            prefix=(config.spec.prefix.name, config.spec.prefix.version),
+            state=state,
+            wait_for_promotion=manifest.spec.rollout.wait_for_promotion,
             gateways=read_rollout(live.get(("Deployment", identity.name))),
             redis=read_rollout(live.get(("StatefulSet", identity.redis))) if managed else None,
             redis_wanted=managed,
@@ -118,6 +133,18 @@ class Reconciler:
             waiting=waiting,
             warnings=tuple(map(kind_missing, absent)),
         )
+        rolling = Rolling(
+            kube=self.kube,
+            gateways=self.gateways,
+            images=self.images,
+            identity=identity,
+            asked=asked,
+            token=values.admin_token,
+            deployment=next(child for child in desired if child["kind"] == "Deployment"),
+            shared=config.spec.cache.store.uses_redis,
+            pods=pods,
+        )
+        return await rolling.turn(seen, state, annotation, now)
 
     async def _execute(self, todo: Plan, live: dict[Key, Object | None]) -> list[Trouble]:
         """Carry a plan out; put into `live` what came of it, and return what went wrong for good."""
@@ -147,19 +174,22 @@ class Reconciler:
             troubles.append(Trouble("NameTaken", message, lasting=True))
         return troubles
 
-    async def _look_only(self, identity: Identity, generation: int, trouble: Trouble) -> Observed:
+    async def _look_only(self, identity: Identity, generation: int, trouble: Trouble, previous: Status) -> Observed:
         """Observe without touching anything: what runs goes on as it is."""
         live = await gather.objects(self.kube, identity.namespace, [("Deployment", identity.name)])
         pods = await gather.pods(self.kube, identity)
         return Observed(
             identity=identity,
             generation=generation,
+            state=previous.state,
             gateways=read_rollout(live["Deployment", identity.name]),
             pods=read_pods(pods.get("gateway", []), "gateway"),
             troubles=(trouble,),
         )
 
-    async def _tell(self, live: Object, identity: Identity, previous: Status, status: Status) -> None:
+    async def _tell(
+        self, live: Object, identity: Identity, previous: Status, status: Status, notes: Sequence[Note]
+    ) -> None:
         plain = status.to_dict()
         if live.get("status") == plain:
             return
@@ -171,7 +201,9 @@ class Reconciler:
         except (NotFound, Conflict):
             return
         self.metrics.applies.labels("LLMCacheStatus", "ok").inc()
-        for turn in events.turns(previous, status):
+        for past in events.happened(previous, status):
+            self.metrics.rollouts.labels(past.what.lower()).inc()
+        for turn in (*map(events.told, notes), *events.turns(previous, status)):
             await self._post(turn, identity)
 
     async def _post(self, turn: events.Turn, identity: Identity) -> None:

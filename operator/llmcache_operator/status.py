@@ -3,16 +3,12 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from llmcache_gateway.config import described
+from llmcache_operator.rollout.state import PrefixStatus, RolloutStatus, State
+from llmcache_operator.status_part import StatusPart, Text
 
-
-class StatusPart(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """The base of the status types. Unknown fields are dropped: an older or newer operator may have left them."""
-
-
-Text = Annotated[str, Meta(max_length=1024)]
 Timestamp = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
 
 
@@ -20,23 +16,14 @@ class Condition(StatusPart, frozen=True, kw_only=True):
     """One aspect of the state, as Kubernetes' own types have them."""
 
     type: Annotated[
-        Literal["Ready", "Progressing", "Degraded", "Reconciling", "Stalled"], described("Which aspect it is.")
+        Literal["Ready", "Progressing", "Degraded", "Promoted", "Reconciling", "Stalled"],
+        described("Which aspect it is."),
     ]
     status: Annotated[Literal["True", "False", "Unknown"], described("Whether it holds.")]
     reason: Annotated[str, described("One word for programs.", max_length=128)]
     message: Annotated[Text, described("What it is about, for people.")]
     last_transition_time: Annotated[Timestamp, described("When `status` last changed.")]
     observed_generation: Annotated[int, described("The generation of spec that it speaks of.")]
-
-
-class PrefixStatus(StatusPart, frozen=True, kw_only=True):
-    """Which generation of entries is in use."""
-
-    name: Annotated[str, described("First part of every stored key.", max_length=63)]
-    target: Annotated[str, described("The version that spec asks for.", max_length=63)]
-    active: Annotated[Annotated[str, Meta(max_length=63)] | None, described("The version that every gateway runs.")] = (
-        None
-    )
 
 
 class GatewaysStatus(StatusPart, frozen=True, kw_only=True):
@@ -64,12 +51,13 @@ class Status(StatusPart, frozen=True, kw_only=True):
     conditions: Annotated[
         list[Condition],
         described(
-            "Ready, Progressing and Degraded always; Reconciling and Stalled only while they hold.",
+            "Ready, Progressing, Degraded and Promoted always; Reconciling and Stalled only while they hold.",
             max_length=16,
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = msgspec.field(default_factory=list)
     prefix: Annotated[PrefixStatus | None, described("Which generation of entries is in use.")] = None
+    rollout: Annotated[RolloutStatus | None, described("How far the rollout of `prefix.target` is.")] = None
     replicas: Annotated[int | None, described("Number of gateway pods.")] = None
     ready_replicas: Annotated[int | None, described("Number of gateway pods that are ready.")] = None
     selector: Annotated[
@@ -81,6 +69,13 @@ class Status(StatusPart, frozen=True, kw_only=True):
         list[Warned],
         described("Parts of spec that have no effect here, while everything else goes on.", max_length=16),
     ] = msgspec.field(default_factory=list)
+
+    @property
+    def state(self) -> State | None:
+        """What a rollout remembers; None before the first."""
+        if self.prefix is None:
+            return None
+        return State(self.prefix, self.rollout or RolloutStatus(phase="Stable"))
 
     @property
     def undisturbed(self) -> bool:

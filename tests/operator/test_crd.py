@@ -107,5 +107,15 @@ def test_upstreams_merge_by_name_and_conditions_by_type() -> None:
 
 def test_kubectl_get_shows_what_an_operator_asks_first() -> None:
     columns = definition()["spec"]["versions"][0]["additionalPrinterColumns"]
-    assert [c["name"] for c in columns] == ["Ready", "Active", "Target", "Replicas", "Age", "Message", "Endpoint"]
-    assert [c["name"] for c in columns if c.get("priority")] == ["Message", "Endpoint"]
+    assert [c["name"] for c in columns] == [
+        "Ready",
+        "Active",
+        "Target",
+        "Canary",
+        "Replicas",
+        "Age",
+        "Message",
+        "Rollout",
+        "Endpoint",
+    ]
+    assert [c["name"] for c in columns if c.get("priority")] == ["Message", "Rollout", "Endpoint"]

@@ -1,6 +1,7 @@
 """What the status says of what was found, case by case."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,20 +9,22 @@ import pytest
 from llmcache_operator import events
 from llmcache_operator.decide import Decision, decide
 from llmcache_operator.observed import Observed, Pod, Report, Rollout, Trouble
+from llmcache_operator.rollout.state import Phase, PrefixStatus, RolloutStatus, State
 from llmcache_operator.specs import Identity
 from llmcache_operator.status import Status, read_status
 from llmcache_operator.work import Outcome
 
 BLANK = Status(observed_generation=-1)
-NOW, LATER = "2026-11-23T12:00:00Z", "2026-11-23T13:00:00Z"
+NOW, LATER = datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 13, tzinfo=UTC)
 IDENTITY = Identity("demo", "ai", "uid-1")
 SETTLED = Rollout(wanted=2, replicas=2, ready=2, settled=True)
 PODS = (Pod("demo-a", "10.0.0.1", True), Pod("demo-b", "10.0.0.2", True))
 BOTH = {"demo-a": Report("new"), "demo-b": Report("new")}
+STABLE = State(PrefixStatus(name="demo", target="v2", active="v2"), RolloutStatus(phase="Stable"))
 HEALTHY = Observed(
     identity=IDENTITY,
     generation=3,
-    prefix=("demo", "v2"),
+    state=STABLE,
     gateways=SETTLED,
     pods=PODS,
     revision="new",
@@ -32,7 +35,7 @@ INVALID = Trouble("InvalidSpec", "spec.upstreams: required", lasting=True)
 
 
 def _conditions(decision: Decision) -> dict[str, tuple[str, str]]:
-    return {c.type: (c.status, c.reason) for c in decision.status.conditions}
+    return {c.type: (c.status, c.reason) for c in decision.status.conditions if c.type != "Promoted"}
 
 
 CASES: dict[str, tuple[Observed, dict[str, tuple[str, str]], Outcome]] = {
@@ -199,41 +202,88 @@ def test_a_condition_keeps_its_time_while_only_its_reason_changes() -> None:
     second = decide(replace(HEALTHY, redis_wanted=True), first, LATER).status
     progressing, ready = second.condition("Progressing"), second.condition("Ready")
     assert progressing is not None
-    assert (progressing.reason, progressing.last_transition_time) == ("RedisStarting", NOW)
+    assert (progressing.reason, progressing.last_transition_time) == ("RedisStarting", "2026-11-23T12:00:00Z")
     assert ready is not None
-    assert ready.last_transition_time == LATER
+    assert ready.last_transition_time == "2026-11-23T13:00:00Z"
 
 
-ACTIVE: dict[str, tuple[Observed, str | None]] = {
-    "every ready gateway runs it": (HEALTHY, "v2"),
-    "a ready gateway runs another": (replace(HEALTHY, reports=BOTH | {"demo-b": Report("old")}), "v1"),
-    "a ready gateway can't be asked": (replace(HEALTHY, reports={"demo-a": Report("new")}), "v1"),
+EVERYWHERE: dict[str, tuple[Observed, bool, bool]] = {
+    "every ready gateway runs it": (HEALTHY, True, True),
+    "a ready gateway runs another": (replace(HEALTHY, reports=BOTH | {"demo-b": Report("old")}), False, False),
+    "a ready gateway can't be asked": (replace(HEALTHY, reports={"demo-a": Report("new")}), False, False),
     "a gateway that is not ready runs another": (
         replace(HEALTHY, pods=(PODS[0], Pod("demo-b", "10.0.0.2", False)), reports={"demo-a": Report("new")}),
-        "v2",
+        True,
+        False,
     ),
-    "no gateway is ready": (replace(HEALTHY, pods=(Pod("demo-a", "", False),), reports={}), "v1"),
-    "no gateway is asked for": (replace(HEALTHY, gateways=Rollout(0, 0, 0, True), pods=(), reports={}), "v2"),
-    "the change is held back": (replace(HEALTHY, waiting=MISSING), "v1"),
-    "the spec can't be understood": (
-        Observed(identity=IDENTITY, generation=3, gateways=SETTLED, pods=PODS, troubles=(INVALID,)),
-        "v1",
-    ),
+    "a gateway is still to come": (replace(HEALTHY, gateways=Rollout(3, 2, 2, False)), True, False),
+    "no gateway is ready": (replace(HEALTHY, pods=(Pod("demo-a", "", False),), reports={}), False, False),
+    "no gateway is asked for": (replace(HEALTHY, gateways=Rollout(0, 0, 0, True), pods=(), reports={}), True, True),
+    "the change is held back": (replace(HEALTHY, waiting=MISSING), False, False),
 }
 
 
-@pytest.mark.parametrize(("seen", "active"), [pytest.param(*case, id=i) for i, case in ACTIVE.items()])
-def test_the_active_version_moves_only_when(seen: Observed, active: str) -> None:
-    before = decide(replace(HEALTHY, prefix=("demo", "v1")), BLANK, NOW).status
-    prefix = decide(seen, before, LATER).status.prefix
-    assert prefix is not None
-    assert prefix.active == active
+@pytest.mark.parametrize(
+    ("seen", "everywhere", "settled"), [pytest.param(*case, id=i) for i, case in EVERYWHERE.items()]
+)
+def test_a_configuration_counts_as_run_when(seen: Observed, everywhere: bool, settled: bool) -> None:
+    assert (seen.everywhere, seen.settled) == (everywhere, settled)
 
 
-def test_no_version_is_active_before_a_gateway_runs() -> None:
-    prefix = decide(replace(HEALTHY, gateways=None, pods=(), reports={}), BLANK, NOW).status.prefix
-    assert prefix is not None
-    assert (prefix.active, prefix.target) == (None, "v2")
+def _rolling(phase: Phase, reason: str = "", **seen: Any) -> Observed:
+    prefix = PrefixStatus(name="demo", target="v3", active="v2")
+    rollout = RolloutStatus(phase=phase, reason=reason, message="why", since=NOW, reached=True)
+    return replace(HEALTHY, state=State(prefix, rollout), **seen)
+
+
+ROLLOUTS: dict[str, tuple[Observed, dict[str, tuple[str, str]]]] = {
+    "warming": (_rolling("Warming"), {"Progressing": ("True", "PrefixWarming"), "Promoted": ("False", "Warming")}),
+    "in a step": (
+        _rolling("Canary"),
+        {
+            "Progressing": ("True", "PrefixCanary"),
+            "Reconciling": ("True", "PrefixCanary"),
+            "Ready": ("True", "Serving"),
+        },
+    ),
+    "paused": (
+        _rolling("Paused", "TooFewRequests"),
+        {"Reconciling": ("True", "PrefixPaused"), "Promoted": ("False", "TooFewRequests")},
+    ),
+    "in a step that nobody waits for": (
+        _rolling("Canary", wait_for_promotion=False),
+        {"Progressing": ("True", "PrefixCanary"), "Reconciling": ("", ""), "Promoted": ("False", "Canary")},
+    ),
+    "aborted": (
+        _rolling("Aborted", "MissesFail"),
+        {
+            "Ready": ("True", "Serving"),
+            "Stalled": ("True", "RolloutAborted"),
+            "Degraded": ("True", "RolloutAborted"),
+            "Reconciling": ("", ""),
+            "Promoted": ("False", "MissesFail"),
+        },
+    ),
+    "over": (HEALTHY, {"Promoted": ("True", "Promoted"), "Reconciling": ("", ""), "Stalled": ("", "")}),
+}
+
+
+@pytest.mark.parametrize(("seen", "expected"), [pytest.param(*case, id=i) for i, case in ROLLOUTS.items()])
+def test_a_rollout_is_told_by_the_conditions(seen: Observed, expected: dict[str, tuple[str, str]]) -> None:
+    status = decide(seen, BLANK, NOW).status
+    found = {kind: status.condition(kind) for kind in expected}
+    assert {kind: (c.status, c.reason) if c else ("", "") for kind, c in found.items()} == expected
+    assert decide(seen, status, LATER).status == status
+
+
+def test_a_state_that_has_changed_is_carried_out_at_once() -> None:
+    assert decide(_rolling("Canary", changed=True), BLANK, NOW).outcome == Outcome(after=0.0)
+    assert decide(_rolling("Canary"), BLANK, NOW).outcome == Outcome(after=5.0)
+
+
+def test_what_a_rollout_has_reached_stays_while_the_spec_cannot_be_understood() -> None:
+    stopped = Observed(identity=IDENTITY, generation=3, state=STABLE, pods=PODS, troubles=(INVALID,))
+    assert decide(stopped, BLANK, NOW).status.state == STABLE
 
 
 def test_a_status_survives_the_way_through_the_api() -> None:

@@ -3,7 +3,13 @@
 from llmcache_gateway.config.cache import Cache, DiskStore, KeySettings, MemoryStore, Replay, Store
 from llmcache_gateway.config.deployment import DEFAULT_TARGET_CPU, Autoscaling, Gateway, PodTemplate, Resources
 from llmcache_gateway.config.expose import GatewayService, HTTPRoute, Ingress
-from llmcache_gateway.config.gateway import GatewayConfig, gateway_config, parts_for_the_operator
+from llmcache_gateway.config.gateway import (
+    ActivePrefix,
+    GatewayConfig,
+    NextPrefix,
+    gateway_config,
+    parts_for_the_operator,
+)
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import LLMCache, LLMCacheSpec
@@ -35,6 +41,7 @@ __all__ = [
     "PEM",
     "PROGRESS_DEADLINE",
     "VERSION",
+    "ActivePrefix",
     "Analysis",
     "Autoscaling",
     "Cache",
@@ -62,6 +69,7 @@ __all__ = [
     "Model",
     "Monitoring",
     "NetworkPolicy",
+    "NextPrefix",
     "Peer",
     "PodTemplate",
     "Policy",

@@ -24,9 +24,11 @@ COLUMNS = (
     _column("Ready", '.status.conditions[?(@.type=="Ready")].status', description="Whether requests are answered."),
     _column("Active", ".status.prefix.active", description="The prefix version that every gateway runs."),
     _column("Target", ".status.prefix.target", description="The prefix version that spec asks for."),
+    _column("Canary", ".status.rollout.percent", "integer", description="Percent of the requests on the target."),
     _column("Replicas", ".status.replicas", "integer", description="Number of gateway pods."),
     _column("Age", ".metadata.creationTimestamp", "date"),
     _column("Message", '.status.conditions[?(@.type=="Ready")].message', priority=1),
+    _column("Rollout", ".status.rollout.message", priority=1),
     _column("Endpoint", ".status.endpoint", priority=1),
 )
 

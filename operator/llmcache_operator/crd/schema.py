@@ -6,6 +6,7 @@ of CEL rules from them.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -15,7 +16,7 @@ from llmcache_gateway.config import Model, unwrap
 
 Schema = dict[str, Any]
 
-_SCALARS: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean", float: "number"}
+_SCALARS: Mapping[type, str] = {str: "string", datetime: "string", int: "integer", bool: "boolean", float: "number"}
 _BOUNDS = {
     str: {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"},
     int: {"ge": "minimum", "le": "maximum"},
@@ -129,6 +130,8 @@ def _mapping(key: Any, item: Any, metas: list[Meta]) -> Schema:
 
 def _scalar(kind: type, metas: list[Meta]) -> Schema:
     node: Schema = {"type": _SCALARS[kind]} | _bounds(kind, metas)
+    if kind is datetime:
+        node |= {"format": "date-time", "maxLength": 64}
     such_as = _such_as(metas)
     if "pattern" in node and such_as:
         # `pattern` would answer with a regular expression; a rule answers with what to write instead. It has to

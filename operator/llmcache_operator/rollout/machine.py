@@ -57,10 +57,12 @@ def step(before: State, asked: Asked, seen: Seen, now: datetime) -> Step:
 def wake(state: State, now: datetime) -> float | None:
     """Return in how many seconds a state wants to be looked at again by the clock; None when it does not."""
     prefix, rollout = state
-    if rollout.phase == "Warming" or prefix.purging:
+    if rollout.phase in UNDER_WAY and not rollout.reached:
+        return 1.0
+    if rollout.phase == "Warming":
         return 2.0
-    if rollout.phase in UNDER_WAY:
-        return 1.0 if not rollout.reached else POLL.total_seconds()
+    if rollout.phase in UNDER_WAY or prefix.purging:
+        return POLL.total_seconds()
     ends = [(kept.until - now).total_seconds() for kept in prefix.retained]
     return max(1.0, min(ends)) if ends else None
 
@@ -94,7 +96,7 @@ def _retarget(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
         done.notes.append(Note(False, "RolloutSuperseded", f"{asked.version} is asked for in place of {prefix.target}"))
     prefix = replace(prefix, target=asked.version)
     steered = steer.stale(seen.annotation, asked.version)
-    done.state = State(prefix, RolloutStatus(steered=steered))
+    done.state = State(prefix, RolloutStatus(phase="Stable", steered=steered))
     if prefix.active != prefix.target:
         stages.begin(done, asked, now)
 
@@ -104,7 +106,7 @@ def _proceed(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
     if rollout.phase == "Promoting":
         if seen.everywhere:
             prefix = keeping.activated(prefix, asked.rollout.retain, now)
-            done.state = State(prefix, RolloutStatus(steered=rollout.steered))
+            done.state = State(prefix, RolloutStatus(phase="Stable", steered=rollout.steered))
     elif rollout.phase in ("Warming", "Canary", "Paused"):
         if _edited(rollout, asked):
             stages.enter(done, _counterpart(rollout, asked), asked, now)

@@ -16,7 +16,7 @@ def first(asked: Asked, now: datetime, before: PrefixStatus | None = None) -> St
     """
     history = before.history if before is not None else []
     prefix = PrefixStatus(name=asked.name, target=asked.version, history=history)
-    return promoting(State(prefix, RolloutStatus()), 0, now)
+    return promoting(State(prefix, RolloutStatus(phase="Stable")), 0, now)
 
 
 def begin(done: Step, asked: Asked, now: datetime) -> None:

@@ -108,7 +108,7 @@ class Evidence(StatusPart, frozen=True, kw_only=True):
 class RolloutStatus(StatusPart, frozen=True, kw_only=True):
     """How far the rollout of `prefix.target` is."""
 
-    phase: Annotated[Phase, described("What is going on.")] = "Stable"
+    phase: Annotated[Phase, described("What is going on.")]
     reason: Annotated[str, described("Why, as one word for programs.", max_length=64)] = ""
     message: Annotated[Text, described("What it is about, for people.")] = ""
     step: Annotated[int, described("The canary step, from 1; 0 before the first.")] = 0

@@ -3,18 +3,28 @@
 from llmcache_operator.specs.children import (
     OPTIONAL_KINDS,
     Key,
+    active_prefix,
     children,
     former_children,
     gateway_configuration,
     initial,
     managed_redis,
 )
-from llmcache_operator.specs.identity import COMPONENT_GATEWAY, FIELD_MANAGER, HANDED_OVER, Identity, Images, Object
+from llmcache_operator.specs.identity import (
+    COMPONENT_GATEWAY,
+    COMPONENT_WARM,
+    FIELD_MANAGER,
+    HANDED_OVER,
+    Identity,
+    Images,
+    Object,
+)
 from llmcache_operator.specs.overrides import refusals
 from llmcache_operator.specs.secrets import Generated, generated, referenced_secrets
 
 __all__ = [
     "COMPONENT_GATEWAY",
+    "COMPONENT_WARM",
     "FIELD_MANAGER",
     "HANDED_OVER",
     "OPTIONAL_KINDS",
@@ -23,6 +33,7 @@ __all__ = [
     "Images",
     "Key",
     "Object",
+    "active_prefix",
     "children",
     "former_children",
     "gateway_configuration",

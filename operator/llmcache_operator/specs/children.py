@@ -1,14 +1,19 @@
 """Every object of an LLMCache, in the order in which they are applied: what is mounted comes before the pods."""
 
+from msgspec.structs import replace
+
 from llmcache_gateway.config import (
+    ActivePrefix,
     ExternalRedis,
     GatewayConfig,
     LLMCache,
     ManagedRedis,
+    NextPrefix,
     RedisLogin,
     SecretRef,
     gateway_config,
 )
+from llmcache_operator.rollout.state import Served
 from llmcache_operator.specs import autoscaler, expose, gateway, monitoring, network, redis, secrets
 from llmcache_operator.specs.identity import Identity, Images, Object
 from llmcache_operator.specs.secrets import Generated
@@ -22,9 +27,11 @@ OPTIONAL_KINDS = frozenset({"HTTPRoute", "PrometheusRule", "ServiceMonitor"})
 """Kinds that a cluster may lack: each comes with a CustomResourceDefinition of somebody else's."""
 
 
-def children(manifest: LLMCache, identity: Identity, images: Images, values: Generated) -> list[Object]:
-    """Return every object that the manifest asks for."""
-    config = gateway_configuration(manifest, identity)
+def children(
+    manifest: LLMCache, identity: Identity, images: Images, values: Generated, prefix: ActivePrefix | None = None
+) -> list[Object]:
+    """Return every object that the manifest asks for; `prefix` is what a rollout gives to the gateways."""
+    config = gateway_configuration(manifest, identity, prefix)
     objects = [secrets.gateway_secret(identity, values), gateway.config_map(identity, config)]
     managed = managed_redis(manifest)
     if managed is not None:
@@ -80,8 +87,18 @@ def managed_redis(manifest: LLMCache) -> ManagedRedis | None:
     return manifest.spec.redis.managed if manifest.spec.redis is not None else None
 
 
-def gateway_configuration(manifest: LLMCache, identity: Identity) -> GatewayConfig:
-    """Return the gateways' configuration; a managed Redis is to them an external one like any other."""
+def active_prefix(name: str, served: Served) -> ActivePrefix:
+    """Return the prefix that gateways are given."""
+    following = NextPrefix(version=served.next, percent=served.percent) if served.next is not None else None
+    return ActivePrefix(name=name, version=served.version, next=following)
+
+
+def gateway_configuration(manifest: LLMCache, identity: Identity, prefix: ActivePrefix | None = None) -> GatewayConfig:
+    """Return the gateways' configuration; a managed Redis is to them an external one like any other.
+
+    `prefix` is what a rollout gives to them; without it, every request belongs to the version of the manifest.
+    """
     address = f"redis://{identity.redis}.{identity.namespace}.svc:{redis.PORT}/0"
     login = RedisLogin(username=redis.USER, secret_ref=SecretRef(name=identity.redis, key="password"))
-    return gateway_config(manifest, ExternalRedis(url=address, credential=login))
+    config = gateway_config(manifest, ExternalRedis(url=address, credential=login))
+    return config if prefix is None else replace(config, spec=replace(config.spec, prefix=prefix))

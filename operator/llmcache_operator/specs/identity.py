@@ -14,6 +14,7 @@ HANDED_OVER: Final = "llmcache-operator-initial"
 
 COMPONENT_GATEWAY: Final = "gateway"
 COMPONENT_REDIS: Final = "redis"
+COMPONENT_WARM: Final = "warm"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,135 @@
+"""Carries a rollout out: asks the gateways and the Job that warms, takes one step, and does what it says."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from llmcache_operator.errors import Conflict, GatewayUnreachable
+from llmcache_operator.gateways import Gateways
+from llmcache_operator.kube import Kube
+from llmcache_operator.observed import Observed, Pod
+from llmcache_operator.rollout import keeping
+from llmcache_operator.rollout.machine import step, wants_stats, warming_key
+from llmcache_operator.rollout.state import Purging, State
+from llmcache_operator.rollout.turn import Asked, Purge, Seen, Start, Step
+from llmcache_operator.specs import COMPONENT_WARM, Identity, Images, Object, warming
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rolling:
+    """One turn of one LLMCache's rollout."""
+
+    kube: Kube
+    gateways: Gateways
+    images: Images
+    identity: Identity
+    asked: Asked
+    token: str
+    deployment: Object
+    """The gateways' Deployment as it is desired."""
+    shared: bool
+    """Whether the gateways have one store, or each its own."""
+    pods: Mapping[str, Sequence[Object]]
+    """All pods by component."""
+
+    async def turn(self, seen: Observed, state: State, annotation: str, now: datetime) -> Observed:
+        """Return what was observed, with the state that follows from it and what there is to tell."""
+        ready = {pod.name: pod for pod in seen.pods if pod.ready and pod.address}
+        found = Seen(
+            everywhere=seen.everywhere,
+            settled=seen.settled,
+            pods=frozenset(pod.name for pod in seen.pods),
+            ready=frozenset(pod.name for pod in seen.pods if pod.ready),
+            annotation=annotation,
+        )
+        if wants_stats(state, now):
+            asked = {name: self.gateways.stats(pod.address, self.token) for name, pod in ready.items()}
+            found = replace(found, stats=await _heard(asked))
+        job = None
+        if state.rollout.phase in ("Warming", "Paused") and state.rollout.step == 0:
+            name = warming.job_name(self.identity, warming_key(state))
+            job = await self.kube.get("Job", self.identity.namespace, name)
+            found = replace(found, warmed=warming.read_job(job, self.pods.get(COMPONENT_WARM, ())))
+        done = step(state, self.asked, found, now)
+        await self._act(done, ready, job, now)
+        return replace(seen, state=done.state, notes=tuple(done.notes), changed=done.state != state)
+
+    async def _act(self, done: Step, ready: Mapping[str, Pod], job: Object | None, now: datetime) -> None:
+        for action in done.actions:
+            if isinstance(action, Start):
+                await self._warm(action, ready)
+            elif isinstance(action, Purge):
+                jobs = await self._purge(action.leaving, ready)
+                if jobs is not None:
+                    prefix = keeping.purged(done.state.prefix, action.leaving.version, jobs, now)
+                    done.state = State(prefix, done.state.rollout)
+            elif job is not None and not _ended(job):
+                await self.kube.delete("Job", job)
+
+    async def _warm(self, start: Start, ready: Mapping[str, Pod]) -> None:
+        warm = self.asked.rollout.warm
+        addresses = [pod.address for _, pod in sorted(ready.items())]
+        if warm is None or not addresses:
+            return
+        name = warming.job_name(self.identity, start.key)
+        made = warming.job(
+            self.identity, warm, name, start.version, self.deployment, self.images, addresses, self.shared
+        )
+        try:
+            await self.kube.create(made)
+        except Conflict:
+            return  # it was made by a turn whose state was not stored
+        log.info("%s/%s: created Job", self.identity.namespace, name)
+
+    async def _purge(self, leaving: Purging, ready: Mapping[str, Pod]) -> list[str] | None:
+        """Carry a purge on; return what gateways are still at, nothing when it is done, None when it did not begin."""
+        if leaving.jobs:
+            return await self._purge_state(leaving, ready)
+        if not ready:
+            return None if self.shared else []
+        # One gateway removes what all of them share.
+        chosen = dict(sorted(ready.items())[: 1 if self.shared else None])
+        asked = {name: self.gateways.remove(pod.address, self.token, leaving.version) for name, pod in chosen.items()}
+        heard = await _heard(asked)
+        if len(heard) < len(chosen):
+            return None
+        return [f"{name}/{removal.id}" for name, removal in heard.items() if removal.running]
+
+    async def _purge_state(self, leaving: Purging, ready: Mapping[str, Pod]) -> list[str] | None:
+        known = {job: ready.get(job.partition("/")[0]) for job in leaving.jobs}
+        asked = {
+            job: self.gateways.removal(pod.address, self.token, job.partition("/")[2])
+            for job, pod in known.items()
+            if pod is not None
+        }
+        heard = await _heard(asked)
+        if self.shared and len(heard) < len(known):
+            # Who was at it is gone: another one does it anew, the next time.
+            return await self._purge(Purging(version=leaving.version), ready)
+        return [job for job in known if job in heard and heard[job].running]
+
+
+async def _heard(asked: Mapping[str, Awaitable[T]]) -> dict[str, T]:
+    """Return the answers of those who could be asked, by name."""
+
+    async def ask(name: str, answer: Awaitable[T]) -> tuple[str, T] | None:
+        try:
+            return name, await answer
+        except GatewayUnreachable as error:
+            log.debug("%s", error)
+            return None
+
+    answers = await asyncio.gather(*(ask(name, answer) for name, answer in asked.items()))
+    return dict(answer for answer in answers if answer is not None)
+
+
+def _ended(job: Object) -> bool:
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
