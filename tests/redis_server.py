@@ -39,12 +39,16 @@ class RedisServer:
         return {"url": self.url}
 
     @property
+    def servers(self) -> "list[RedisServer]":
+        return [self]
+
+    @property
     def primaries(self) -> "list[RedisServer]":
         return [self]
 
     def command(self, *words: str) -> str:
         done = subprocess.run(
-            ["redis-cli", *self.client_options, "-p", str(self.port), *words],
+            ["redis-cli", "-e", *self.client_options, "-p", str(self.port), *words],
             capture_output=True,
             text=True,
             check=True,

@@ -1,6 +1,5 @@
 """Real Redis of every kind that a store can have: with TLS and users, behind Sentinels, as a cluster."""
 
-import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -21,11 +20,17 @@ PASSWORD = "pass word"
 DOCS = Path(__file__).parents[1] / "docs" / "stores.md"
 
 
-def documented_rights() -> str:
-    """Return what docs/stores.md tells to give the gateway's user, on one line."""
-    found = re.search(r"ACL SETUSER llmcache on >PASSWORD ([^`]*)", DOCS.read_text())
+def documented_user(password: str, *, cluster: bool = False) -> list[str]:
+    """Return the words that make the gateway's user, as docs/stores.md tells them, with a password."""
+    text = DOCS.read_text()
+    found = re.search(r"ACL SETUSER (llmcache on >PASSWORD [^`]*)", text)
     assert found is not None
-    return " ".join(found[1].replace("\\", " ").split())
+    words = found[1].replace("\\", " ").replace(">PASSWORD", f">{password}".replace(" ", "\0")).split()
+    if cluster:
+        more = re.search(r"in a cluster on every node[^`]*`([^`]*)`", text)
+        assert more is not None
+        words += more[1].split()
+    return [word.replace("\0", " ") for word in words]
 
 
 class Redis(Protocol):
@@ -34,6 +39,10 @@ class Redis(Protocol):
     @property
     def external(self) -> dict[str, Any]:
         """How a manifest's `redis.external` names it."""
+
+    @property
+    def servers(self) -> list[RedisServer]:
+        """All that keep entries."""
 
     @property
     def primaries(self) -> list[RedisServer]:
@@ -56,8 +65,13 @@ class Certificates:
     @property
     def options(self) -> list[str]:
         """What a server is started with."""
+        return [word for name, path in self.files.items() for word in (f"--{name}", path)]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """A server's settings."""
         pem = str(self.server)
-        return ["--tls-cert-file", pem, "--tls-key-file", pem, "--tls-ca-cert-file", str(self.ca)]
+        return {"tls-cert-file": pem, "tls-key-file": pem, "tls-ca-cert-file": str(self.ca)}
 
     @property
     def client_options(self) -> tuple[str, ...]:
@@ -83,8 +97,12 @@ class Guarded:
     secrets: Path
 
     @property
-    def primaries(self) -> list[RedisServer]:
+    def servers(self) -> list[RedisServer]:
         return [self.server]
+
+    @property
+    def primaries(self) -> list[RedisServer]:
+        return self.servers
 
     @property
     def external(self) -> dict[str, Any]:
@@ -102,16 +120,9 @@ def running_guarded(folder: Path, *hosts: str) -> Iterator[Guarded]:
     secret.mkdir(parents=True)
     certificates = make_certificates(secret, *hosts)
     (secret / "password").write_text(PASSWORD)
-    users = folder / "users.acl"
-    # Whoever sets the test up has all rights; from the gateway's side there is one user.
-    users.write_text(f"user default on nopass ~* &* +@all\nuser {USER} on #{_digest(PASSWORD)} {documented_rights()}\n")
-    options = [*certificates.options, "--aclfile", str(users)]
-    with running_redis(*options, tls=True, client_options=certificates.client_options) as server:
+    with running_redis(*certificates.options, tls=True, client_options=certificates.client_options) as server:
+        server.command("ACL", "SETUSER", *documented_user(PASSWORD))
         yield Guarded(server, certificates, folder / "secrets")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -134,11 +145,11 @@ class Sentinels:
 
 
 @contextmanager
-def running_sentinels(folder: Path, options: Sequence[str] = (), count: int = 3) -> Iterator[Sentinels]:
+def running_sentinels(folder: Path, options: Sequence[str] = (), count: int = 3, **more: Any) -> Iterator[Sentinels]:
     with ExitStack() as stack:
         quick = ("--repl-diskless-sync-delay", "0", *options)
-        primary = stack.enter_context(running_redis(*quick))
-        replica = stack.enter_context(running_redis(*quick, "--replicaof", "127.0.0.1", str(primary.port)))
+        primary = stack.enter_context(running_redis(*quick, **more))
+        replica = stack.enter_context(running_redis(*quick, "--replicaof", "127.0.0.1", str(primary.port), **more))
         until_says(replica, "master_link_status:up", "INFO", "replication")
         sentinels = []
         for number in range(count):
@@ -148,7 +159,7 @@ def running_sentinels(folder: Path, options: Sequence[str] = (), count: int = 3)
                 f"sentinel down-after-milliseconds {MASTER} 500\n"
                 f"sentinel failover-timeout {MASTER} 3000\n"
             )
-            sentinels.append(stack.enter_context(running_redis(first=(str(file), "--sentinel"))))
+            sentinels.append(stack.enter_context(running_redis(*options, first=(str(file), "--sentinel"), **more)))
         for one in sentinels:
             until_says(one, f"slaves=1,sentinels={count}", "INFO", "sentinel")
         yield Sentinels([primary, replica], sentinels)
@@ -165,6 +176,10 @@ class Cluster:
     @property
     def external(self) -> dict[str, Any]:
         return {"cluster": {"hosts": [one.host for one in self.primaries]}}
+
+    @property
+    def servers(self) -> list[RedisServer]:
+        return [*self.primaries, *self.replicas]
 
     def primary_of(self, name: str) -> RedisServer:
         """Return the server that had a name's slot at the beginning."""

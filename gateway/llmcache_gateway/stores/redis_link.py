@@ -8,7 +8,9 @@ from redis.asyncio import Connection, Redis, Sentinel
 from redis.asyncio import RedisCluster as ClusterClient
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from llmcache_gateway.config import RedisCluster, RedisLogin, RedisSentinel
 from llmcache_gateway.stores.redis_access import RedisAccess
@@ -82,7 +84,7 @@ def _encrypted(connection_class: type[Connection], tls: TLS | None) -> dict[str,
 def _to_sentinels(
     wanted: RedisSentinel, password: str | None, options: dict[str, Any], tls: TLS | None
 ) -> "SentinelLink":
-    sentinel: Any = Sentinel([])  # type: ignore[no-untyped-call]
+    sentinel: Any = Sentinels([])  # type: ignore[no-untyped-call]
     own = options | _login(wanted.credential, password)
     sentinel.sentinels = [_client(f"redis://{host}", own, tls) for host in wanted.hosts]
     encrypted = _encrypted(SentinelTLSConnection, tls)
@@ -138,6 +140,27 @@ class DirectLink:
         for name in names:
             pipeline.get(name)
         return cast(list[Any], await pipeline.execute(raise_on_error=False))
+
+
+class Sentinels(Sentinel):
+    """redis-py's, which says of each Sentinel why it was of no help."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        why = []
+        for at, sentinel in enumerate(self.sentinels):
+            options = sentinel.connection_pool.connection_kwargs
+            try:
+                known: Any = await sentinel.sentinel_masters()
+            except (RedisError, OSError) as error:
+                state, reason = None, str(error) or type(error).__name__
+            else:
+                state = known.get(service_name)
+                reason = f"knows no {service_name}" if state is None else f"says that {service_name} is down"
+            if state is not None and self.check_master_state(state, service_name):
+                self.sentinels.insert(0, self.sentinels.pop(at))  # the next question goes to it first
+                return state["ip"], state["port"]
+            why.append(f"{options['host']}:{options['port']}: {reason}")
+        raise MasterNotFoundError(f"no Sentinel names a primary: {'; '.join(why)}")
 
 
 class SentinelLink(DirectLink):
