@@ -1,4 +1,4 @@
-"""Coherence: a gateway serves nothing unless it has read the marks within the last second.
+"""Coherence: a gateway serves nothing unless it has read the marks within the time that their keeper says (Pace).
 
 The marks are read again while there is traffic, by one task at a time. There is no subscription that could be lost
 unnoticed: a gateway that can't read the marks, was stopped for a while, or is cut off, trusts no entry of its own
@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Final
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.marks import Marks
@@ -17,21 +16,13 @@ from llmcache_gateway.stores.marks import MarksKeeper
 
 log = logging.getLogger(__name__)
 
-REFRESH_SECONDS: Final = 0.3
-"""How old marks may be before they are read again, in the background."""
-
-TRUST_SECONDS: Final = 0.9
-"""How old they may be at all: the longest that an invalidation takes to reach every replica."""
-
-READ_SECONDS: Final = 0.25
-"""Longest that a reading may take."""
-
 
 class Coherence:
     """The marks as this gateway knows them, and whether it knows enough."""
 
     def __init__(self, keeper: MarksKeeper) -> None:
         self._keeper = keeper
+        self._pace = keeper.pace
         self._marks = Marks()
         self._read_at = float("-inf")
         self._retry_at = float("-inf")
@@ -45,9 +36,9 @@ class Coherence:
     def current(self) -> bool:
         """Say whether the marks are known well enough to serve by; has them read again in the background in time."""
         age = time.monotonic() - self._read_at
-        if age < REFRESH_SECONDS or (not self._keeper.shared and age < float("inf")):
+        if age < self._pace.refresh_seconds or (not self._keeper.shared and age < float("inf")):
             return True
-        if age < TRUST_SECONDS:
+        if age < self._pace.trust_seconds:
             self._begin()
             return True
         return False
@@ -84,7 +75,7 @@ class Coherence:
     async def _read(self) -> bool:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(self._pace.read_seconds):
                 floor, newer = await self._keeper.read(self._marks.newest)
             self._marks.learn(floor, newer)
         except Exception as error:
@@ -93,7 +84,7 @@ class Coherence:
                     "invalidations can't be read: %s; nothing is served from the cache until they can",
                     str(error) or "no answer in time",
                 )
-            self._retry_at = time.monotonic() + REFRESH_SECONDS
+            self._retry_at = time.monotonic() + self._pace.refresh_seconds
             return False
         else:
             self._read_at, self._retry_at = began, float("-inf")

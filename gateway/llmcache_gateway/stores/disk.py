@@ -13,7 +13,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.marks import ALL
 from llmcache_gateway.stores.base import Found
-from llmcache_gateway.stores.marks import MAX_MARKS, MarksKeeper
+from llmcache_gateway.stores.marks import MAX_MARKS, PACE, MarksKeeper
 from llmcache_gateway.values import ValueFormat
 
 log = logging.getLogger(__name__)
@@ -219,6 +219,7 @@ class _DiskMarks:
     """Marks in the file of the entries. Another process, or an older configuration, may add to them."""
 
     shared = True
+    pace = PACE
 
     def __init__(self, run: Callable[[Callable[[sqlite3.Connection], Any]], Any], clock: Callable[[], float]) -> None:
         self._run = run

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
 
 from llmcache_gateway.marks import ALL
 
@@ -10,11 +12,29 @@ MAX_MARKS: Final = 20_000
 """Most marks kept. Beyond it the older half becomes one mark of all entries: more misses, never an old answer."""
 
 
+class Pace(NamedTuple):
+    """How often marks that others may add to are read, and for how long what was read is relied on."""
+
+    refresh_seconds: float
+    """How old marks may be before they are read again, in the background."""
+
+    trust_seconds: float
+    """How old they may be at all: the longest that an invalidation takes to reach every replica."""
+
+    read_seconds: float
+    """Longest that a reading may take."""
+
+
+PACE: Final = Pace(refresh_seconds=0.3, trust_seconds=0.9, read_seconds=0.25)
+
+
 class MarksKeeper(Protocol):
     """Keeps marks. Both methods may raise StoreError."""
 
     shared: bool
     """Whether others may add marks, so that they have to be read again and again."""
+
+    pace: Pace
 
     async def read(self, known: int) -> tuple[int, dict[str, int]]:
         """Return the floor and the marks newer than `known`, the newest epoch that the caller has seen.
@@ -26,32 +46,50 @@ class MarksKeeper(Protocol):
         """Mark scopes with one new epoch, newer than all before and than `known`; return it."""
 
 
+class MarkTable(msgspec.Struct, frozen=True):
+    """All marks, where they are read and written as a whole; the oldest stands first."""
+
+    floor: int = 0
+    marks: dict[str, int] = {}
+
+    @property
+    def newest(self) -> int:
+        """The newest epoch in it."""
+        return max(self.floor, next(reversed(self.marks.values()), 0))
+
+    def newer(self, known: int) -> dict[str, int]:
+        """Return the marks that came after an epoch."""
+        return {scope: epoch for scope, epoch in self.marks.items() if epoch > known}
+
+    def marked(self, scopes: Sequence[str], known: int, least: int = 0) -> "MarkTable":
+        """Return it with scopes marked: with one epoch, newer than all in it and than `known`, not below `least`."""
+        epoch = max(least, self.newest + 1, known + 1)
+        fresh = dict.fromkeys(scopes, epoch)
+        marks = {scope: old for scope, old in self.marks.items() if scope not in fresh} | fresh
+        floor = self.floor
+        if ALL in fresh:
+            floor = epoch
+        elif len(marks) > MAX_MARKS:
+            floor = list(marks.values())[MAX_MARKS // 2 - 1]
+        return MarkTable(floor, {scope: epoch for scope, epoch in marks.items() if epoch > floor})
+
+
 class LocalMarks:
     """Marks of this process, for entries that end with it."""
 
     shared = False
+    pace = PACE
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._floor = 0
-        self._newest = 0
-        self._marks: dict[str, int] = {}
+        self._table = MarkTable()
 
     async def read(self, known: int) -> tuple[int, dict[str, int]]:
-        return self._floor, {scope: epoch for scope, epoch in self._marks.items() if epoch > known}
+        return self._table.floor, self._table.newer(known)
 
     async def add(self, scopes: Sequence[str], known: int) -> int:
-        self._newest = max(int(self._clock() * 1e6), self._newest + 1, known + 1)
-        for scope in scopes:
-            self._marks.pop(scope, None)  # the oldest stands first
-            self._marks[scope] = self._newest
-        if ALL in scopes:
-            self._floor = self._newest
-        elif len(self._marks) > MAX_MARKS:
-            for scope in list(self._marks)[: MAX_MARKS // 2]:
-                self._floor = self._marks.pop(scope)
-        self._marks = {scope: epoch for scope, epoch in self._marks.items() if epoch > self._floor}
-        return self._newest
+        self._table = self._table.marked(scopes, known, int(self._clock() * 1e6))
+        return self._table.newest
 
 
 # The marks are a sorted set, by epoch. Where it is gone (evicted, flushed, deleted), or older than what a gateway has
@@ -102,6 +140,7 @@ class RedisMarks:
     """
 
     shared = True
+    pace = PACE
 
     def __init__(self, evaluate: Callable[..., Any], name: str) -> None:
         self._evaluate = evaluate
