@@ -81,7 +81,7 @@ def running_redis(
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     server = RedisServer(port, process, client_options)
     try:
-        wait_for_port(server)
+        wait_for_port(port, process)
         yield server
     finally:
         server.kill()
@@ -111,15 +111,15 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(server: RedisServer) -> None:
-    """Return when the server takes connections."""
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return when a process takes connections; OSError when it ends before, or does not within ten seconds."""
     deadline = time.monotonic() + 10
     while True:
         try:
-            with socket.create_connection(("127.0.0.1", server.port), timeout=1):
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
                 return
         except OSError:
-            if time.monotonic() > deadline or server.process.poll() is not None:
+            if time.monotonic() > deadline or process.poll() is not None:
                 raise
             time.sleep(0.02)
 

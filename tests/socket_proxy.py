@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-Fault = Literal["none", "refuses", "hangs", "slow", "cuts"]
+Fault = Literal["none", "refuses", "hangs", "slow", "cuts", "fails"]
 
 
 @dataclass
 class Proxy:
     """`fault` may change at any time. `refuses` ends every connection, `slow` holds each reply back, `hangs` as long
-    as it is set; `cuts` ends the connection within a reply.
+    as it is set; `cuts` ends the connection within a reply, `fails` gives HTTP's answer 500 in its place.
     """
 
     port: int = 0
@@ -31,6 +31,8 @@ class Proxy:
         if self.fault == "refuses":
             writer.close()
             return
+        if self.fault == "fails":
+            data = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
         if self.fault == "cuts":
             data = data[: len(data) // 2]
         writer.write(data)

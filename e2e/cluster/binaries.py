@@ -112,8 +112,7 @@ def _build_all(folder: Path) -> None:
     partial = folder.with_name("bin.partial")
     partial.mkdir(parents=True, exist_ok=True)
     own_cache = cache_folder() / "go-build"
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-    environment.setdefault("GOCACHE", str(own_cache))
+    environment = go_environment(own_cache)
     started = time.monotonic()
     for number, program in enumerate(PROGRAMS, start=1):
         label = f"[{number:2}/{len(PROGRAMS)}] {program.name}"
@@ -121,7 +120,7 @@ def _build_all(folder: Path) -> None:
             _say(f"{label}: built before")
             continue
         with _progress(label):
-            _build(program, partial, environment)
+            build(program, partial, environment)
     partial.rename(folder)
     # Gigabytes that only the next version's first build would profit from.
     shutil.rmtree(own_cache, ignore_errors=True)
@@ -129,12 +128,20 @@ def _build_all(folder: Path) -> None:
     _say(f"all {len(PROGRAMS)} programs are in {folder}, {time.monotonic() - started:.0f} s")
 
 
-def _build(program: Program, folder: Path, environment: dict[str, str]) -> None:
+def go_environment(cache: Path) -> dict[str, str]:
+    """What programs are built with; `cache` is Go's, unless the machine has one."""
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+    environment.setdefault("GOCACHE", str(cache))
+    return environment
+
+
+def build(program: Program, folder: Path, environment: dict[str, str], modules: Path = GO_FOLDER) -> None:
+    """Build one program into a folder; ClusterError with the compiler's words. `modules` holds its module's folder."""
     target = folder / f".{program.name}.unfinished"
     # nice: whoever builds usually goes on working at the same machine. setpriv: no build goes on without its builder.
     built = subprocess.run(
         ["setpriv", "--pdeathsig", "KILL", "nice", *program.command(target)],
-        cwd=GO_FOLDER / program.module, env=environment, capture_output=True, text=True, check=False,
+        cwd=modules / program.module, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if built.returncode != 0:
         raise ClusterError(f"{program.name} ({program.package}) does not build:\n{built.stderr[-4000:]}")
