@@ -175,11 +175,15 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
 
 
 async def _warm(reloader: Reloader) -> None:
-    """Wait for the store, but not for long: the gateway serves without it too."""
-    with suppress(TimeoutError):
+    """Wait for the store, but not for long, and say so: the gateway serves without it too."""
+    reason = None
+    try:
         async with asyncio.timeout(WARM_SECONDS):
-            while await reloader.current.store.ping() is not None:  # noqa: ASYNC110 (nothing tells when it is there)
+            while (reason := await reloader.current.store.ping()) is not None:  # noqa: ASYNC110 (only asking tells)
                 await asyncio.sleep(0.1)
+    except TimeoutError:
+        name = reloader.current.store.name
+        log.warning("store %s can't be used yet (%s); requests go upstream until it can", name, reason or "no answer")
 
 
 async def _listen(runner: web.BaseRunner, host: str, port: int, name: str) -> int:

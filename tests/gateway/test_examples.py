@@ -12,6 +12,7 @@ from llmcache_gateway.config import LLMCache, load_config
 from tests.gateway.conftest import ADMIN, StartGateway
 from tests.gateway.test_command_line import finish, start
 from tests.redis_server import running_redis
+from tests.s3_server import BUCKET, S3Server, write_key
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MANIFESTS = sorted(EXAMPLES.glob("*/*.yaml"))
@@ -75,6 +76,21 @@ async def test_stores_example_answers_without_its_redis(start_gateway: StartGate
             assert (await gateway.post(question())).headers["X-LLMCache"] == "HIT"  # L1 has it
             assert (await gateway.post(question("new"))).headers["X-LLMCache"] == "MISS"
             assert (await gateway.status())["store"]["healthy"] is False
+
+
+async def test_s3_example_shares_entries_and_has_them_still_when_all_gateways_are_gone(
+    start_gateway: StartGateway, s3: S3Server, tmp_path: Path
+) -> None:
+    config = manifest("13-s3")
+    config["spec"]["s3"] |= {"bucket": BUCKET, "endpoint": s3.url, "region": "us-east-1"}
+    options = {"secrets": write_key(tmp_path)}
+    async with start_gateway(config, **options) as one, start_gateway(config, **options) as other:
+        assert (await one.post(question())).headers["X-LLMCache"] == "MISS"
+        await one.running.reloader.current.store.flush()
+        tiers = [(await other.post(question())).headers["Cache-Status"].rsplit("=", 1)[1] for _ in range(2)]
+        assert tiers == ['"s3"', '"memory"']
+    async with start_gateway(config, **options) as third:
+        assert (await third.post(question())).headers["X-LLMCache"] == "HIT"
 
 
 async def test_tenancy_example_keeps_teams_apart_and_strangers_out(start_gateway: StartGateway) -> None:

@@ -78,7 +78,9 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def comes_back(gateway: TestGateway, client: openai.AsyncOpenAI, provider: Provider) -> None:
+async def comes_back(
+    gateway: TestGateway, client: openai.AsyncOpenAI, provider: Provider, store: str = "redis"
+) -> None:
     """Wait, under traffic, until both circuits are closed, and see that answers are kept again."""
     number = iter(range(1000))
 
@@ -94,7 +96,7 @@ async def comes_back(gateway: TestGateway, client: openai.AsyncOpenAI, provider:
     assert await ask(client, "kept again") == "HIT"
     assert len(provider.calls) == calls
     for op in ("get", "put"):
-        assert await gateway.metric(f'llmcache_store_circuit_open{{op="{op}",store="redis"}}') == 0
+        assert await gateway.metric(f'llmcache_store_circuit_open{{op="{op}",store="{store}"}}') == 0
 
 
 @pytest.mark.parametrize("fault", ["refuses", "hangs", "slow", "cuts", "stopped"])

@@ -28,6 +28,7 @@ CASES = {
     "redis": EXAMPLES / "02-redis" / "llmcache.yaml",
     "disk": EXAMPLES / "07-disk" / "llmcache.yaml",
     "kubernetes": EXAMPLES / "12-kubernetes" / "llmcache.yaml",
+    "s3": EXAMPLES / "13-s3" / "llmcache.yaml",
     "openai": HERE / "manifests" / "openai.yaml",
     "hooks": HERE / "manifests" / "hooks.yaml",
     "surface": HERE / "manifests" / "surface.yaml",

@@ -57,6 +57,25 @@ def _clients(*clients: dict[str, Any]) -> dict[str, Any]:
 FRONT = {"name": "front", "key": "secret"}
 KEYS = {"secretRef": {"name": "keys", "key": "keys.yaml"}}
 
+S3_STORE = {"type": "s3", "timeout": "500ms"}
+EVERYTHING_OF_S3 = {
+    "bucket": "my.llmcache",
+    "region": "eu-central-1",
+    "endpoint": "https://minio.example:9000",
+    "ca": {"secretRef": {"name": "s3", "key": "ca.crt"}},
+    "pathStyle": False,
+    "prefix": "team-a/cache_1",
+    "credential": {
+        "accessKeyId": {"name": "s3", "key": "access-key-id"},
+        "secretAccessKey": {"name": "s3", "key": "secret-access-key"},
+    },
+}
+
+
+def _bucket(**more: Any) -> dict[str, Any]:
+    return _manifest(cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"} | more)
+
+
 ACCEPTED = {
     "the smallest manifest": _manifest(),
     "a provider with an address": _manifest(upstreams=[OPENAI]),
@@ -93,6 +112,11 @@ ACCEPTED = {
     ),
     "a tiered store written out": _manifest(
         cache={"store": {"type": "tiered", "l1": {"bytes": "1Gi"}, "l2": {"type": "redis"}}}, redis={"managed": {}}
+    ),
+    "store type s3": _bucket(),
+    "an S3 store written out": _manifest(cache={"store": S3_STORE | {"timeout": "100ms"}}, s3=EVERYTHING_OF_S3),
+    "S3 behind the memory": _manifest(
+        cache={"store": {"type": "tiered", "l1": {}, "l2": {"type": "s3"}, "timeout": "1s"}}, s3={"bucket": "abc"}
     ),
     "a store that is waited for longer": _manifest(cache={"store": {"timeout": "2s"}}),
     "a ttl in two units": _manifest(cache={"ttl": "0h30m"}),
@@ -243,6 +267,27 @@ REFUSED = {
     "a ttl of zero in two units": _manifest(cache={"ttl": "0h0m"}),
     "a ttl in words": _manifest(cache={"ttl": "one hour"}),
     "a ttl without unit": _manifest(cache={"ttl": "60"}),
+    "store type s3 without a bucket": _manifest(cache={"store": S3_STORE}),
+    "a bucket that is not used": _manifest(s3={"bucket": "my-llmcache"}),
+    "store type s3 with a Redis": _manifest(
+        cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"}, redis={"managed": {}}
+    ),
+    "store type s3 with l1": _manifest(cache={"store": S3_STORE | {"l1": {}}}, s3={"bucket": "my-llmcache"}),
+    "S3 in the time of a Redis": _manifest(cache={"store": {"type": "s3"}}, s3={"bucket": "my-llmcache"}),
+    "S3 behind the memory in 99 ms": _manifest(
+        cache={"store": {"type": "tiered", "l2": {"type": "s3"}, "timeout": "99ms"}}, s3={"bucket": "my-llmcache"}
+    ),
+    "S3 and Redis behind the memory": _manifest(
+        cache={"store": {"type": "tiered", "timeout": "1s"}}, redis={"managed": {}}, s3={"bucket": "my-llmcache"}
+    ),
+    "a bucket with an upper-case name": _bucket(bucket="My-LLMCache"),
+    "a bucket with a path in its address": _bucket(endpoint="https://x/bucket"),
+    "a bucket with a password in its address": _bucket(endpoint="https://a:b@x"),
+    "a bucket with a prefix that ends with a slash": _bucket(prefix="llmcache/"),
+    "a bucket with a prefix that climbs": _bucket(prefix="a/../b"),
+    "a bucket with authorities for Amazon's server": _bucket(ca={"file": "/ca.pem"}),
+    "a bucket with authorities for a server without TLS": _bucket(ca={"file": "/ca.pem"}, endpoint="http://x"),
+    "a bucket with half a credential": _bucket(credential={"accessKeyId": {"name": "s3", "key": "id"}}),
     "a store type nobody has": _manifest(cache={"store": {"type": "tape"}}),
     "store type disk with l1": _manifest(cache={"store": {"type": "disk", "l1": {}}}),
     "store type disk with a Redis": _manifest(cache={"store": {"type": "disk"}}, redis={"managed": {}}),

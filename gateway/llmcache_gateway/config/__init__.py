@@ -28,6 +28,7 @@ from llmcache_gateway.config.redis import (
     RedisTLS,
 )
 from llmcache_gateway.config.rollout import PROGRESS_DEADLINE, Analysis, Canary, CanaryStep, Retain, Rollout, Warm
+from llmcache_gateway.config.s3 import S3, S3Login
 from llmcache_gateway.config.scalars import byte_count, seconds, share
 from llmcache_gateway.config.tenancy import GatewayKeys, Tenancy, TenantHeader
 from llmcache_gateway.config.upstream import Credential, Echo, Upstream
@@ -40,6 +41,7 @@ __all__ = [
     "GROUP",
     "PEM",
     "PROGRESS_DEADLINE",
+    "S3",
     "VERSION",
     "ActivePrefix",
     "Analysis",
@@ -83,6 +85,7 @@ __all__ = [
     "Resources",
     "Retain",
     "Rollout",
+    "S3Login",
     "SecretRef",
     "Store",
     "Tenancy",

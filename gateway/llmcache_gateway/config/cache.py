@@ -36,8 +36,11 @@ class SharedStore(Model, frozen=True, kw_only=True):
     """The store behind the memory store."""
 
     type: Annotated[
-        Literal["redis", "disk"],
-        described("`redis`: the Redis of `spec.redis`, shared by all replicas; `disk`: each replica's own file."),
+        Literal["redis", "s3", "disk"],
+        described(
+            "`redis`: the Redis of `spec.redis`, `s3`: the bucket of `spec.s3`, both shared by all replicas; `disk`: "
+            "each replica's own file."
+        ),
     ] = "redis"
 
 
@@ -58,6 +61,12 @@ class Store(Model, frozen=True, kw_only=True):
             field="l1",
         ),
         Rule(
+            cel="self.type != 's3' || !has(self.l1)",
+            holds=lambda s: s.type != "s3" or s.l1 is None,
+            message="store type s3 keeps nothing in memory: remove l1, or set type: tiered and l2: {type: s3}",
+            field="l1",
+        ),
+        Rule(
             cel="self.type == 'tiered' || !has(self.l2)",
             holds=lambda s: s.type == "tiered" or s.l2 is None,
             message="l2 belongs to store type tiered: remove it, or set type: tiered",
@@ -75,13 +84,20 @@ class Store(Model, frozen=True, kw_only=True):
             message="store type memory compresses nothing: remove compressAbove, or set another type",
             field="compressAbove",
         ),
+        Rule(
+            cel="!(self.type == 's3' || (has(self.l2) && self.l2.type == 's3')) || "
+            "self.timeout.matches('^([1-9][0-9]{2,3}ms|[0-9]+s)$')",
+            holds=lambda s: not s.uses_s3 or seconds(s.timeout) >= 0.1,
+            message="S3 takes longer than other stores: set timeout to 100ms or more, such as 500ms",
+            field="timeout",
+        ),
     )
 
     type: Annotated[
-        Literal["memory", "disk", "redis", "tiered"],
+        Literal["memory", "disk", "redis", "s3", "tiered"],
         described(
-            "`memory`: each replica for itself; `disk`: so, too, in a file that outlives a restart; `redis`: shared; "
-            "`tiered`: memory (L1) in front of L2."
+            "`memory`: each replica for itself; `disk`: so, too, in a file that outlives a restart; `redis` and `s3`: "
+            "shared; `tiered`: memory (L1) in front of L2."
         ),
     ] = "memory"
     l1: Annotated[MemoryStore | None, described("Bounds of the memory store.")] = None
@@ -112,14 +128,24 @@ class Store(Model, frozen=True, kw_only=True):
     ] = None
 
     @property
+    def keeper(self) -> Literal["memory", "disk", "redis", "s3"]:
+        """The type of the store that keeps all entries: of a tiered one, L2's."""
+        return (self.l2 or SharedStore()).type if self.type == "tiered" else self.type
+
+    @property
     def uses_disk(self) -> bool:
         """Say whether entries are kept on disk."""
-        return self.type == "disk" or (self.l2 is not None and self.l2.type == "disk")
+        return self.keeper == "disk"
 
     @property
     def uses_redis(self) -> bool:
         """Say whether entries are kept in Redis."""
-        return self.type in {"redis", "tiered"} and not self.uses_disk
+        return self.keeper == "redis"
+
+    @property
+    def uses_s3(self) -> bool:
+        """Say whether entries are kept in S3."""
+        return self.keeper == "s3"
 
 
 class KeySettings(Model, frozen=True, kw_only=True):

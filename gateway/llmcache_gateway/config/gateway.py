@@ -17,6 +17,7 @@ from llmcache_gateway.config.model import API_VERSION, Model, described
 from llmcache_gateway.config.policy import Policy
 from llmcache_gateway.config.redis import ExternalRedis
 from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.s3 import S3
 from llmcache_gateway.config.scalars import PrefixPart
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
@@ -56,6 +57,7 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
     policies: list[Policy] = field(default_factory=list)
     redis: ExternalRedis | None = None
+    s3: S3 | None = None
     hooks: Hooks | None = None
 
 
@@ -99,6 +101,7 @@ def gateway_config(manifest: LLMCache, redis: ExternalRedis | None) -> GatewayCo
             limits=spec.limits,
             policies=spec.policies,
             redis=redis,
+            s3=spec.s3,
             hooks=spec.hooks,
         ),
     )

@@ -18,6 +18,7 @@ from llmcache_gateway.config.policy import Policy
 from llmcache_gateway.config.redis import Redis
 from llmcache_gateway.config.rollout import Rollout
 from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.s3 import S3
 from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
@@ -59,8 +60,10 @@ class Limits(Model, frozen=True, kw_only=True):
 
 
 _WITHOUT_REDIS = (
-    "self.cache.store.type in ['memory', 'disk'] || (has(self.cache.store.l2) && self.cache.store.l2.type == 'disk')"
+    "self.cache.store.type in ['memory', 'disk', 's3'] || "
+    "(has(self.cache.store.l2) && self.cache.store.l2.type != 'redis')"
 )
+_WITH_S3 = "self.cache.store.type == 's3' || (has(self.cache.store.l2) && self.cache.store.l2.type == 's3')"
 
 
 class LLMCacheSpec(Model, frozen=True, kw_only=True):
@@ -84,6 +87,18 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             holds=lambda s: s.cache.store.uses_redis or s.redis is None,
             message="this store does not use Redis: remove spec.redis, or set cache.store: {type: tiered}",
             field="redis",
+        ),
+        Rule(
+            cel=f"!({_WITH_S3}) || has(self.s3)",
+            holds=lambda s: not s.cache.store.uses_s3 or s.s3 is not None,
+            message="this store type needs a bucket: set spec.s3, such as s3: {bucket: my-llmcache}",
+            field="s3",
+        ),
+        Rule(
+            cel=f"{_WITH_S3} || !has(self.s3)",
+            holds=lambda s: s.cache.store.uses_s3 or s.s3 is None,
+            message="this store does not use S3: remove spec.s3, or set cache.store: {type: s3, timeout: 500ms}",
+            field="s3",
         ),
         Rule(
             cel="self.policies.all(p, self.policies.exists_one(q, q.name == p.name))",
@@ -135,6 +150,9 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
         described("Settings of their own for some requests; the first that matches is in force.", max_length=32),
     ] = field(default_factory=list)
     redis: Annotated[Redis | None, described("The Redis of store types redis and tiered.")] = None
+    s3: Annotated[S3 | None, described("The bucket of store type s3, and of a tiered one with `l2: {type: s3}`.")] = (
+        None
+    )
     hooks: Annotated[Hooks | None, described("Functions of your own on the request path.")] = None
     rollout: Annotated[Rollout, described("How a new prefix version takes over.")] = field(default_factory=Rollout)
     gateway: Annotated[Gateway, described("The gateway's Deployment.")] = field(default_factory=Gateway)

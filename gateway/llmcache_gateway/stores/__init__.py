@@ -6,6 +6,7 @@ from llmcache_gateway.stores.memory import MemoryStore
 from llmcache_gateway.stores.redis import RedisStore
 from llmcache_gateway.stores.redis_access import RedisAccess, read_access
 from llmcache_gateway.stores.redis_link import connect
+from llmcache_gateway.stores.s3_access import S3Access, open_s3, read_s3_access
 from llmcache_gateway.stores.tiered import TieredStore
 
 __all__ = [
@@ -14,8 +15,11 @@ __all__ = [
     "MemoryStore",
     "RedisAccess",
     "RedisStore",
+    "S3Access",
     "Store",
     "TieredStore",
     "connect",
+    "open_s3",
     "read_access",
+    "read_s3_access",
 ]

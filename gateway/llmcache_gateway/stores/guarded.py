@@ -24,7 +24,8 @@ MAX_PENDING_BYTES: Final = 64 * 2**20
 """Most bytes of answers waiting to be written at once, for the same reason."""
 
 BACKGROUND_SECONDS: Final = 1.0
-"""Longest that a write or a probe may take: nobody waits for either, and connecting takes longer than a lookup."""
+"""Longest that a write or a probe may take, where a store asks for no more: nobody waits for either, and connecting
+takes longer than a lookup."""
 
 Op = Literal["get", "put"]
 
@@ -32,15 +33,25 @@ Op = Literal["get", "put"]
 class GuardedStore:
     """Turns every failure of a store into a counted miss (fail open).
 
-    `timeout_seconds` bounds a lookup. Writes run in the background; `flush` waits for them. Lookups and writes have a
+    `timeout_seconds` bounds a lookup, `background_seconds` what nobody waits for: writes, for which `flush` waits, and
+    probes. Lookups and writes have a
     circuit each: a Redis that is full or read-only still answers. `near` is the store in front of a tiered one,
     which is written to while the other is away.
     """
 
-    def __init__(self, store: Store, *, timeout_seconds: float, metrics: Metrics, near: Store | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        timeout_seconds: float,
+        metrics: Metrics,
+        near: Store | None = None,
+        background_seconds: float = BACKGROUND_SECONDS,
+    ) -> None:
         self._store = store
         self._near = near
         self._timeout = timeout_seconds
+        self._background = max(background_seconds, timeout_seconds)
         self._metrics = metrics
         self._writes: set[asyncio.Task[None]] = set()
         self._pending_bytes = 0
@@ -111,7 +122,7 @@ class GuardedStore:
         breaker = self._breakers["get"]
         if not breaker.closed:
             if breaker.wants_probe(time.monotonic()):
-                self._begin(self._look_up(key, BACKGROUND_SECONDS), self._probes)
+                self._begin(self._look_up(key, self._background), self._probes)
             return None
         return await self._look_up(key, self._timeout)
 
@@ -199,7 +210,7 @@ class GuardedStore:
 
     async def _put(self, key: str, entry: Entry) -> None:
         try:
-            async with asyncio.timeout(max(BACKGROUND_SECONDS, self._timeout)):
+            async with asyncio.timeout(self._background):
                 await self._store.put(key, entry)
         except asyncio.CancelledError:
             self._given_up("put")
