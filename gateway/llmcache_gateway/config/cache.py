@@ -124,7 +124,7 @@ class Store(Model, frozen=True, kw_only=True):
             ),
         ]
         | None,
-        described("Entries larger than that are compressed (zstd) on disk and in Redis; 4Ki when left out."),
+        described("Entries larger than that are compressed (zstd) on disk, in Redis and in S3; 4Ki when left out."),
     ] = None
 
     @property
