@@ -173,6 +173,14 @@ async def test_warming_example_has_the_answers_to_its_list_before_clients_ask(st
             assert (code, out) == (0, f"{stored} stored, {there} already there, 0 failed\n")
 
 
+async def test_kubernetes_example_runs_by_itself_too_and_says_what_is_not_in_force(
+    start_gateway: StartGateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with start_gateway(manifest("12-kubernetes")) as gateway:
+        assert [(await gateway.post(question())).headers["X-LLMCache"] for _ in range(2)] == ["MISS", "HIT"]
+    assert "not in force without an operator: spec.gateway" in capfd.readouterr().out
+
+
 async def test_hooks_example_builds_keys_and_decides_what_is_stored(
     start_gateway: StartGateway, capfd: pytest.CaptureFixture[str]
 ) -> None:
