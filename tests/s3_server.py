@@ -34,9 +34,11 @@ class S3Server:
     folder: Path
     """Where its buckets are folders, and objects files."""
 
+    scheme: str = "http"
+
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def objects(self) -> Path:
@@ -51,8 +53,11 @@ class S3Server:
 
 
 @contextmanager
-def running_s3(port: int = 0, folder: Path | None = None) -> Iterator[S3Server]:
-    """Run a server with one bucket, empty unless `folder` is that of one that ran before."""
+def running_s3(port: int = 0, folder: Path | None = None, certificate: Path | None = None) -> Iterator[S3Server]:
+    """Run a server with one bucket, empty unless `folder` is that of one that ran before.
+
+    With `certificate`, a file with its key too, it speaks TLS.
+    """
     program = _program()
     if not program.is_file():
         missing(f"the S3 server is not built: run {Path(sys.executable).name} -m tests.s3_server")
@@ -61,11 +66,14 @@ def running_s3(port: int = 0, folder: Path | None = None) -> Iterator[S3Server]:
         data = folder or Path(temporary)
         (data / BUCKET).mkdir(exist_ok=True)
         environment = os.environ | {"ROOT_ACCESS_KEY": KEY_ID, "ROOT_SECRET_KEY": SECRET}
-        command = [str(program), "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive", "posix", str(data)]
+        command = [str(program), "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive"]
+        if certificate is not None:
+            command += ["--cert", str(certificate), "--key", str(certificate)]
+        command += ["posix", str(data)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         try:
             wait_for_port(port, process)
-            yield S3Server(port, process, data)
+            yield S3Server(port, process, data, "http" if certificate is None else "https")
         finally:
             process.kill()
             process.wait()

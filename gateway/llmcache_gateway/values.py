@@ -57,6 +57,11 @@ class ValueFormat:
         # Each event, of a few bytes at least, costs up to five bytes of framing and two for the pause before it.
         self._max_packed = 2 * max_bytes + FRAMING_BYTES
 
+    @property
+    def max_value(self) -> int:
+        """Most bytes of a value: one that is larger need not be read."""
+        return self._max_packed + _HEAD.size
+
     def to_bytes(self, key: str, entry: Entry) -> bytes:
         """Return the value of an entry that is stored under this key."""
         packed, packing = _encoder.encode(entry), PLAIN

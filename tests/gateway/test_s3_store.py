@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from llmcache_gateway.config import S3
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import BadEntryError, StoreError
+from llmcache_gateway.errors import BadEntryError, ConfigError, StoreError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores import TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
@@ -24,7 +25,8 @@ from tests.gateway.conftest import VALUES
 from tests.gateway.test_marks import an_entry as marked_entry
 from tests.gateway.test_store_contract import an_entry, bucket, memory
 from tests.redis_server import free_port
-from tests.s3_server import BUCKET, KEY_ID, SECRET, S3Server
+from tests.redis_topologies import make_certificates
+from tests.s3_server import BUCKET, KEY_ID, SECRET, S3Server, running_s3
 
 KEY = "bot:v1:red:" + "0" * 64
 OBJECT = "llmcache/entries/tests/one/bot/v1/red/" + "0" * 64
@@ -69,6 +71,16 @@ async def test_a_copied_object_is_not_taken_for_the_answer_to_another_key(s3: S3
     with pytest.raises(BadEntryError, match="another key's"):
         await store.get(KEY.replace(":red:", ":blue:"))
     assert await store.get(KEY) is not None
+
+
+async def test_an_object_too_large_to_be_an_entry_is_removed_without_being_read(s3: S3Server) -> None:
+    store = bucket(s3.url)
+    await store.put(KEY, an_entry())
+    with (s3.objects / OBJECT).open("r+b") as file:
+        file.truncate(VALUES.max_value + 2**17)
+    with pytest.raises(BadEntryError, match="larger than"):
+        await store.get(KEY)
+    assert not (s3.objects / OBJECT).exists()
 
 
 async def test_what_is_no_entry_is_left_out_of_a_scan(s3: S3Server) -> None:
@@ -207,3 +219,17 @@ async def test_a_server_that_would_lose_marks_is_refused_with_the_reason() -> No
                 StoreError, match="the server ignores If-None-Match on writes: invalidations would be lost"
             ):
                 await call
+
+
+async def test_a_server_of_ones_own_is_spoken_to_by_tls_with_its_authority_and_not_without(tmp_path: Path) -> None:
+    made = make_certificates(tmp_path)
+    with running_s3(certificate=made.server) as server:
+        known = S3Access(S3(bucket=BUCKET, endpoint=server.url), KEY_ID, SECRET, made.ca.read_text())
+        store = S3Store(Bucket(known), prefix="p", owner="a/b", clock=time.time, values=VALUES)
+        await store.put(KEY, an_entry())
+        assert await store.get(KEY) is not None
+        with pytest.raises(StoreError):
+            await bucket(server.url).get(KEY)
+    for text in ("no certificate", "-----BEGIN CERTIFICATE-----\nZZZ\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(ConfigError, match="holds no certificates in PEM"):
+            Bucket(S3Access(S3(bucket=BUCKET, endpoint="https://x"), ca=text))

@@ -26,6 +26,9 @@ OTHER: Final = "-"
 
 LENGTH: Final = struct.Struct(">I")
 
+KEY_BYTES: Final = 64 * 2**10
+"""What an object may have before its value."""
+
 
 class S3Store:
     """Keeps entries in a bucket, each as one object: `PREFIX/entries/OWNER/VERSION…/DIGEST`, the key with slashes.
@@ -44,16 +47,17 @@ class S3Store:
         self._marks = f"{prefix}/marks/{owner}"
         self._clock = clock
         self._values = values
+        self._most = values.max_value + KEY_BYTES
 
     def get_now(self, key: str) -> Found | None:
         return None
 
     async def get(self, key: str) -> Found | None:
         name = self._object(key)
-        found = await self._bucket.get(name)
-        if found is None:
-            return None
         try:
+            found = await self._bucket.get(name, max_bytes=self._most)
+            if found is None:
+                return None
             entry = self._values.from_bytes(key, _without_key(key, found.content))
         except BadEntryError:
             with suppress(StoreError):  # a key that may not delete: then it is a miss each time
@@ -83,7 +87,7 @@ class S3Store:
         return S3Marks(self._bucket, self._marks)
 
     async def ping(self) -> None:
-        await self._bucket.get(f"{self._marks}/probe")
+        await self._bucket.get(f"{self._marks}/probe", max_bytes=0)
 
     async def close(self) -> None:
         """Nothing to do: connections close when nobody uses them."""
@@ -98,7 +102,10 @@ class S3Store:
         key = name.removeprefix(f"{self._entries}/").replace("/", ":")
         if PLAIN_KEY.fullmatch(key):
             return key
-        found = await self._bucket.get(name)
+        try:
+            found = await self._bucket.get(name, max_bytes=self._most)
+        except BadEntryError:
+            return None
         odd = _key_in(found.content) if found is not None else None
         return odd if odd is not None and self._object(odd) == name else None
 

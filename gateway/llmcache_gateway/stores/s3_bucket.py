@@ -13,7 +13,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 from obstore.store import S3Store
 
-from llmcache_gateway.errors import StoreError
+from llmcache_gateway.config import Problem
+from llmcache_gateway.errors import BadEntryError, ConfigError, StoreError
 from llmcache_gateway.stores.s3_access import S3Access
 
 if TYPE_CHECKING:  # types that are not there when it runs
@@ -42,6 +43,7 @@ class Bucket:
     """One bucket. Every method raises StoreError, and nothing else but cancellation."""
 
     def __init__(self, access: S3Access) -> None:
+        """Prepare, without connecting; ConfigError when the certificates can't be used."""
         asked = access.config
         config: S3Config = {
             "virtual_hosted_style_request": not asked.path_style,
@@ -61,20 +63,30 @@ class Bucket:
             client["allow_http"] = scheme == "http"
         if access.ca is not None:
             client["root_certificate"] = access.ca
-        self._store = S3Store(
-            asked.bucket,
-            config=config,
-            client_options=client,
-            retry_config={"max_retries": RETRIES, "backoff": {"init_backoff": timedelta(milliseconds=20)}},
-            credential_provider=_static(access.key_id, access.secret) if access.key_id and access.secret else None,
-        )
+        try:
+            self._store = S3Store(
+                asked.bucket,
+                config=config,
+                client_options=client,
+                retry_config={"max_retries": RETRIES, "backoff": {"init_backoff": timedelta(milliseconds=20)}},
+                credential_provider=_static(access.key_id, access.secret) if access.key_id and access.secret else None,
+            )
+        except (BaseError, ValueError) as error:
+            if access.ca is None:
+                raise
+            raise ConfigError([Problem("spec.s3.ca", f"holds no certificates in PEM: {_reason(error)}")]) from None
 
-    async def get(self, name: str, known: Object | None = None) -> Object | None:
-        """Return an object, `known` itself if that is still its state; None when there is none."""
+    async def get(self, name: str, known: Object | None = None, *, max_bytes: int) -> Object | None:
+        """Return an object, `known` itself if that is still its state; None when there is none.
+
+        BadEntryError for one that is larger: whatever lies in a bucket, no more memory is taken.
+        """
         options: GetOptions = {} if known is None else {"if_none_match": known.tag}
         with _store_errors():
             try:
                 found = await obstore.get_async(self._store, name, options=options)
+                if found.meta["size"] > max_bytes:
+                    raise BadEntryError(f"s3: the object is larger than {max_bytes} bytes")
                 content = bytes(await found.bytes_async())
                 return Object(content, found.meta["e_tag"] or "", found.meta["last_modified"].timestamp())
             except NotModifiedError:

@@ -19,6 +19,9 @@ PAUSE_SECONDS: Final = 0.02
 
 MAX_PAUSE_SECONDS: Final = 0.3
 
+MAX_BYTES: Final = 64 * 2**20
+"""Largest object of marks that is read: more than MAX_MARKS of the longest scopes take."""
+
 NO_TAG: Final = f'"{"0" * 32}"'
 """A tag that no object has."""
 
@@ -73,7 +76,8 @@ class S3Marks:
 
     async def _look(self) -> Seen | None:
         before = self._seen
-        state = await self._bucket.get(self._name, before.state if before is not None else None)
+        known = before.state if before is not None else None
+        state = await self._bucket.get(self._name, known, max_bytes=MAX_BYTES)
         if state is None:
             self._seen = None
         elif before is not None and state is before.state:
@@ -91,7 +95,7 @@ class S3Marks:
         A gateway's own clock could be behind that of the one which made those.
         """
         await self._bucket.put(self._probe, b"")
-        probe = await self._bucket.get(self._probe)
+        probe = await self._bucket.get(self._probe, max_bytes=0)
         if probe is None:
             raise StoreError("s3: what was written can't be read")
         return int(probe.modified * 1e6)
