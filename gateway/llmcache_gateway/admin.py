@@ -1,13 +1,12 @@
 """The admin port: health and metrics for everybody in the pod network, the rest for the admin token."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.hot import shown
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
@@ -28,9 +27,12 @@ def admin_app(
     stats: Stats,
     token: str,
     unready: Callable[[], str | None],
-    cache: CacheRoutes,
+    routes: Sequence[web.RouteDef],
 ) -> web.Application:
-    """Return the admin port's application. `unready` says why no request should come now; None when any may."""
+    """Return the admin port's application. `unready` says why no request should come now; None when any may.
+
+    `routes` are further ones, for the admin token as well.
+    """
 
     @web.middleware
     async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -85,7 +87,7 @@ def admin_app(
         return _json({"instance": stats.instance, "requests": shown(found.top(int(wanted)))})
 
     app = web.Application(middlewares=[authorize], client_max_size=MAX_BODY)
-    routes: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
+    own: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
         "/healthz": healthz,
         "/readyz": readyz,
         "/metrics": scrape,
@@ -93,8 +95,8 @@ def admin_app(
         "/admin/v1/stats": counted,
         "/admin/v1/hot": hot,
     }
-    app.add_routes([web.get(path, handler) for path, handler in routes.items()])
-    app.add_routes(cache.routes())
+    app.add_routes([web.get(path, handler) for path, handler in own.items()])
+    app.add_routes(routes)
     return app
 
 

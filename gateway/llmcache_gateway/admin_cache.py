@@ -38,29 +38,33 @@ class CacheRoutes:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, all of them for the admin token only."""
         return [
-            web.post("/admin/v1/invalidate", _told(self.invalidate)),
-            web.get("/admin/v1/invalidations/{id}", _told(self.invalidation)),
-            web.get("/admin/v1/entries", _told(self.entries)),
-            web.get("/admin/v1/entries/{key}", _told(self.entry)),
-            web.delete("/admin/v1/entries/{key}", _told(self.delete_entry)),
-            web.get("/cache/ping", _told(self.ping)),
-            web.post("/cache/delete", _told(self.delete)),
-            web.post("/cache/flushall", _told(self.flush_all)),
+            web.post("/admin/v1/invalidate", told(self.invalidate)),
+            web.get("/admin/v1/invalidations/{id}", told(self.invalidation)),
+            web.get("/admin/v1/entries", told(self.entries)),
+            web.get("/admin/v1/entries/{key}", told(self.entry)),
+            web.delete("/admin/v1/entries/{key}", told(self.delete_entry)),
+            web.get("/cache/ping", told(self.ping)),
+            web.post("/cache/delete", told(self.delete)),
+            web.post("/cache/flushall", told(self.flush_all)),
         ]
 
     async def invalidate(self, http: web.Request) -> web.Response:
         runtime = self._runtime()
-        wanted = await _body(http)
+        wanted = await body_of(http)
         selection, dry_run = read_selection(wanted, lambda request: self._keys(runtime, request))
         if dry_run:
-            return _json({"dryRun": True, "matched": await self._invalidator.count(runtime, selection), "deleted": 0})
+            return json_answer(
+                {"dryRun": True, "matched": await self._invalidator.count(runtime, selection), "deleted": 0}
+            )
         return await self._invalidated(runtime, selection)
 
     async def invalidation(self, http: web.Request) -> web.Response:
         job = self._invalidator.job(http.match_info["id"])
         if job is None:
-            return _json({"error": "this gateway knows of no such invalidation; ask the one that answered it"}, 404)
-        return _json(_shown(job))
+            return json_answer(
+                {"error": "this gateway knows of no such invalidation; ask the one that answered it"}, 404
+            )
+        return json_answer(_shown(job))
 
     async def entries(self, http: web.Request) -> web.Response:
         limit = http.query.get("limit", "100")
@@ -74,16 +78,16 @@ class CacheRoutes:
                 if entry is None or not runtime.store.admits(key, entry):
                     continue
                 if len(found) >= int(limit) and key not in found:
-                    return _json({"entries": list(found.values()), "more": True})
-                found[key] = _metadata(key, entry)
-        return _json({"entries": list(found.values()), "more": False})
+                    return json_answer({"entries": list(found.values()), "more": True})
+                found[key] = metadata(key, entry)
+        return json_answer({"entries": list(found.values()), "more": False})
 
     async def entry(self, http: web.Request) -> web.Response:
         key, runtime = http.match_info["key"], self._runtime()
         entry = await runtime.store.peek(key) if KEY.fullmatch(key) else None
         if entry is None or not runtime.store.admits(key, entry):
-            return _json({"error": "no entry has this key; X-LLMCache-Key shows the key of an answer"}, 404)
-        return _json(_metadata(key, entry))
+            return json_answer({"error": "no entry has this key; X-LLMCache-Key shows the key of an answer"}, 404)
+        return json_answer(metadata(key, entry))
 
     async def delete_entry(self, http: web.Request) -> web.Response:
         selection, _ = read_selection({"keys": [http.match_info["key"]]}, lambda _: [])
@@ -93,45 +97,54 @@ class CacheRoutes:
         store = self._runtime().store
         error = await store.ping()
         if error is not None:
-            return _json({"status": "unhealthy", "cache_type": store.name, "ping_response": False, "error": error}, 503)
-        return _json({"status": "healthy", "cache_type": store.name, "ping_response": True})
+            return json_answer(
+                {"status": "unhealthy", "cache_type": store.name, "ping_response": False, "error": error}, 503
+            )
+        return json_answer({"status": "healthy", "cache_type": store.name, "ping_response": True})
 
     async def delete(self, http: web.Request) -> web.Response:
-        wanted = await _body(http)
+        wanted = await body_of(http)
         if not isinstance(wanted, dict) or set(wanted) != {"keys"}:
             raise RequestError(400, 'keys: send {"keys": ["…"]} and nothing else', param="keys")
         selection, _ = read_selection(wanted, lambda _: [])
         await self._invalidator.begin(self._runtime(), of_keys(list(selection.keys or ())), WAIT_SECONDS)
-        return _json({"status": "success"})
+        return json_answer({"status": "success"})
 
     async def flush_all(self, _: web.Request) -> web.Response:
         await self._invalidator.begin(self._runtime(), Selection((ALL,)), WAIT_SECONDS)
-        return _json({"status": "success"})
+        return json_answer({"status": "success"})
 
     async def _invalidated(self, runtime: Runtime, selection: Selection) -> web.Response:
         job = await self._invalidator.begin(runtime, selection, WAIT_SECONDS)
-        return _json(_shown(job), 202 if job.state == "running" else 200)
+        return json_answer(_shown(job), 202 if job.state == "running" else 200)
 
     def _keys(self, runtime: Runtime, request: Mapping[str, Any]) -> list[str]:
-        for name in request:
-            if name not in ("path", "body", "headers", "tenant"):
-                raise _bad(f"request.{str(name)[:50]}", "unknown; known are path, body, headers and tenant")
-        path, headers, tenant = request.get("path"), request.get("headers", {}), request.get("tenant")
-        if not isinstance(path, str) or not path.startswith("/"):
-            raise _bad("request.path", "it must be a path, such as /v1/chat/completions")
-        if not isinstance(request.get("body"), dict):
-            raise _bad("request.body", "it must be the object that the client sent")
-        if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-            raise _bad("request.headers", 'it must be an object of texts, such as {"Authorization": "Bearer sk-…"}')
-        if tenant is not None and (not isinstance(tenant, str) or not tenant or ":" in tenant):
-            raise _bad("request.tenant", "it must be a tenant, the third part of a key")
         try:
-            return self._keys_of(runtime, path, CIMultiDict(headers), dumps(request["body"]), tenant)
+            return self._keys_of(runtime, *read_request(request, "request."))
         except RequestError as error:
-            raise _bad("request", error.message) from None
+            raise error if error.param else _bad("request", error.message) from None
 
 
-def _told(
+def read_request(request: Any, where: str = "") -> tuple[str, CIMultiDict[str], bytes, str | None]:
+    """Return path, headers, body and tenant of a request given as an object; RequestError(400) for what is none."""
+    if not isinstance(request, dict):
+        raise _bad("body", 'send an object, such as {"path": "/v1/chat/completions", "body": {…}}')
+    for name in request:
+        if name not in ("path", "body", "headers", "tenant"):
+            raise _bad(f"{where}{str(name)[:50]}", "unknown; known are path, body, headers and tenant")
+    path, headers, tenant = request.get("path"), request.get("headers", {}), request.get("tenant")
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise _bad(f"{where}path", "it must be a path, such as /v1/chat/completions")
+    if not isinstance(request.get("body"), dict):
+        raise _bad(f"{where}body", "it must be the object that the client sent")
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise _bad(f"{where}headers", 'it must be an object of texts, such as {"Authorization": "Bearer sk-…"}')
+    if tenant is not None and (not isinstance(tenant, str) or not tenant or ":" in tenant):
+        raise _bad(f"{where}tenant", "it must be a tenant, the third part of a key")
+    return path, CIMultiDict(headers), dumps(request["body"]), tenant
+
+
+def told(
     handler: Callable[[web.Request], Awaitable[web.Response]],
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     """Return a handler that says in JSON what is wrong, be it with the request or with the store."""
@@ -140,14 +153,15 @@ def _told(
         try:
             return await handler(http)
         except RequestError as error:
-            return _json({"error": error.message, "param": error.param}, error.status)
+            return json_answer({"error": error.message, "param": error.param}, error.status)
         except StoreError as error:
-            return _json({"error": f"the store can't do it now, nothing was changed: {error}"}, 503)
+            return json_answer({"error": f"the store can't do it now, nothing was changed: {error}"}, 503)
 
     return handle
 
 
-async def _body(http: web.Request) -> Any:
+async def body_of(http: web.Request) -> Any:
+    """Return a request's body as plain data; RequestError(400) when it is no JSON."""
     try:
         return loads(await http.read())
     except (ValueError, msgspec.DecodeError):
@@ -159,7 +173,8 @@ def _shown(job: Job) -> dict[str, Any]:
     return shown | ({"error": job.error} if job.error else {})
 
 
-def _metadata(key: str, entry: Entry) -> dict[str, Any]:
+def metadata(key: str, entry: Entry) -> dict[str, Any]:
+    """Return what may be shown of an entry."""
     return {
         "key": key,
         "model": entry.model,
@@ -176,5 +191,6 @@ def _bad(param: str, message: str) -> RequestError:
     return RequestError(400, f"{param}: {message}", param=param)
 
 
-def _json(value: object, status: int = 200) -> web.Response:
+def json_answer(value: object, status: int = 200) -> web.Response:
+    """Return an answer in JSON."""
     return web.Response(status=status, body=dumps(value), content_type="application/json")

@@ -20,6 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from llmcache_gateway.admin import admin_app
 from llmcache_gateway.admin_cache import CacheRoutes
+from llmcache_gateway.admin_explain import ExplainRoute
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
@@ -123,6 +124,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         lane = Lane(handler, lambda: reloader.current, metrics)
 
         invalidator = Invalidator()
+        explain = ExplainRoute(lambda: reloader.current, handler)
         cache = CacheRoutes(lambda: reloader.current, invalidator, handler.keys_of)
 
         # Connecting to the store takes longer than a lookup may: done before, not by the first requests.
@@ -144,7 +146,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
                 stats=stats,
                 token=options.admin_token,
                 unready=unready,
-                cache=cache,
+                routes=[*cache.routes(), *explain.routes()],
             ),
             access_log=None,
         )

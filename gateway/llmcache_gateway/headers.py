@@ -60,6 +60,14 @@ UNCOUNTED: Final = (
 """Patterns of headers that go upstream and don't change the answer. Every other one counts, known or not."""
 
 
+_SECRET: Final = re.compile(r"auth|token|secret|key|passw|cookie|session|signature|credential|sig\b", re.IGNORECASE)
+
+
+def may_be_secret(name: str) -> bool:
+    """Say whether a header or a query field of this name may hold a secret: its value is kept and shown nowhere."""
+    return _SECRET.search(name) is not None
+
+
 def hop_headers(headers: Headers) -> frozenset[str]:
     """Return the names, in lower case, of the headers that belong to this connection only."""
     if "Connection" not in headers:

@@ -3,7 +3,6 @@
 They hold what clients wrote: they are shown on the admin port only, to who has its token.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +12,7 @@ import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.freshness import FOREVER, NAMESPACE_HEADER, TAGS_HEADER, TTL_HEADER, Controls
-from llmcache_gateway.headers import counted
+from llmcache_gateway.headers import counted, may_be_secret
 from llmcache_gateway.plainjson import raw_members
 from llmcache_gateway.sketch import Counter, SpaceSaving
 
@@ -25,9 +24,6 @@ MAX_REQUEST_BYTES: Final = 128 * 1024
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Most bytes of requests that are kept together."""
-
-_SECRET: Final = re.compile(r"auth|token|secret|key|passw|cookie|session|signature|credential|sig\b", re.IGNORECASE)
-"""Names of headers and query fields whose values may be secrets: a request that has one is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +127,7 @@ def asked(
     fields = parse_qsl(target.partition("?")[2], keep_blank_values=True)
     own = {name.lower() for name in dropped}
     named = {name: ", ".join(values) for name, values in counted(headers, frozenset()).items() if name not in own}
-    if any(_SECRET.search(name) for name in [*named, *(name for name, _ in fields)]):
+    if any(map(may_be_secret, [*named, *(name for name, _ in fields)])):
         return None
     if controls.namespace:
         named[NAMESPACE_HEADER] = controls.namespace

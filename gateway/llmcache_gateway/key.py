@@ -41,7 +41,7 @@ def digest(
     if built is not None:
         return _hash([*where, "hook", built])
     named = head.counted(dialect.key_headers, settings.ignore_headers)
-    standard = _hash([*where, head.query, named, _counted(dialect, request, settings)])
+    standard = _hash([*where, head.query, named, counted_members(dialect, request, settings)])
     if settings.builder is None:
         return standard
     try:
@@ -59,7 +59,8 @@ def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: s
     return f"{prefix_name}:{prefix_version}:{tenant}:{digest_hex}"
 
 
-def _counted(dialect: Dialect, request: Request, settings: Settings) -> dict[str, Any]:
+def counted_members(dialect: Dialect, request: Request, settings: Settings) -> dict[str, Any]:
+    """Return the members of a body that count, as they count."""
     members = dialect.counted(request)
     if settings.ignore:
         members = {name: value for name, value in members.items() if name not in settings.ignore}

@@ -40,6 +40,9 @@ from llmcache_gateway.upstreams.base import Call
 
 log = logging.getLogger("llmcache_gateway.requests")
 
+UNKNOWN_PATH = "unknown-path"
+"""Why a request that no dialect knows passes by the cache."""
+
 DEBUG_HEADER = "X-LLMCache-Debug"
 """A client that sends it learns which policy applied, in X-LLMCache-Policy."""
 
@@ -116,14 +119,11 @@ class Handler:
             exchange.outcome, exchange.reason, exchange.forward = "BYPASS", reason, "bypass"
             return await self._forwarder.forward(exchange, question)
 
-        exchange.key = self._key(exchange, question)
-        if hooked.defines(exchange.runtime.hooks, "build_key"):
-            exchange.key = await self._built_key(exchange, question, exchange.key)
+        exchange.key = await self.key_of(exchange, question)
         exchange.question = question
-        splits = splitting(dialect)
-        # A key of the user's own is for a whole request; its parts have none.
-        if splits is not None and not hooked.defines(exchange.runtime.hooks, "build_key"):
-            response = await self._from_parts(exchange, question, splits)
+        split = self.parts_of(exchange, question)
+        if split is not None:
+            response = await self._parts.answer(exchange, question, *split)
             if response is not None:
                 return response
         response = await self._from_store(exchange, question)
@@ -154,11 +154,8 @@ class Handler:
 
     async def _read(self, exchange: Exchange, dialect: Dialect) -> Question:
         """Read the request, and find what holds for it."""
-        http, runtime = exchange.http, exchange.runtime
-        # First: a stranger's body is not even read.
-        named = exchange.named.tenant
-        tenant = runtime.tenants.tenant(http.headers) if named is None else runtime.tenants.named(named)
-        return self.question(exchange, dialect, tenant, await read_body(http, runtime.request_bytes))
+        tenant = _tenant(exchange)  # first: a stranger's body is not even read
+        return self.question(exchange, dialect, tenant, await read_body(exchange.http, exchange.runtime.request_bytes))
 
     def question(self, exchange: Exchange, dialect: Dialect, tenant: str, body: bytes) -> Question:
         """Return what a body asks, and what holds for it; RequestError for one that can't be read."""
@@ -184,34 +181,41 @@ class Handler:
             exchange.explained = {"X-LLMCache-Policy": settings.policy}
         return Question(dialect, request, upstream, head.target, head.headers, runtime.own_headers, controls, settings)
 
-    async def _from_parts(
-        self, exchange: Exchange, question: Question, dialect: Splitting
-    ) -> web.StreamResponse | None:
-        """Answer a request of several inputs part by part, where it can be split."""
-        parts = dialect.split(question.request)
-        if parts is None or len(parts) < 2:
-            return None
-        # By the whole request's version: one request sees one version.
-        keys = [self._stored_key(exchange, self._digest(exchange, question, part)) for part in parts]
-        return await self._parts.answer(exchange, question, dialect, parts, keys)
-
-    async def _built_key(self, exchange: Exchange, question: Question, default: str) -> str:
-        """Return the key that the hook makes; the default key, which shares less, when it fails."""
+    async def key_of(self, exchange: Exchange, question: Question) -> str:
+        """Return the key that the hook makes; the default key, which shares less, when there is none, or it fails."""
+        default = self._key(exchange, question)
+        if not hooked.defines(exchange.runtime.hooks, "build_key"):
+            return default
         built = await hooked.built_key(exchange.runtime.hooks, question, default.rpartition(":")[2])
         return default if built is None else self._key(exchange, question, built)
 
+    def parts_of(self, exchange: Exchange, question: Question) -> tuple[Splitting, list[Request], list[str]] | None:
+        """Return the parts of a request whose key is known, and theirs; None for one that is answered whole."""
+        splits = splitting(question.dialect)
+        # A key of the user's own is for a whole request; its parts have none.
+        if splits is None or hooked.defines(exchange.runtime.hooks, "build_key"):
+            return None
+        parts = splits.split(question.request)
+        if parts is None or len(parts) < 2:
+            return None
+        # By the whole request's version: one request sees one version.
+        return splits, parts, [self._stored_key(exchange, self.digest_of(exchange, question, one)) for one in parts]
+
     def _key(self, exchange: Exchange, question: Question, built: str | None = None) -> str:
         """Return the key of a request, and note the version that it belongs to."""
-        digest = self._digest(exchange, question, question.request, built)
+        digest = self.digest_of(exchange, question, built=built)
         if exchange.named.version is None:
             exchange.version = exchange.runtime.prefix.version_of(exchange.tenant or "", digest)
         return self._stored_key(exchange, digest)
 
     @staticmethod
-    def _digest(exchange: Exchange, question: Question, request: Request, built: str | None = None) -> str:
+    def digest_of(
+        exchange: Exchange, question: Question, request: Request | None = None, built: str | None = None
+    ) -> str:
+        """Return the digest of a request, or of a part of it, or of what a hook made of it."""
         return key.digest(
             dialect=question.dialect,
-            request=request,
+            request=request or question.request,
             settings=question.settings,
             head=exchange.head,
             upstream=question.upstream.identity,
@@ -230,7 +234,7 @@ class Handler:
         found = await runtime.store.get(store_key)
         if found is None:
             return None
-        use = self._use(found.entry, question)
+        use = self.use_of(found.entry, question)
         if use is Use.FRESH or use is Use.REVALIDATE:
             detail = found.tier if use is Use.FRESH else use.value
             try:
@@ -247,7 +251,8 @@ class Handler:
         exchange.stale = found.entry if use is Use.IF_ERROR else None
         return None
 
-    def _use(self, entry: Entry, question: Question) -> Use:
+    def use_of(self, entry: Entry, question: Question) -> Use:
+        """Say what an entry is good for, for this request."""
         settings = question.settings
         return freshness.judge(
             entry,
@@ -258,23 +263,34 @@ class Handler:
             stale_if_error=settings.stale_if_error,
         )
 
+    def ask_about(
+        self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None
+    ) -> tuple[Exchange, Question]:
+        """Return a request that is not on the wire, read as if it had come; RequestError where it would be refused.
+
+        `tenant` is taken instead of what the headers say.
+        """
+        dialect = dialect_of("POST", target.partition("?")[0])
+        if dialect is None:
+            message = f"nothing is cached for {target[:80]!r}: send a path such as /v1/chat/completions"
+            raise RequestError(400, message, code=UNKNOWN_PATH)
+        no_wire = cast(Any, None)
+        exchange = Exchange(no_wire, Head("POST", target, headers), runtime, runtime.prefix.active, 0.0, dialect)
+        self._read_named(exchange)
+        question = self.question(exchange, dialect, _tenant(exchange) if tenant is None else tenant, body)
+        exchange.tenant = tenant or exchange.tenant
+        return exchange, question
+
     def keys_of(self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None) -> list[str]:
         """Return the keys under which the answer to a request stands: its own, and those of its parts, of each version.
 
         `tenant` is taken instead of what the headers say. RequestError where the request can't be read.
         """
-        dialect = dialect_of("POST", target.partition("?")[0])
-        if dialect is None:
-            raise RequestError(400, f"nothing is cached for {target[:80]!r}: send a path such as /v1/chat/completions")
-        no_wire = cast(Any, None)
-        exchange = Exchange(no_wire, Head("POST", target, headers), runtime, runtime.prefix.active, 0.0, dialect)
-        found = runtime.tenants.tenant(headers) if tenant is None else tenant
-        question = self.question(exchange, dialect, found, body)
-        exchange.tenant = tenant or exchange.tenant
-        splits = splitting(dialect)
+        exchange, question = self.ask_about(runtime, target, headers, body, tenant)
+        splits = splitting(question.dialect)
         parts = splits.split(question.request) if splits is not None else None
         requests = [question.request, *(parts or ())]
-        digests = dict.fromkeys(self._digest(exchange, question, request) for request in requests)
+        digests = dict.fromkeys(self.digest_of(exchange, question, request) for request in requests)
         name, tenant = runtime.prefix.name, exchange.tenant or ""
         return [key.stored_key(name, version, tenant, one) for version in runtime.prefix.versions for one in digests]
 
@@ -289,7 +305,7 @@ class Handler:
     def fresh_now(self, exchange: Exchange, question: Question, store_key: str) -> Entry | None:
         """Return the entry of a key if it is fresh and at hand without waiting."""
         found = exchange.runtime.store.get_now(store_key)
-        if found is None or found.tier != "memory" or self._use(found.entry, question) is not Use.FRESH:
+        if found is None or found.tier != "memory" or self.use_of(found.entry, question) is not Use.FRESH:
             return None
         if replay.is_paced(found.entry, question.request, question.settings.pace):
             return None
@@ -338,7 +354,7 @@ class Handler:
         runtime.tenants.tenant(http.headers)  # where clients need a key, they need it here too
         upstream = choice.for_path(runtime.upstreams, kin_of(exchange.path, http.headers))
         exchange.upstream = upstream.name
-        exchange.outcome, exchange.reason = "BYPASS", "unknown-path"
+        exchange.outcome, exchange.reason = "BYPASS", UNKNOWN_PATH
         headers = http.headers.copy()
         for name in runtime.own_headers:
             headers.popall(name, None)
@@ -346,7 +362,7 @@ class Handler:
         body = http.content.iter_any() if http.body_exists else None
         call = Call(http.method, exchange.target, headers, body, decoded=False)
         async with upstream.send(call) as answer:
-            own = report.bypass(detail="unknown-path", prefix=exchange.prefix)
+            own = report.bypass(detail=UNKNOWN_PATH, prefix=exchange.prefix)
             return await pass_on(exchange, answer, answer_headers(answer.headers, own, decoded=False))
 
     def account(self, exchange: Exchange) -> None:
@@ -432,6 +448,11 @@ def _refuse_odd_targets(exchange: Exchange) -> None:
     # Other upgrades (h2c, say) may be ignored (RFC 9110, section 7.8); a WebSocket's client takes no other answer.
     if "websocket" in exchange.head.headers.get("Upgrade", "").lower():
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")
+
+
+def _tenant(exchange: Exchange) -> str:
+    tenants, named = exchange.runtime.tenants, exchange.named.tenant
+    return tenants.tenant(exchange.head.headers) if named is None else tenants.named(named)
 
 
 def _refuse_borrowed_credential(exchange: Exchange, question: Question) -> None:
