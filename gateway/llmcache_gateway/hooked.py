@@ -15,10 +15,10 @@ from llmcache_gateway.hook_runner import HookFailed, Hooks
 from llmcache_gateway.hooks import Call, Candidate, Changes, Decision, Request, Response
 from llmcache_gateway.plainjson import raw_members
 from llmcache_gateway.record import Recording
-from llmcache_gateway.trusted import ADMIN_HEADER
+from llmcache_gateway.trusted import TRUSTED_HEADERS
 from llmcache_gateway.upstreams.base import Call as UpstreamCall
 
-_HIDDEN: Final = frozenset(name.lower() for name in (*CREDENTIAL_HEADERS, ADMIN_HEADER))
+_HIDDEN: Final = frozenset(name.lower() for name in (*CREDENTIAL_HEADERS, *TRUSTED_HEADERS))
 _FIXED_HEADERS: Final = _HIDDEN | HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect"}
 _FIXED_MEMBERS: Final = frozenset({"stream", "stream_options"})
 

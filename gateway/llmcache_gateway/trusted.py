@@ -11,6 +11,7 @@ from llmcache_gateway.headers import Headers
 ADMIN_HEADER: Final = "X-LLMCache-Admin"
 VERSION_HEADER: Final = "X-LLMCache-Version"
 TENANT_HEADER: Final = "X-LLMCache-Tenant"
+TRUSTED_HEADERS: Final = (ADMIN_HEADER, VERSION_HEADER, TENANT_HEADER)
 
 MIN_TOKEN: Final = 16
 """Fewest characters of an admin token that proves something where clients can guess it."""

@@ -278,7 +278,9 @@ async def test_a_policy_that_shares_decides_for_filled_entries_too(
         assert ":v2:shared:" in answer.headers["X-LLMCache-Key"]
 
 
-async def test_no_hook_sees_the_token(start_gateway: StartGateway, provider: Provider, tmp_path: Path) -> None:
+async def test_a_hook_sees_nothing_of_what_a_client_would_not_send(
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
+) -> None:
     (tmp_path / "hooks").mkdir()
     seen = tmp_path / "seen"
     code = f"import pathlib\nasync def pre_upstream(call): pathlib.Path({str(seen)!r}).write_text(str(call))\n"
@@ -286,7 +288,7 @@ async def test_no_hook_sees_the_token(start_gateway: StartGateway, provider: Pro
     config = own(provider.base_url, hooks=SPEC)
     async with start_gateway(config, hooks=tmp_path / "hooks", environment=ENVIRONMENT) as gateway:
         await gateway.post(question("x"), headers=names("anonymous"))
-    assert ADMIN_TOKEN not in seen.read_text()
+    assert "x-llmcache" not in seen.read_text().lower()  # a key that a hook made of it would be no client's
 
 
 async def test_the_token_stands_in_no_log_line(
