@@ -23,7 +23,7 @@ WAIT_SECONDS: Final = 1.0
 MOST_LISTED: Final = 1000
 """Most entries of one listing."""
 
-KeysOf = Callable[[Runtime, str, CIMultiDict[str], bytes, str | None], list[str]]
+KeysOf = Callable[[Runtime, str, CIMultiDict[str], bytes, str | None], Awaitable[list[str]]]
 """Returns the keys of a request: runtime, path with query, headers, body, and the tenant where it is named."""
 
 
@@ -51,7 +51,9 @@ class CacheRoutes:
     async def invalidate(self, http: web.Request) -> web.Response:
         runtime = self._runtime()
         wanted = await body_of(http)
-        selection, dry_run = read_selection(wanted, lambda request: self._keys(runtime, request))
+        request = wanted.get("request") if isinstance(wanted, dict) else None
+        keys = await self._keys(runtime, request) if isinstance(request, dict) else []
+        selection, dry_run = read_selection(wanted, keys)
         if dry_run:
             return json_answer(
                 {"dryRun": True, "matched": await self._invalidator.count(runtime, selection), "deleted": 0}
@@ -90,7 +92,7 @@ class CacheRoutes:
         return json_answer(metadata(key, entry))
 
     async def delete_entry(self, http: web.Request) -> web.Response:
-        selection, _ = read_selection({"keys": [http.match_info["key"]]}, lambda _: [])
+        selection, _ = read_selection({"keys": [http.match_info["key"]]})
         return await self._invalidated(self._runtime(), selection)
 
     async def ping(self, _: web.Request) -> web.Response:
@@ -106,7 +108,7 @@ class CacheRoutes:
         wanted = await body_of(http)
         if not isinstance(wanted, dict) or set(wanted) != {"keys"}:
             raise RequestError(400, 'keys: send {"keys": ["…"]} and nothing else', param="keys")
-        selection, _ = read_selection(wanted, lambda _: [])
+        selection, _ = read_selection(wanted)
         await self._invalidator.begin(self._runtime(), of_keys(list(selection.keys or ())), WAIT_SECONDS)
         return json_answer({"status": "success"})
 
@@ -118,11 +120,12 @@ class CacheRoutes:
         job = await self._invalidator.begin(runtime, selection, WAIT_SECONDS)
         return json_answer(_shown(job), 202 if job.state == "running" else 200)
 
-    def _keys(self, runtime: Runtime, request: Mapping[str, Any]) -> list[str]:
+    async def _keys(self, runtime: Runtime, request: Mapping[str, Any]) -> list[str]:
+        asked = read_request(request, "request.")
         try:
-            return self._keys_of(runtime, *read_request(request, "request."))
+            return await self._keys_of(runtime, *asked)
         except RequestError as error:
-            raise error if error.param else _bad("request", error.message) from None
+            raise _bad("request", error.message) from None
 
 
 def read_request(request: Any, where: str = "") -> tuple[str, CIMultiDict[str], bytes, str | None]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,9 +33,6 @@ MARK_SECONDS: Final = 5.0
 
 SELECTORS: Final = ("keys", "request", "tags", "model", "tenant", "version", "all")
 
-KeysOf = Callable[[Mapping[str, Any]], list[str]]
-"""Returns the keys of a request given as an object; RequestError when it can't be read."""
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -54,8 +51,11 @@ def of_keys(keys: list[str]) -> Selection:
     return Selection(tuple(f"key:{key}" for key in keys), tuple(keys))
 
 
-def read_selection(wanted: Any, keys_of: KeysOf) -> tuple[Selection, bool]:
-    """Return what a body selects, and whether it is a dry run; RequestError(400) for one that can't be carried out."""
+def read_selection(wanted: Any, keys: Sequence[str] = ()) -> tuple[Selection, bool]:
+    """Return what a body selects, and whether it is a dry run; RequestError(400) for one that can't be carried out.
+
+    `keys` are those of the request in it, if there is one.
+    """
     if not isinstance(wanted, dict):
         raise _bad("body", 'send an object, such as {"tags": ["faq"]}')
     for name in wanted:
@@ -69,10 +69,10 @@ def read_selection(wanted: Any, keys_of: KeysOf) -> tuple[Selection, bool]:
         named = " and ".join(given) or "none"
         raise _bad("body", f"send exactly one of {', '.join(SELECTORS)}, not {named}")
     name = given[0]
-    return _selection(name, wanted[name], keys_of), dry_run
+    return _selection(name, wanted[name], keys), dry_run
 
 
-def _selection(name: str, value: Any, keys_of: KeysOf) -> Selection:
+def _selection(name: str, value: Any, keys: Sequence[str]) -> Selection:
     if name == "all":
         if value is not True:
             raise _bad("all", "it must be true")
@@ -84,7 +84,7 @@ def _selection(name: str, value: Any, keys_of: KeysOf) -> Selection:
     if name == "request":
         if not isinstance(value, dict):
             raise _bad("request", 'it must be an object, such as {"path": "/v1/chat/completions", "body": {…}}')
-        return of_keys(keys_of(value))
+        return of_keys(list(keys))
     if not isinstance(value, str) or not value or (name != "model" and ":" in value):
         raise _bad(name, f"it must be the name of a {name}")
     return Selection((f"{name}:{value}",))

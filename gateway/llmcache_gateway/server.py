@@ -281,7 +281,9 @@ class Handler:
         exchange.tenant = tenant or exchange.tenant
         return exchange, question
 
-    def keys_of(self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None) -> list[str]:
+    async def keys_of(
+        self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None
+    ) -> list[str]:
         """Return the keys under which the answer to a request stands: its own, and those of its parts, of each version.
 
         `tenant` is taken instead of what the headers say. RequestError where the request can't be read.
@@ -290,7 +292,9 @@ class Handler:
         splits = splitting(question.dialect)
         parts = splits.split(question.request) if splits is not None else None
         requests = [question.request, *(parts or ())]
+        # The default one too: where the hook that makes another failed, it stands under that.
         digests = dict.fromkeys(self.digest_of(exchange, question, request) for request in requests)
+        digests[(await self.key_of(exchange, question)).rpartition(":")[2]] = None
         name, tenant = runtime.prefix.name, exchange.tenant or ""
         return [key.stored_key(name, version, tenant, one) for version in runtime.prefix.versions for one in digests]
 

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import yaml
 
 from llmcache_gateway.errors import ConfigError
-from tests.gateway.conftest import StartGateway, TestGateway, manifest
+from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 
 SPEC = {"configMapRef": {"name": "my-hooks"}}
@@ -222,3 +223,17 @@ def test_a_manifest_with_hooks_and_no_folder_ends_the_program_with_2(tmp_path: P
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=dict(os.environ), check=False)
     assert ended.returncode == 2
     assert "spec.hooks: the gateway was given no folder with hooks: give --hooks DIR" in ended.stderr
+
+
+async def test_a_request_whose_key_a_hook_makes_is_invalidated_under_that_key(
+    start_gateway: StartGateway, provider: Provider, folder: Path
+) -> None:
+    """It was looked for under the key that it would have without the hook, and nothing was found."""
+    write(folder, "async def build_key(request, default_key): return 'one for all'")
+    async with start_gateway(with_hooks(provider), hooks=folder) as gateway:
+        assert await outcome(gateway, body("a")) == "MISS"
+        selection = {"request": {"path": "/v1/chat/completions", "body": body("b"), "tenant": "anonymous"}}
+        async with httpx.AsyncClient() as client:
+            url = f"{gateway.admin_url}/admin/v1/invalidate"
+            assert (await client.post(url, json=selection, headers=ADMIN)).json()["matched"] == 1
+        assert await outcome(gateway, body("a")) == "MISS"
