@@ -114,12 +114,18 @@ async def test_sdk_traffic_through_a_whole_rollout_loses_nothing_and_mixes_nothi
 
     async with start_gateway(rollout(provider.base_url)) as gateway, sdk(gateway) as one, sdk(gateway) as other:
         clients = [asyncio.create_task(client_of(n, (one, other)[n % 2])) for n in range(6)]
+
+        async def traffic() -> None:
+            before = asked.total()
+            while asked.total() < before + 60 and not any(each.done() for each in clients):  # noqa: ASYNC110 (no event)
+                await asyncio.sleep(0.01)
+
         for percent in (0, 25, 100):
-            await asyncio.sleep(0.4)
+            await traffic()
             switch(gateway, rollout(provider.base_url, "v1", ("v2", percent)))
-        await asyncio.sleep(0.4)
+        await traffic()
         switch(gateway, rollout(provider.base_url, "v2"))
-        await asyncio.sleep(0.4)
+        await traffic()
         stop.set()
         await asyncio.gather(*clients)  # an error or a torn stream of any request fails here
     assert asked["test:v1"] > 20

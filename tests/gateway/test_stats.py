@@ -118,7 +118,7 @@ async def test_what_an_upstream_does_wrong_is_an_error_of_the_misses(
         if text.isdigit():
             return web.json_response({"error": {"message": "no"}}, status=int(text))
         if text == "silent":
-            await asyncio.sleep(5)
+            await asyncio.sleep(10)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b'data: {"choices": []}\n\n')
@@ -127,7 +127,7 @@ async def test_what_an_upstream_does_wrong_is_an_error_of_the_misses(
         return response
 
     provider.behave = behave
-    async with start_gateway(rollout(provider.base_url, timeout="500ms")) as gateway:
+    async with start_gateway(rollout(provider.base_url, timeout="2s")) as gateway:
         for text in ("500", "529", "400", "429", "silent"):
             await gateway.post(question(text))
         for text in ("torn", "short"):
