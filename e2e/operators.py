@@ -1,12 +1,16 @@
 """kubectl, and an operator that runs as a process beside the cluster."""
 
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +80,12 @@ class Operator:
 
     port: int
     log: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self, number: signal.Signals) -> int:
+        """Send a signal, and return the exit code that comes of it."""
+        self.process.send_signal(number)
+        return self.process.wait(15)
 
     def metrics(self) -> dict[str, float]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
@@ -91,3 +101,23 @@ class Operator:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+@contextmanager
+def running_operator(kubeconfig: Path, log: Path, *words: str) -> Iterator[Operator]:
+    """Run an operator that looks at everything each second; it is ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    command = [f"{sys.prefix}/bin/llmcache-operator", "run", "--resync", "1", "--health-port", str(port), *words]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, env=os.environ | {"KUBECONFIG": str(kubeconfig)})
+        running = Operator(port, log, process)
+        try:
+            eventually(lambda: running.answers("/readyz") or process.poll() is not None)
+            assert process.poll() is None, log.read_text()
+            yield running
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait(15)

@@ -19,6 +19,7 @@ _PATHS: Mapping[str, tuple[str, str]] = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "Pod": ("/api/v1", "pods"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
@@ -30,6 +31,8 @@ _PATHS: Mapping[str, tuple[str, str]] = {
 }
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _PAGE = 500
+# Server-side apply answers with 500 to a field that the kind does not have, and will again.
+_UNDECLARED = "field not declared in schema"
 
 
 async def connect() -> client.ApiClient:
@@ -92,8 +95,13 @@ class Kube:
         return applied
 
     async def create(self, new: Object) -> None:
-        """Create an object that is written once: an Event, a Job."""
+        """Create an object; Conflict where there is one of that name."""
         await self._request("POST", _path(new["kind"], new["metadata"]["namespace"]), None, new)
+
+    async def replace(self, changed: Object) -> None:
+        """Replace an object that was read before; Conflict when somebody else has written it since."""
+        metadata = changed["metadata"]
+        await self._request("PUT", _path(changed["kind"], metadata["namespace"], metadata["name"]), None, changed)
 
     async def delete(self, kind: str, live: Object) -> None:
         """Delete this very object: not another that has taken its name since."""
@@ -139,4 +147,6 @@ def _error(status: int, request: str, data: bytes) -> ApiError:
     except (ValueError, KeyError, TypeError):
         message = data[:200].decode(errors="replace")
     kinds: dict[int, type[ApiError]] = {403: Refused, 404: NotFound, 409: Conflict, 422: Refused, 400: Refused}
+    if _UNDECLARED in message:
+        return Refused(status, f"{request}: {message}")
     return kinds.get(status, ApiError)(status, f"{request}: {message}")

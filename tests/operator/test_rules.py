@@ -347,6 +347,7 @@ REFUSED = {
     "a budget of more than all": _gateway(disruptionBudget={"minAvailable": "101%"}),
     "no time to drain": _gateway(drain="0s"),
     "two hours to drain": _gateway(drain="2h"),
+    "a day to drain": _gateway(drain="1d"),
     "no clients": _clients(),
     "a client that is nobody": _clients({}),
     "a client that is an address and a pod": _clients({"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}}),

@@ -131,7 +131,11 @@ class Gateway(Model, frozen=True, kw_only=True):
             field="resources",
         ),
         Rule(
-            cel="duration(self.drain) >= duration('1s') && duration(self.drain) <= duration('1h')",
+            # CEL's durations know no days: they would be an error that says nothing.
+            cel=(
+                "!self.drain.contains('d') && duration(self.drain) >= duration('1s') && "
+                "duration(self.drain) <= duration('1h')"
+            ),
             holds=lambda g: 1 <= seconds(g.drain) <= 3600,
             message="drain must be between 1s and 1h",
             field="drain",
