@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "llmcache"
 QUICKSTART = ROOT / "examples" / "01-quickstart" / "llmcache.yaml"
-CLUSTER = "llmcache-chart"
+CLUSTER = f"{os.environ.get('E2E_CLUSTER', 'llmcache')}-chart"
 SYSTEM = "llmcache-system"
 QUESTION = {"model": "any", "messages": [{"role": "user", "content": "What is in the chart?"}]}
 
@@ -148,6 +148,43 @@ def test_an_upgrade_to_one_namespace_takes_the_rights_to_the_others_away(
     assert kubectl("auth", "can-i", "list", "llmcaches", "-n", "chat", account).strip() == "yes"
     # Nobody looks after the other namespace any more, and its gateway goes on all the same.
     assert ask(kubectl, "ai").headers["X-LLMCache"] == "HIT"
+
+
+def test_a_rollback_gives_the_rights_back(release: str, helm: helm_python.Config, kubectl: Kubectl) -> None:
+    helm.rollback(release, version=1, wait="watcher", timeout=60)
+    bindings = kubectl("get", "clusterrolebindings", "-l", "app.kubernetes.io/instance=llmcache", "-o", "name")
+    assert bindings.split() == ["clusterrolebinding.rbac.authorization.k8s.io/llmcache-operator"]
+    change = '{"spec": {"prefix": {"version": "after-rollback"}}}'
+    kubectl("patch", "-n", "ai", "llmcache/quickstart", "--type=merge", "-p", change)
+    moved = "--for=jsonpath={.status.prefix.active}=after-rollback"
+    kubectl("wait", "-n", "ai", "llmcache/quickstart", moved, "--timeout=60s")
+    assert ask(kubectl, "ai").headers["X-LLMCache"] == "MISS"
+
+
+def test_of_two_operators_one_stands_by_and_takes_over(
+    release: str, helm: helm_python.Config, kubectl: Kubectl
+) -> None:
+    values = {**VALUES, "replicaCount": 2, "podDisruptionBudget": {"enabled": True}}
+    helm.upgrade(CHART, release, values, wait="watcher", timeout=120)
+
+    def holder() -> str:
+        found = kubectl("get", "lease", "llmcache-operator", "-n", SYSTEM, "-o", "jsonpath={.spec.holderIdentity}")
+        return found.partition("_")[0]
+
+    def pods() -> set[str]:
+        selector = "app.kubernetes.io/component=operator"
+        return set(kubectl("get", "pods", "-n", SYSTEM, "-l", selector, "-o", "name").split())
+
+    wait_until(lambda: len(pods()) == 2 and f"pod/{holder()}" in pods())
+    first = holder()
+    kubectl("delete", "pod", first, "-n", SYSTEM, "--grace-period=0", "--force")
+    wait_until(lambda: holder() not in ("", first))
+    change = '{"spec": {"prefix": {"version": "after-takeover"}}}'
+    kubectl("patch", "-n", "ai", "llmcache/quickstart", "--type=merge", "-p", change)
+    moved = "--for=jsonpath={.status.prefix.active}=after-takeover"
+    kubectl("wait", "-n", "ai", "llmcache/quickstart", moved, "--timeout=60s")
+    tested = helm.test(release, timeout=60, logs=True)
+    assert tested["release"]["status"] == "deployed"
 
 
 def test_a_wrong_value_stops_an_upgrade(release: str, helm: helm_python.Config) -> None:

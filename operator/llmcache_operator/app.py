@@ -8,19 +8,20 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 from llmcache_operator import handlers, health, logs
+from llmcache_operator.election import Election
 from llmcache_operator.errors import ApiError
 from llmcache_operator.gateways import Gateways, http_client
 from llmcache_operator.kube import Kube, connect
 from llmcache_operator.metrics import Metrics
-from llmcache_operator.reconcile import Reconciler
+from llmcache_operator.reconcile import Name, Reconciler
 from llmcache_operator.resync import Resync
 from llmcache_operator.settings import Settings
-from llmcache_operator.work import WorkQueue
+from llmcache_operator.work import Outcome, WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,9 @@ async def serve(settings: Settings, log_level: str) -> None:
             random=lambda: secrets.token_urlsafe(32),
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
         )
-        queue = WorkQueue(reconciler, workers=settings.workers, random=random.random)
+        election = _election(kube, settings, reconciler.instance)
+        metrics.watch_leading(lambda: election is None or election.leading)
+        queue = WorkQueue(_while_leading(election, reconciler), workers=settings.workers, random=random.random)
         metrics.watch_depth(lambda: queue.depth)
         resync = Resync(
             kube,
@@ -56,17 +59,45 @@ async def serve(settings: Settings, log_level: str) -> None:
             clock=time.monotonic,
             random=random.random,
         )
-        app = health.application(_alive(queue, resync, settings), _ready(watching, resync), registry=metrics.registry)
+        app = health.application(
+            _alive(queue, resync, settings), _ready(watching, resync, election), registry=metrics.registry
+        )
         runner = await health.start(app, settings.health_port)
         try:
-            if await _crd_is_there(kube, stopped):
+            if await _crd_is_there(kube, stopped) and (election is None or await election.won(stopped)):
                 log.info("looking after LLMCaches in %s", ", ".join(settings.namespaces) or "all namespaces")
                 await _until_one_ends(
-                    queue.run(), resync.run(), handlers.watch(settings.namespaces, queue.add, watching)
+                    queue.run(),
+                    resync.run(),
+                    handlers.watch(settings.namespaces, queue.add, watching),
+                    *([election.hold()] if election is not None else []),
                 )
         finally:
+            if election is not None:
+                await election.release()
             await runner.cleanup()
     log.info("stopped")
+
+
+def _while_leading(
+    election: Election | None, work: Callable[[Name], Awaitable[Outcome]]
+) -> Callable[[Name], Awaitable[Outcome]]:
+    """Return work that waits while this operator does not lead: one that was stopped and goes on has yet to notice."""
+
+    async def handle(name: Name) -> Outcome:
+        if election is not None and not election.leading:
+            return Outcome(backoff=True)
+        return await work(name)
+
+    return handle
+
+
+def _election(kube: Kube, settings: Settings, instance: str) -> Election | None:
+    if settings.lease is None:
+        return None
+    # Unlike the host's name, this is another one after a restart: what the process before has begun must be over.
+    me = f"{instance}_{secrets.token_hex(4)}"
+    return Election(kube, settings.lease, me, clock=time.monotonic, wall=lambda: datetime.now(UTC))
 
 
 async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
@@ -116,8 +147,10 @@ def _alive(queue: WorkQueue[Any], resync: Resync, settings: Settings) -> Callabl
     return check
 
 
-def _ready(watching: asyncio.Event, resync: Resync) -> Callable[[], str]:
+def _ready(watching: asyncio.Event, resync: Resync, election: Election | None) -> Callable[[], str]:
     def check() -> str:
+        if election is not None and not election.leading:
+            return ""  # one that stands by is as it should be: a rollout of the operator waits for nothing more
         if not watching.is_set() or resync.silence is None:
             return "not watching yet"
         return ""

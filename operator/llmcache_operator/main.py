@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmcache_gateway.config import ConfigError
 from llmcache_operator.crd import definition_yaml
-from llmcache_operator.errors import UsageError
+from llmcache_operator.errors import LeaseLost, UsageError
 from llmcache_operator.render import render
 from llmcache_operator.settings import GATEWAY_IMAGE, REDIS_IMAGE, Settings
 from llmcache_operator.specs import Images
@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UsageError as error:
         sys.stderr.write(f"llmcache-operator: {error}\n")
         sys.exit(2)
+    except LeaseLost as error:
+        # At once, and not by and by: whatever is still under way must not be done twice.
+        sys.stderr.write(f"llmcache-operator: {error}\n")
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--health-port", type=int, default=port, help="port of /healthz, /readyz, /metrics")
     level = os.environ.get("LLMCACHE_LOG_LEVEL", "info")
     run.add_argument("--log-level", type=str.lower, choices=LOG_LEVELS, default=level)
+    run.add_argument(
+        "--lease",
+        type=_lease,
+        default=os.environ.get("LLMCACHE_LEASE") or None,
+        metavar="NAMESPACE/NAME",
+        help="work only while holding this Lease: of several operators one works, and the others stand by",
+    )
     resync = os.environ.get("LLMCACHE_RESYNC", "300")
     run.add_argument("--resync", type=float, default=resync, metavar="SECONDS", help="look at everything this often")
     run.set_defaults(command=_run)
@@ -63,6 +74,13 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-pull-policy", choices=PULL_POLICIES, default=policy)
 
 
+def _lease(text: str) -> tuple[str, str]:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise argparse.ArgumentTypeError(f"expected NAMESPACE/NAME, not {text!r}")
+    return namespace, name
+
+
 def _images(arguments: argparse.Namespace) -> Images:
     return Images(arguments.gateway_image, arguments.redis_image, arguments.image_pull_policy)
 
@@ -74,6 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         namespaces=namespaces,
         images=_images(arguments),
+        lease=arguments.lease,
         health_port=arguments.health_port,
         resync=arguments.resync,
     )

@@ -28,7 +28,14 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self._leading = Gauge(
+            "llmcache_operator_leading", "1 while this operator works, 0 while it stands by.", registry=self.registry
+        )
         self._depth = Gauge("llmcache_operator_queue_depth", "LLMCaches that wait for a turn.", registry=self.registry)
+
+    def watch_leading(self, leading: Callable[[], bool]) -> None:
+        """Ask at each scrape whether this operator works."""
+        self._leading.set_function(leading)
 
     def watch_depth(self, depth: Callable[[], int]) -> None:
         """Read the depth of the queue at each scrape."""

@@ -15,6 +15,8 @@ class Settings:
     namespaces: tuple[str, ...]
     """The namespaces it looks after; none means all."""
     images: Images
+    lease: tuple[str, str] | None = None
+    """Namespace and name of the Lease that whoever works holds; without one, this operator works at once."""
     health_port: int = 8081
     workers: int = 16
     """LLMCaches that are reconciled at the same time."""

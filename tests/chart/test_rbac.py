@@ -42,5 +42,20 @@ def test_it_reads_the_resource_and_writes_its_status_only(rights: set[Right]) ->
     assert {verb for _, resource, verb in rights if resource == "llmcaches/status"} == {"patch"}
 
 
+def test_it_may_write_one_lease_in_its_own_namespace_and_no_other(render: Render) -> None:
+    roles = [manifest for manifest in render({"namespaceOverride": "ai"}) if manifest["kind"] == "Role"]
+    (role,) = roles
+    assert role["metadata"]["namespace"] == "ai"
+    named = [rule for rule in role["rules"] if rule["verbs"] != ["create"]]
+    assert [rule["resourceNames"] for rule in named] == [["llmcache-operator"]]
+    assert rights_of(role["rules"]) == {("coordination.k8s.io", "leases", verb) for verb in ("get", "update", "create")}
+
+
+def test_no_rule_has_a_wildcard(render: Render) -> None:
+    for manifest in render():
+        for rule in manifest.get("rules", ()) if manifest["kind"] in {"Role", "ClusterRole"} else ():
+            assert not [word for words in rule.values() for word in words if "*" in word]
+
+
 def test_it_cannot_list_secrets(rights: set[Right]) -> None:
     assert {verb for _, resource, verb in rights if resource == "secrets"}.isdisjoint({"list", "watch", "update"})

@@ -24,8 +24,9 @@ SWITCHES: dict[str, tuple[Values, set[str], set[str]]] = {
     "no CRD": ({"crds": {"enabled": False}}, set(), {"CustomResourceDefinition"}),
     "CRD deleted with the release": ({"crds": {"keep": False}}, set(), set()),
     "CRD annotated": ({"crds": {"annotations": {"argocd.argoproj.io/sync-wave": "-1"}}}, set(), set()),
-    "namespaced": ({"watchNamespaces": ["ai", "chat"]}, {"Role", "RoleBinding"}, {"ClusterRoleBinding"}),
-    "paused": ({"replicas": 0}, set(), set()),
+    "namespaced": ({"watchNamespaces": ["ai", "chat"]}, set(), {"ClusterRoleBinding"}),
+    "paused": ({"replicaCount": 0}, set(), set()),
+    "one that stands by": ({"replicaCount": 2}, set(), set()),
     "image by digest": ({"image": {"digest": DIGEST}, "imagePullSecrets": [{"name": "pull"}]}, set(), set()),
     "other images": (
         {"defaults": {"gatewayImage": {"tag": "1"}, "redisImage": {"digest": DIGEST}, "imagePullPolicy": "Never"}},
@@ -44,7 +45,7 @@ SWITCHES: dict[str, tuple[Values, set[str], set[str]]] = {
     ),
     "own service account": ({"serviceAccount": {"create": False, "name": "mine"}}, set(), {"ServiceAccount"}),
     "annotated service account": ({"serviceAccount": {"annotations": {"role": "arn"}}}, set(), set()),
-    "no operator roles": ({"rbac": {"create": False}}, set(), {"ClusterRoleBinding"}),
+    "no operator roles": ({"rbac": {"create": False}}, set(), {"ClusterRoleBinding", "Role", "RoleBinding"}),
     "no aggregate roles": ({"rbac": {"aggregateRoles": False}}, set(), set()),
     "pod settings": (
         {
@@ -238,7 +239,10 @@ def test_by_default_it_watches_every_namespace(render: Render) -> None:
 def test_watched_namespaces_get_a_role_each_with_the_rules_of_the_cluster_role(render: Render) -> None:
     (cluster_wide,) = [r for r in of_kind(render(), "ClusterRole") if r["metadata"]["name"] == "llmcache-operator"]
     manifests = render({"watchNamespaces": ["ai", "chat"]})
-    roles, bindings = of_kind(manifests, "Role"), of_kind(manifests, "RoleBinding")
+    roles, bindings = (
+        [manifest for manifest in of_kind(manifests, kind) if manifest["metadata"]["name"] == "llmcache-operator"]
+        for kind in ("Role", "RoleBinding")
+    )
     assert [role["metadata"]["namespace"] for role in roles] == ["ai", "chat"]
     assert [binding["metadata"]["namespace"] for binding in bindings] == ["ai", "chat"]
     assert all(role["rules"] == cluster_wide["rules"] for role in roles)
@@ -287,8 +291,12 @@ def test_the_images_of_the_workloads_reach_the_operator(render: Render) -> None:
     assert "--image-pull-policy=Always" in args
 
 
-def test_an_operator_never_runs_twice(render: Render) -> None:
-    assert operator(render())["spec"]["strategy"] == {"type": "Recreate"}
+def test_of_several_operators_the_one_that_holds_the_lease_works(render: Render) -> None:
+    manifests = render({"replicaCount": 2, "namespaceOverride": "ai"}, name="prod")
+    assert "--lease=ai/prod-llmcache-operator" in arguments(manifests)
+    assert operator(manifests)["spec"]["replicas"] == 2
+    # The new one has to stand by before the old one goes: the Lease, and not the Deployment, keeps them apart.
+    assert operator(manifests)["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
 @pytest.mark.parametrize(
@@ -357,7 +365,7 @@ def test_the_notes_end_in_a_cache_to_paste_and_the_command_that_shows_it(notes: 
 @pytest.mark.parametrize(
     ("values", "warning"),
     [
-        ({"replicas": 0}, "the operator is paused"),
+        ({"replicaCount": 0}, "the operator is paused"),
         ({"crds": {"enabled": False}}, "apply the CRD yourself"),
         ({"rbac": {"create": False}}, "needs the rules"),
     ],

@@ -37,11 +37,13 @@ async def test_metrics_have_their_names() -> None:
     metrics.reconciles.labels("ok").inc()
     metrics.applies.labels("Deployment", "ok").inc()
     metrics.watch_depth(lambda: 3)
+    metrics.watch_leading(lambda: True)
     text = (await _get(health.application(str, str, metrics.registry), "/metrics")).text
     for line in (
         'llmcache_operator_reconciles_total{result="ok"} 1.0',
         'llmcache_operator_applies_total{kind="Deployment",result="ok"} 1.0',
         "llmcache_operator_queue_depth 3.0",
+        "llmcache_operator_leading 1.0",
         "llmcache_operator_reconcile_seconds_count 0.0",
     ):
         assert line in text

@@ -242,3 +242,11 @@ def test_run_wants_to_be_told_where(capsys: pytest.CaptureFixture[str]) -> None:
         main(["run"])
     assert exited.value.code == 2
     assert "--namespace NS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lease", ["operator", "/operator", "system/", "system/a/b"])
+def test_run_wants_the_whole_name_of_a_lease(lease: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["run", "--all-namespaces", "--lease", lease])
+    assert exited.value.code == 2
+    assert f"expected NAMESPACE/NAME, not '{lease}'" in capsys.readouterr().err
