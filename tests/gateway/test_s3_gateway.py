@@ -68,6 +68,21 @@ async def test_a_bucket_that_gives_no_answers_is_soon_asked_no_more_and_comes_ba
         await comes_back(gateway, client, provider, "s3")
 
 
+async def test_a_bucket_far_away_is_of_use_too_from_its_first_gateway_on(
+    start_gateway: StartGateway, provider: Provider, proxy: Proxy, secrets: Path
+) -> None:
+    proxy.fault, proxy.slow_seconds = "slow", 0.2
+    started = start_gateway(config(provider, through(proxy), timeout="5s"), secrets=secrets)
+    async with started as gateway, sdk(gateway) as client:
+
+        async def hits() -> bool:
+            outcome = await ask(client, "known")
+            await settled(gateway)
+            return outcome == "HIT"
+
+        await until(hits)
+
+
 async def test_a_server_that_dies_in_the_middle_of_traffic_costs_no_answer_and_its_entries_are_there_again(
     start_gateway: StartGateway, provider: Provider, secrets: Path, tmp_path: Path
 ) -> None:

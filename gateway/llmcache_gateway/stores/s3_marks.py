@@ -42,7 +42,7 @@ class S3Marks:
     """
 
     shared = True
-    pace = Pace(refresh_seconds=1.0, trust_seconds=3.0, read_seconds=1.0)
+    pace = Pace(refresh_seconds=1.0, trust_seconds=3.0, read_seconds=2.0)
 
     def __init__(self, bucket: Bucket, folder: str) -> None:
         self._bucket = bucket
