@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.marks import Marks
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.stores import TieredStore
+from llmcache_gateway.stores import Store, TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
-from llmcache_gateway.stores.marks import MAX_MARKS, LocalMarks
+from llmcache_gateway.stores.marks import MAX_MARKS
 from tests.gateway.redis_stores import shared
-from tests.gateway.test_store_contract import disk, memory
+from tests.gateway.test_store_contract import bucket, disk, memory
 from tests.redis_server import RedisServer
 
 KEY = "p:v1:red:" + "0" * 64
@@ -131,10 +131,18 @@ async def test_without_marks_nothing_is_served(replicas: list[GuardedStore], red
     assert await one.get(KEY) is not None
 
 
-@pytest.mark.parametrize("where", ["redis", "local", "disk"])
-async def test_marks_are_bounded_and_what_they_forget_is_not_served(where: str, redis_url: str, tmp_path: Path) -> None:
-    store = disk(tmp_path) if where == "disk" else shared(redis_url)
-    keeper = LocalMarks() if where == "local" else store.marks()
+@pytest.mark.parametrize("where", ["redis", "memory", "disk", "s3"])
+async def test_marks_are_bounded_and_what_they_forget_is_not_served(
+    where: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    make: dict[str, Callable[[], Store]] = {
+        "redis": lambda: shared(request.getfixturevalue("redis_url")),
+        "memory": memory,
+        "disk": lambda: disk(tmp_path),
+        "s3": lambda: bucket(request.getfixturevalue("s3").url),
+    }
+    store = make[where]()
+    keeper = store.marks()
     first = await keeper.add(["tag:first"], 0)
     for part in range(21):
         await keeper.add([f"tag:{part}-{number}" for number in range(1000)], 0)

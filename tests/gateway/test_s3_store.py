@@ -17,7 +17,6 @@ from llmcache_gateway.errors import BadEntryError, ConfigError, StoreError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores import TieredStore
 from llmcache_gateway.stores.guarded import GuardedStore
-from llmcache_gateway.stores.marks import MAX_MARKS
 from llmcache_gateway.stores.s3 import S3Store
 from llmcache_gateway.stores.s3_access import S3Access
 from llmcache_gateway.stores.s3_bucket import Bucket
@@ -154,17 +153,6 @@ async def test_lost_marks_become_a_floor_newer_than_every_epoch_before(s3: S3Ser
     assert floor > newest
     assert marks == {}
     assert await one.read(newest) == (floor, {})
-
-
-async def test_marks_are_bounded_and_what_they_forget_is_not_served(s3: S3Server) -> None:
-    keeper = bucket(s3.url).marks()
-    first = await keeper.add(["tag:first"], 0)
-    for part in range(21):
-        await keeper.add([f"tag:{part}-{number}" for number in range(1000)], 0)
-    floor, marks = await keeper.read(0)
-    assert first <= floor
-    assert len(marks) <= MAX_MARKS
-    assert (await bucket(s3.url).marks().read(0)) == (floor, marks)
 
 
 async def test_an_invalidation_reaches_the_other_replica_within_the_time_that_the_page_says(s3: S3Server) -> None:
