@@ -201,6 +201,19 @@ async def test_one_request_stored_under_two_versions_is_reclaimed_twice(
         assert await entries(gateway, "") == []
 
 
+async def test_gateways_agree_on_the_version_of_each_request_without_being_told(
+    start_gateway: StartGateway, provider: Provider, redis_url: str
+) -> None:
+    shared = {"redis": {"url": redis_url}, "cache": {"store": {"type": "tiered", "timeout": "2s"}}}
+    config = rollout(provider.base_url, "v1", ("v2", 40), **shared)
+    async with start_gateway(config) as gateway, start_gateway(config) as other:
+        here = await versions(gateway, 30)
+        await gateway.running.reloader.current.store.flush()
+        assert await versions(other, 30) == here
+    assert len(provider.calls) == 30
+    assert set(here) == {"v1", "v2"}
+
+
 async def test_a_stale_entry_is_refreshed_under_its_own_version(
     start_gateway: StartGateway, provider: Provider
 ) -> None:
