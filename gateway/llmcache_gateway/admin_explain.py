@@ -27,12 +27,7 @@ MOST_COMPARED: Final = 200
 MOST_LOOKED_UP: Final = 10
 """Most of them, the closest first, for which an entry is looked for."""
 
-_DECISIONS: Final = {
-    Use.FRESH: ("HIT", "fresh"),
-    Use.REVALIDATE: ("STALE", "stale-while-revalidate"),
-    Use.IF_ERROR: ("MISS", "stale-if-error"),
-    Use.NONE: ("MISS", "stale-or-refused"),
-}
+_SERVED: Final = {Use.FRESH: "HIT", Use.REVALIDATE: "STALE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +82,8 @@ class ExplainRoute:
         shown |= {"version": exchange.version, "entry": None if entry is None else metadata(key, entry)}
         if decision["outcome"] == "MISS" and entry is None:
             shown["nearest"] = await self._nearest(runtime, exchange, question, made_of, key)
+        if decision["outcome"] == "MISS" and question.controls.only_if_cached:
+            decision |= {"outcome": "ERROR", "status": 504, "message": "the request is only-if-cached"}
         return json_answer({"decision": decision, "key": key, **shown})
 
     async def _decision(
@@ -103,8 +100,10 @@ class ExplainRoute:
             return {"outcome": "MISS", "reason": "nothing-stored"}, None
         if not runtime.store.admits(key, entry):
             return {"outcome": "MISS", "reason": "invalidated"}, None
-        outcome, reason = _DECISIONS[self._handler.use_of(entry, question)]
-        return {"outcome": outcome, "reason": reason}, entry
+        use = self._handler.use_of(entry, question)
+        if use in _SERVED:
+            return {"outcome": _SERVED[use], "reason": use.value}, entry
+        return {"outcome": "MISS", "reason": self._handler.forward_of(entry, question)}, entry
 
     async def _nearest(
         self, runtime: Runtime, exchange: Exchange, question: Question, made_of: Form, key: str

@@ -230,7 +230,7 @@ class Handler:
 
     async def _from_store(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
         """Answer from the store where that may be; else note in the exchange why not."""
-        runtime, settings, store_key = exchange.runtime, question.settings, exchange.key or ""
+        runtime, store_key = exchange.runtime, exchange.key or ""
         found = await runtime.store.get(store_key)
         if found is None:
             return None
@@ -246,8 +246,7 @@ class Handler:
             if use is Use.REVALIDATE and not question.controls.only_if_cached:
                 self._refresher.refresh_soon(runtime, question, store_key)
             return await give_stored(exchange, *served, self._hurry)
-        fresh = freshness.remaining(found.entry, self._clock(), settings.ttl) > 0
-        exchange.forward = "request" if fresh else "stale"
+        exchange.forward = self.forward_of(found.entry, question)
         exchange.stale = found.entry if use is Use.IF_ERROR else None
         return None
 
@@ -262,6 +261,10 @@ class Handler:
             stale_while_revalidate=settings.stale_while_revalidate,
             stale_if_error=settings.stale_if_error,
         )
+
+    def forward_of(self, entry: Entry, question: Question) -> str:
+        """Say why upstream is asked although there is an entry: it is stale, or else the request wants a newer one."""
+        return "request" if freshness.remaining(entry, self._clock(), question.settings.ttl) > 0 else "stale"
 
     def ask_about(
         self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None

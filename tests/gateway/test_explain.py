@@ -160,7 +160,8 @@ async def test_each_decision_has_its_reason(start_gateway: StartGateway, provide
             return told["outcome"], told["reason"]
 
         assert await decision() == ("HIT", "fresh")
-        assert await decision(headers={"Cache-Control": "no-cache"}) == ("MISS", "stale-or-refused")
+        assert await decision(headers={"Cache-Control": "no-cache"}) == ("MISS", "request")
+        assert await decision(headers={"Cache-Control": "no-cache, only-if-cached"}) == ("ERROR", "request")
         assert await decision(headers={"Cache-Control": "no-store"}) == ("BYPASS", "no-store")
         assert await decision(headers={"X-LLMCache-Version": "v1"}) == ("ERROR", "not_for_clients")
         assert await decision(headers={"X-LLMCache-Admin": ADMIN_TOKEN, "X-LLMCache-Version": "v1"}) == ("HIT", "fresh")
@@ -168,6 +169,7 @@ async def test_each_decision_has_its_reason(start_gateway: StartGateway, provide
         assert await decision({"model": 1}) == ("ERROR", "missing_model")
         now[0] += 15
         assert await decision() == ("STALE", "stale-while-revalidate")
+        assert await decision(headers={"Cache-Control": "max-age=1"}) == ("MISS", "stale")
         async with httpx.AsyncClient() as client:
             selection = {"model": "m"}
             await client.post(f"{gateway.admin_url}/admin/v1/invalidate", json=selection, headers=ADMIN)
