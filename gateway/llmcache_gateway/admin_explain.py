@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 from multidict import CIMultiDict
 
+from llmcache_gateway.about import About
 from llmcache_gateway.admin_cache import body_of, json_answer, metadata, read_request, told
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
@@ -42,8 +43,9 @@ class _Near:
 class ExplainRoute:
     """Answers the route. `runtime` returns the configuration now in force."""
 
-    def __init__(self, runtime: Callable[[], Runtime], handler: Handler) -> None:
+    def __init__(self, runtime: Callable[[], Runtime], about: About, handler: Handler) -> None:
         self._runtime = runtime
+        self._about = about
         self._handler = handler
 
     def routes(self) -> list[web.RouteDef]:
@@ -55,7 +57,7 @@ class ExplainRoute:
         asked = read_request(await body_of(http))
         runtime = self._runtime()
         try:
-            exchange, question = self._handler.ask_about(runtime, *asked)
+            exchange, question = self._about.read(runtime, *asked)
         except RequestError as error:
             return json_answer({"decision": _refused(error), "key": None})
         settings = question.settings
@@ -130,9 +132,7 @@ class ExplainRoute:
                 continue
             await asyncio.sleep(0)  # requests that are under way go on
             try:
-                exchange, other = self._handler.ask_about(
-                    runtime, one.path, CIMultiDict(one.headers), one.body, one.tenant
-                )
+                exchange, other = self._about.read(runtime, one.path, CIMultiDict(one.headers), one.body, one.tenant)
             except RequestError:
                 continue  # of a configuration that is over
             found = differences(made_of, _form(exchange, other))

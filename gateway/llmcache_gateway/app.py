@@ -18,6 +18,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from llmcache_gateway.about import About
 from llmcache_gateway.admin import admin_app
 from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.admin_explain import ExplainRoute
@@ -124,8 +125,9 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         lane = Lane(handler, lambda: reloader.current, metrics)
 
         invalidator = Invalidator()
-        explain = ExplainRoute(lambda: reloader.current, handler)
-        cache = CacheRoutes(lambda: reloader.current, invalidator, handler.keys_of)
+        about = About(handler)
+        explain = ExplainRoute(lambda: reloader.current, about, handler)
+        cache = CacheRoutes(lambda: reloader.current, invalidator, about.keys_of)
 
         # Connecting to the store takes longer than a lookup may: done before, not by the first requests.
         warming = asyncio.create_task(_warm(reloader))

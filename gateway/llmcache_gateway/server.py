@@ -8,7 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -25,7 +25,6 @@ from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import StaleInstead, answer_headers, give_stored, pass_on
-from llmcache_gateway.headers import Headers
 from llmcache_gateway.heads import Head
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.parts import PartsAnswerer, Splitting, splitting
@@ -107,7 +106,7 @@ class Handler:
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         _refuse_odd_targets(exchange)
-        self._read_named(exchange)
+        self.read_named(exchange)
         dialect = exchange.dialect = dialect_of(exchange.head.method, exchange.path)
         if dialect is None:
             return await self._pass_through(exchange)
@@ -140,7 +139,7 @@ class Handler:
             served = self._served(exchange, question, instead.entry, Use.IF_ERROR.value)
             return await give_stored(exchange, *served, self._hurry)
 
-    def _read_named(self, exchange: Exchange) -> None:
+    def read_named(self, exchange: Exchange) -> None:
         """Note what a request that fills the cache for others names; RequestError for a client that names something."""
         runtime = exchange.runtime
         named = exchange.named = trusted.read_named(
@@ -154,8 +153,14 @@ class Handler:
 
     async def _read(self, exchange: Exchange, dialect: Dialect) -> Question:
         """Read the request, and find what holds for it."""
-        tenant = _tenant(exchange)  # first: a stranger's body is not even read
+        tenant = self.tenant_of(exchange)  # first: a stranger's body is not even read
         return self.question(exchange, dialect, tenant, await read_body(exchange.http, exchange.runtime.request_bytes))
+
+    @staticmethod
+    def tenant_of(exchange: Exchange) -> str:
+        """Return the tenant that a head belongs to, or that a proven one names; RequestError where it has none."""
+        tenants, named = exchange.runtime.tenants, exchange.named.tenant
+        return tenants.tenant(exchange.head.headers) if named is None else tenants.named(named)
 
     def question(self, exchange: Exchange, dialect: Dialect, tenant: str, body: bytes) -> Question:
         """Return what a body asks, and what holds for it; RequestError for one that can't be read."""
@@ -265,41 +270,6 @@ class Handler:
     def forward_of(self, entry: Entry, question: Question) -> str:
         """Say why upstream is asked although there is an entry: it is stale, or else the request wants a newer one."""
         return "request" if freshness.remaining(entry, self._clock(), question.settings.ttl) > 0 else "stale"
-
-    def ask_about(
-        self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None
-    ) -> tuple[Exchange, Question]:
-        """Return a request that is not on the wire, read as if it had come; RequestError where it would be refused.
-
-        `tenant` is taken instead of what the headers say.
-        """
-        dialect = dialect_of("POST", target.partition("?")[0])
-        if dialect is None:
-            message = f"nothing is cached for {target[:80]!r}: send a path such as /v1/chat/completions"
-            raise RequestError(400, message, code=UNKNOWN_PATH)
-        no_wire = cast(Any, None)
-        exchange = Exchange(no_wire, Head("POST", target, headers), runtime, runtime.prefix.active, 0.0, dialect)
-        self._read_named(exchange)
-        question = self.question(exchange, dialect, _tenant(exchange) if tenant is None else tenant, body)
-        exchange.tenant = tenant or exchange.tenant
-        return exchange, question
-
-    async def keys_of(
-        self, runtime: Runtime, target: str, headers: Headers, body: bytes, tenant: str | None
-    ) -> list[str]:
-        """Return the keys under which the answer to a request stands: its own, and those of its parts, of each version.
-
-        `tenant` is taken instead of what the headers say. RequestError where the request can't be read.
-        """
-        exchange, question = self.ask_about(runtime, target, headers, body, tenant)
-        splits = splitting(question.dialect)
-        parts = splits.split(question.request) if splits is not None else None
-        requests = [question.request, *(parts or ())]
-        # The default one too: where the hook that makes another failed, it stands under that.
-        digests = dict.fromkeys(self.digest_of(exchange, question, request) for request in requests)
-        digests[(await self.key_of(exchange, question)).rpartition(":")[2]] = None
-        name, tenant = runtime.prefix.name, exchange.tenant or ""
-        return [key.stored_key(name, version, tenant, one) for version in runtime.prefix.versions for one in digests]
 
     def key_now(self, exchange: Exchange, question: Question) -> str | None:
         """Return the key of a request that one entry may answer; None when it takes more than a lookup."""
@@ -455,11 +425,6 @@ def _refuse_odd_targets(exchange: Exchange) -> None:
     # Other upgrades (h2c, say) may be ignored (RFC 9110, section 7.8); a WebSocket's client takes no other answer.
     if "websocket" in exchange.head.headers.get("Upgrade", "").lower():
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")
-
-
-def _tenant(exchange: Exchange) -> str:
-    tenants, named = exchange.runtime.tenants, exchange.named.tenant
-    return tenants.tenant(exchange.head.headers) if named is None else tenants.named(named)
 
 
 def _refuse_borrowed_credential(exchange: Exchange, question: Question) -> None:
