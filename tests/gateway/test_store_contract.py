@@ -252,9 +252,10 @@ async def test_a_value_that_is_no_entry_is_an_error_once_and_then_gone(outside: 
     await is_refused_once(store)
 
 
-@pytest.mark.parametrize("entry", [an_entry(), an_entry(size=10_000)], ids=["plain", "compressed"])
-async def test_a_value_cut_off_anywhere_is_an_error_once_and_then_gone(outside: Outside, entry: Entry) -> None:
+@pytest.mark.parametrize("size", [0, 10_000], ids=["plain", "compressed"])
+async def test_a_value_cut_off_anywhere_is_an_error_once_and_then_gone(outside: Outside, size: int) -> None:
     store, spoil = outside
+    entry = an_entry(size=size)
     value = VALUES.to_bytes("k", entry)
     for length in range(len(value)):
         await store.put("k", entry)
@@ -262,9 +263,10 @@ async def test_a_value_cut_off_anywhere_is_an_error_once_and_then_gone(outside: 
         await is_refused_once(store)
 
 
-@pytest.mark.parametrize("entry", [an_entry(), an_entry(size=10_000)], ids=["plain", "compressed"])
-async def test_a_value_with_a_flipped_bit_is_an_error_once_and_then_gone(outside: Outside, entry: Entry) -> None:
+@pytest.mark.parametrize("size", [0, 10_000], ids=["plain", "compressed"])
+async def test_a_value_with_a_flipped_bit_is_an_error_once_and_then_gone(outside: Outside, size: int) -> None:
     store, spoil = outside
+    entry = an_entry(size=size)
     value = VALUES.to_bytes("k", entry)
     for at in range(len(value)):
         await store.put("k", entry)
