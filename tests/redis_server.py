@@ -124,10 +124,10 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.02)
 
 
-def until_says(server: RedisServer, wanted: str, *words: str) -> None:
-    """Return when a command's answer has a text in it."""
+def until_says(server: RedisServer, wanted: str, *words: str, times: int = 1) -> None:
+    """Return when a command's answer has a text in it, so many times."""
     deadline = time.monotonic() + 20
-    while wanted not in (answer := server.command(*words)):
+    while (answer := server.command(*words)).count(wanted) < times:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{' '.join(words)} does not say {wanted} but: {answer}")
         time.sleep(0.05)

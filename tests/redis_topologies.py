@@ -195,7 +195,8 @@ def running_cluster(options: Sequence[str] = (), replicas: int = 0, **more: Any)
         def node() -> tuple[RedisServer, int]:
             bus = free_port()
             own = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", str(bus))
-            quick = ("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0")
+            quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
+            quick += ["--cluster-replica-validity-factor", "0"]
             return stack.enter_context(running_redis(*own, *quick, *options, **more)), bus
 
         primaries = [node() for _ in range(3)]
@@ -214,4 +215,6 @@ def running_cluster(options: Sequence[str] = (), replicas: int = 0, **more: Any)
         for (replica, _), (primary, _) in zip(seconds, itertools.cycle(primaries), strict=False):
             replica.command("CLUSTER", "REPLICATE", primary.command("CLUSTER", "MYID"))
             until_says(replica, "master_link_status:up", "INFO", "replication")
+        for server, _ in everyone:
+            until_says(server, "127.0.0.1", "CLUSTER", "SLOTS", times=len(everyone))
         yield Cluster([server for server, _ in primaries], [server for server, _ in seconds])

@@ -1,6 +1,7 @@
 """Every manifest in examples/ does what its page says."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from llmcache_gateway.config import LLMCache, load_config
 from tests.gateway.conftest import ADMIN, StartGateway
 from tests.gateway.test_command_line import finish, start
 from tests.redis_server import running_redis
+from tests.redis_topologies import MASTER, Sentinels, documented_user, make_certificates, running_cluster
 from tests.s3_server import BUCKET, S3Server, write_key
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -91,6 +93,45 @@ async def test_s3_example_shares_entries_and_has_them_still_when_all_gateways_ar
         assert tiers == ['"s3"', '"memory"']
     async with start_gateway(config, **options) as third:
         assert (await third.post(question())).headers["X-LLMCache"] == "HIT"
+
+
+async def test_sentinel_example_keeps_entries_where_the_sentinels_say(
+    start_gateway: StartGateway, sentinels: Sentinels
+) -> None:
+    config = manifest("14-sentinel")
+    config["spec"]["redis"]["external"]["sentinel"] |= {
+        "master": MASTER,
+        "hosts": sentinels.external["sentinel"]["hosts"],
+    }
+    async with start_gateway(config) as gateway:
+        assert (await gateway.post(question())).headers["X-LLMCache"] == "MISS"
+        await gateway.running.reloader.current.store.flush()
+        assert (await gateway.post(question())).headers["X-LLMCache"] == "HIT"
+        assert (await gateway.status())["store"]["healthy"] is True
+
+
+async def test_cluster_example_speaks_tls_with_the_rights_of_its_user(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secrets" / "redis"
+    secret.mkdir(parents=True)
+    certificates = make_certificates(tmp_path, "redis.example")
+    shutil.copy(certificates.ca, secret / "ca.crt")
+    (secret / "password").write_text("secret")
+    options = [*certificates.options, "--tls-auth-clients", "optional", "--tls-cluster", "yes"]
+    config = manifest("15-cluster")
+    with running_cluster(options, tls=True, client_options=certificates.client_options) as cluster:
+        for server in cluster.servers:
+            server.command("ACL", "SETUSER", *documented_user("secret", cluster=True))
+        config["spec"]["redis"]["external"]["cluster"] = cluster.external["cluster"]
+        running = start_gateway(config, secrets=tmp_path / "secrets")
+        other = start_gateway(config, secrets=tmp_path / "secrets")
+        async with running as gateway, other as replica:
+            for number in range(10):
+                assert (await gateway.post(question(str(number)))).headers["X-LLMCache"] == "MISS"
+            await gateway.running.reloader.current.store.flush()
+            for number in range(10):
+                assert (await replica.post(question(str(number)))).headers["X-LLMCache"] == "HIT"
 
 
 async def test_tenancy_example_keeps_teams_apart_and_strangers_out(start_gateway: StartGateway) -> None:

@@ -1,6 +1,7 @@
 """A primary dies under live traffic: every client gets its answer, and the cache comes back by itself."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
+from tests.gateway.redis_stores import shared
 from tests.gateway.test_fail_open import ask, circuits, settled, until
 from tests.gateway.test_sdk import sdk
-from tests.redis_topologies import Cluster, running_cluster, running_sentinels
+from tests.redis_server import until_says
+from tests.redis_topologies import Cluster, Sentinels, running_cluster, running_sentinels
 
 MARKS = "llmcache:tests/test:@marks"
 
@@ -143,3 +146,50 @@ async def test_of_a_node_that_nobody_replaces_only_its_own_entries_are_missing(
             store = (await gateway.status())["store"]
             assert store["healthy"] is False
             assert str(doomed.port) in store["error"]
+
+
+async def test_an_invalidation_waits_for_a_replica_and_the_log_says_when_none_has_it(
+    sentinels: Sentinels, own_cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    for redis, replicas in ((sentinels, sentinels.servers), (own_cluster, own_cluster.replicas)):
+        store = shared(redis.external)
+        silent = [one for one in replicas if one not in redis.primaries]
+        epoch = await store.marks().add(["tag:a"], 0)
+        assert caplog.messages == []
+        for one in silent:
+            one.process.send_signal(signal.SIGSTOP)
+        later = await store.marks().add(["tag:b"], epoch)
+        assert later > epoch
+        assert (await store.marks().read(epoch))[1] == {"tag:b": later}
+        assert "no replica of Redis has confirmed" in caplog.messages.pop()
+        caplog.clear()
+        for one in silent:
+            one.process.send_signal(signal.SIGCONT)
+        await store.close()
+
+
+async def test_after_a_failover_to_a_replica_that_lagged_nothing_older_is_served(
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
+) -> None:
+    with running_sentinels(tmp_path) as sentinels:
+        external = config(provider, sentinels.external)
+        (primary,) = sentinels.primaries
+        replica = next(one for one in sentinels.servers if one is not primary)
+        async with start_gateway(external) as one, start_gateway(external) as other:
+            assert await store_with_tag(one, "a", "taken back") == "MISS"
+            await settled(one)
+            assert await store_with_tag(other, "a", "taken back") == "HIT"
+            # The replica hears no more of its primary: what comes now is lost with that.
+            replica.command("CONFIG", "SET", "masteruser", "nobody", "masterauth", "wrong")
+            primary.command("CLIENT", "KILL", "TYPE", "replica")
+            until_says(replica, "master_link_status:down", "INFO", "replication")
+            assert await invalidate(one, "a") == 200
+            primary.kill()
+
+            async def taken_over() -> bool:
+                return sentinels.primaries == [replica]
+
+            await until(taken_over)
+            for gateway in (one, other):
+                assert await store_with_tag(gateway, "a", f"through {gateway.url}") == "MISS"
+            assert await store_with_tag(other, "a", "taken back") == "MISS"

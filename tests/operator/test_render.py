@@ -29,6 +29,7 @@ CASES = {
     "disk": EXAMPLES / "07-disk" / "llmcache.yaml",
     "kubernetes": EXAMPLES / "12-kubernetes" / "llmcache.yaml",
     "s3": EXAMPLES / "13-s3" / "llmcache.yaml",
+    "cluster": EXAMPLES / "15-cluster" / "llmcache.yaml",
     "openai": HERE / "manifests" / "openai.yaml",
     "hooks": HERE / "manifests" / "hooks.yaml",
     "surface": HERE / "manifests" / "surface.yaml",

@@ -7,15 +7,25 @@ everybody's trouble: each failure has the whole layout learnt anew before the ne
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode, PipelineCommand
-from redis.exceptions import AskError, ClusterDownError, ConnectionError, MovedError, SlotNotCoveredError, TimeoutError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ConnectionError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    SlotNotCoveredError,
+    TimeoutError,
+)
 
 from llmcache_gateway.stores.breaker import Breaker
-from llmcache_gateway.stores.redis_replicas import WAIT, note_confirmed
+from llmcache_gateway.stores.redis_replicas import WAIT, note_unconfirmed
 from llmcache_gateway.stores.together import Together
 
 MAX_REDIRECTIONS: Final = 3
@@ -57,11 +67,11 @@ class ClusterLink:
 
     async def evaluate(self, script: str, keys: int, *arguments: Any, lasting: bool = False) -> Any:
         name, command = arguments[0], ("EVAL", script, keys, *arguments)
-        await self._node(name)
-        if not lasting or self._client.get_node_from_key(name, replica=True) is None:
+        if not lasting:
             return await self.call(name, *command)
         result, confirmed = await self._calls(name, command, WAIT)
-        note_confirmed(confirmed)
+        if not confirmed and await self._has_replica(name):
+            note_unconfirmed()
         return result
 
     async def scan(self, pattern: str, count: int) -> AsyncIterator[bytes]:
@@ -87,6 +97,13 @@ class ClusterLink:
             await lookups.close()
         for nodes in ("nodes_cache", "startup_nodes"):
             await self._client.nodes_manager.aclose(nodes)
+
+    async def _has_replica(self, name: str) -> bool:
+        """Say whether a replica could take over from the node that has a name, as things are now."""
+        with suppress(RedisError, RedisClusterException, OSError):
+            await asyncio.shield(self._learn())
+            return self._client.get_node_from_key(name, replica=True) is not None
+        return True
 
     async def _calls(self, name: str, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands to the node that has a name, wherever it is now, and return their results."""

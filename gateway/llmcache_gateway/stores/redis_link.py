@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from llmcache_gateway.config import RedisCluster, RedisLogin, RedisSentinel
 from llmcache_gateway.stores.redis_access import RedisAccess
 from llmcache_gateway.stores.redis_cluster import ClusterLink
-from llmcache_gateway.stores.redis_replicas import WAIT, note_confirmed
+from llmcache_gateway.stores.redis_replicas import WAIT, note_unconfirmed
 from llmcache_gateway.stores.redis_tls import TLS, SentinelTLSConnection, TLSConnection, client_tls
 from llmcache_gateway.stores.together import Together
 
@@ -190,7 +190,8 @@ class SentinelLink(DirectLink):
         pipeline.execute_command("EVAL", script, keys, *arguments)
         pipeline.execute_command(*WAIT)
         result, confirmed = await pipeline.execute()
-        note_confirmed(confirmed)
+        if not confirmed:
+            note_unconfirmed()
         return result
 
     async def close(self) -> None:

@@ -12,11 +12,9 @@ WAIT: Final = ("WAIT", 1, WAIT_MILLISECONDS)
 """The command that follows a lasting write on its connection; it returns how many replicas have it."""
 
 
-def note_confirmed(replicas: int) -> None:
-    """Say in the log when no replica has confirmed a write."""
-    if not replicas:
-        log.warning(
-            "no replica of Redis has confirmed an invalidation within %d ms: it stands, but would be lost with the "
-            "primary",
-            WAIT_MILLISECONDS,
-        )
+def note_unconfirmed() -> None:
+    """Say in the log that no replica has confirmed a write."""
+    log.warning(
+        "no replica of Redis has confirmed an invalidation within %d ms: it stands, but would be lost with the primary",
+        WAIT_MILLISECONDS,
+    )
