@@ -6,15 +6,17 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-Fault = Literal["none", "refuses", "hangs", "slow", "cuts", "fails"]
+Fault = Literal["none", "refuses", "hangs", "slow", "cuts", "fails", "drops"]
 
 
 @dataclass
 class Proxy:
     """`fault` may change at any time. `refuses` ends every connection, `slow` holds each reply back, `hangs` as long
-    as it is set; `cuts` ends the connection within a reply, `fails` gives HTTP's answer 500 in its place.
+    as it is set; `cuts` ends the connection within a reply, `drops` within a request, `fails` gives HTTP's answer 500
+    instead. `target` is the server's port.
     """
 
+    target: int
     port: int = 0
     fault: Fault = "none"
     slow_seconds: float = 0.3
@@ -43,12 +45,15 @@ class Proxy:
 
 @asynccontextmanager
 async def running_proxy(target: int) -> AsyncIterator[Proxy]:
-    proxy = Proxy()
+    proxy = Proxy(target)
     tasks: set[asyncio.Task[None]] = set()
 
     async def requests(reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                if proxy.fault == "drops":
+                    there.write(data[: len(data) // 2])
+                    break
                 there.write(data)
         there.close()
 
@@ -60,7 +65,7 @@ async def running_proxy(target: int) -> AsyncIterator[Proxy]:
         try:
             if proxy.fault == "refuses":
                 return
-            back, there = await asyncio.open_connection("127.0.0.1", target)
+            back, there = await asyncio.open_connection("127.0.0.1", proxy.target)
             writers.append(there)
             up = asyncio.create_task(requests(reader, there))
             tasks.add(up)

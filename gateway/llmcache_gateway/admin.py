@@ -48,7 +48,11 @@ def admin_app(
     async def readyz(_: web.Request) -> web.Response:
         # A broken store is no reason not to be ready: requests are answered without it.
         state = unready()
-        return web.Response(status=503, text=f"{state}\n") if state else web.Response(text="ok\n")
+        if state:
+            return web.Response(status=503, text=f"{state}\n")
+        store = reloader.current.store
+        circuits = [f"{op} {circuit}" for op, circuit in store.circuits.items() if circuit != "closed"]
+        return web.Response(text=f"ok, without store {store.name}: {', '.join(circuits)}\n" if circuits else "ok\n")
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

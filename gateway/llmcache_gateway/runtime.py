@@ -163,6 +163,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
             inner,
             timeout_seconds=timeout,
             metrics=resources.metrics,
+            clock=resources.clock,
             near=near,
             background_seconds=S3_BACKGROUND_SECONDS if spec.cache.store.uses_s3 else BACKGROUND_SECONDS,
         )

@@ -15,14 +15,18 @@ from prometheus_client import CollectorRegistry
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.stores import TieredStore
+from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.breaker import FAILURES_TO_OPEN
 from llmcache_gateway.stores.guarded import MAX_PENDING_BYTES, GuardedStore
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 from tests.gateway.redis_stores import shared
 from tests.gateway.test_sdk import sdk
+from tests.gateway.test_store_contract import memory
 from tests.redis_server import RedisServer, free_port, running_redis
 from tests.socket_proxy import Fault, Proxy, running_proxy
+from tests.virtual_time import run_virtually
 
 ROUNDS = 20
 
@@ -197,7 +201,7 @@ async def test_a_poisoned_or_truncated_value_is_a_miss_counted_and_removed(
 
 async def test_writes_to_a_store_that_hangs_are_bounded_in_bytes_and_end_by_themselves(proxy: Proxy) -> None:
     proxy.fault = "hangs"
-    store = GuardedStore(shared(proxy.url), timeout_seconds=0.05, metrics=Metrics(CollectorRegistry()))
+    store = GuardedStore(shared(proxy.url), timeout_seconds=0.05, metrics=Metrics(CollectorRegistry()), clock=time.time)
     now = time.time()
     size = 2**20
     entry = Entry("json", "application/json", [b"x" * size], "m", now, now + 60, now + 60)
@@ -222,3 +226,81 @@ async def test_what_was_taken_on_is_written_before_the_gateway_ends(
         await asyncio.gather(*(ask(client, f"last {number}") for number in range(10)))
     # Beside the entries Redis holds the marks of invalidations.
     assert len(own_redis.command("--scan", "--pattern", "llmcache:tests/test:test:v1:*").splitlines()) == 10
+
+
+class SlowStore(TieredStore):
+    """A store that answers each lookup after some time."""
+
+    name = "slow"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(memory(), memory())
+        self._seconds = seconds
+
+    def get_now(self, key: str) -> Found | None:
+        return None
+
+    async def get(self, key: str) -> Found | None:
+        await asyncio.sleep(self._seconds)
+        return self.l1.get_now(key)
+
+
+@pytest.mark.parametrize("timeout", [0.05, 2.0])
+@pytest.mark.parametrize("slowness", [1.01, 10.0, 1e6])
+def test_a_lookup_holds_a_request_up_for_the_timeout_and_after_a_few_no_more(timeout: float, slowness: float) -> None:
+    async def times() -> list[float]:
+        """Return how long each of many lookups in a row took, on a clock that runs without waiting."""
+        metrics = Metrics(CollectorRegistry())
+        store = GuardedStore(SlowStore(slowness * timeout), timeout_seconds=timeout, metrics=metrics, clock=time.time)
+        now = asyncio.get_running_loop().time
+        taken = []
+        for _ in range(ROUNDS):
+            began = now()
+            assert await store.get("k") is None
+            taken.append(now() - began)
+        await store.close()
+        return taken
+
+    assert run_virtually(times()) == pytest.approx([timeout] * FAILURES_TO_OPEN + [0] * (ROUNDS - FAILURES_TO_OPEN))
+
+
+def test_many_lookups_at_once_are_held_up_together_and_not_one_after_the_other() -> None:
+    async def elapsed() -> float:
+        metrics = Metrics(CollectorRegistry())
+        store = GuardedStore(SlowStore(1e6), timeout_seconds=0.05, metrics=metrics, clock=time.time)
+        assert set(await asyncio.gather(*(store.get(f"k{at}") for at in range(100)))) == {None}
+        elapsed = asyncio.get_running_loop().time()
+        await store.close()
+        return elapsed
+
+    assert run_virtually(elapsed()) == pytest.approx(0.05)
+
+
+def test_a_store_that_is_slow_but_in_time_is_waited_for_each_time() -> None:
+    async def found() -> list[bool]:
+        inner = SlowStore(0.049)
+        store = GuardedStore(inner, timeout_seconds=0.05, metrics=Metrics(CollectorRegistry()), clock=time.time)
+        now = time.time()
+        await inner.put("k", Entry("json", "application/json", [b"{}"], "m", now, now + 60, now + 60))
+        found = [await store.get("k") is not None for _ in range(ROUNDS)]
+        await store.close()
+        return found
+
+    assert run_virtually(found()) == [True] * ROUNDS
+
+
+@pytest.mark.parametrize("fault", ["hangs", "slow"])
+async def test_what_a_store_adds_is_bounded_by_the_timeout_that_is_set_on_real_sockets_too(
+    fault: Fault, start_gateway: StartGateway, provider: Provider, proxy: Proxy
+) -> None:
+    seconds = 1.0
+    async with start_gateway(config(provider, proxy.url, timeout="1s")) as gateway, sdk(gateway) as client:
+        await until(lambda: ready(gateway))
+        await ask(client, "known")
+        await settled(gateway)
+        proxy.fault, proxy.slow_seconds = fault, 30.0
+        began = time.perf_counter()
+        assert [await ask(client, "known") for _ in range(ROUNDS)] == ["MISS"] * ROUNDS
+        elapsed = time.perf_counter() - began
+    # Five waits at most, and a machine that is busy meanwhile; not the twenty that it would be without a breaker.
+    assert elapsed < 2 * FAILURES_TO_OPEN * seconds

@@ -157,7 +157,12 @@ async def test_lost_marks_become_a_floor_newer_than_every_epoch_before(s3: S3Ser
 
 async def test_an_invalidation_reaches_the_other_replica_within_the_time_that_the_page_says(s3: S3Server) -> None:
     one, other = (
-        GuardedStore(TieredStore(memory(), bucket(s3.url)), timeout_seconds=5.0, metrics=Metrics(CollectorRegistry()))
+        GuardedStore(
+            TieredStore(memory(), bucket(s3.url)),
+            timeout_seconds=5.0,
+            metrics=Metrics(CollectorRegistry()),
+            clock=time.time,
+        )
         for _ in range(2)
     )
     assert await one.get(KEY) is None

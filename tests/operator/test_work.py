@@ -2,33 +2,12 @@
 
 import asyncio
 import itertools
-import selectors
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
 from llmcache_operator.work import Backoff, Outcome, WorkQueue
-
-
-class _Selector(selectors.DefaultSelector):
-    """Waits for nothing: the clock jumps to where the wait would have ended."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        self.now += timeout or 0.0
-        return super().select(0)
-
-
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._virtual = _Selector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
-
+from tests.virtual_time import run_virtually
 
 Handle = Callable[[str], Awaitable[Outcome]]
 
@@ -44,11 +23,7 @@ def _run(handle: Handle, script: Callable[[WorkQueue[str]], Awaitable[None]], wo
         await asyncio.gather(running, return_exceptions=True)
         assert not queue.alive
 
-    loop = _VirtualLoop()
-    try:
-        loop.run_until_complete(run())
-    finally:
-        loop.close()
+    run_virtually(run())
 
 
 def _now() -> float:

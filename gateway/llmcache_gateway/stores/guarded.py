@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, Literal
 
 from llmcache_gateway.entry import Entry
@@ -27,6 +27,10 @@ BACKGROUND_SECONDS: Final = 1.0
 """Longest that a write or a probe may take, where a store asks for no more: nobody waits for either, and connecting
 takes longer than a lookup."""
 
+MAX_AHEAD_SECONDS: Final = 10.0
+"""How far in the future an entry may have been stored: by a replica whose clock is ahead, or before ours was put back.
+Nobody can say for how long one from further ahead is fresh."""
+
 Op = Literal["get", "put"]
 
 
@@ -34,9 +38,8 @@ class GuardedStore:
     """Turns every failure of a store into a counted miss (fail open).
 
     `timeout_seconds` bounds a lookup, `background_seconds` what nobody waits for: writes, for which `flush` waits, and
-    probes. Lookups and writes have a
-    circuit each: a Redis that is full or read-only still answers. `near` is the store in front of a tiered one,
-    which is written to while the other is away.
+    probes. Lookups and writes have a circuit each: a Redis that is full or read-only still answers. `near` is the store
+    in front of a tiered one, which is written to while the other is away. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -45,10 +48,13 @@ class GuardedStore:
         *,
         timeout_seconds: float,
         metrics: Metrics,
+        clock: Callable[[], float],
         near: Store | None = None,
         background_seconds: float = BACKGROUND_SECONDS,
     ) -> None:
         self._store = store
+        self._clock = clock
+        self._told_of_clocks = False
         self._near = near
         self._timeout = timeout_seconds
         self._background = max(background_seconds, timeout_seconds)
@@ -109,7 +115,7 @@ class GuardedStore:
         found = self._store.get_now(key)
         if found is None or not self._coherence.current() or not self._coherence.admits(key, found.entry):
             return None
-        return found
+        return found if self._is_of_our_time(found.entry) else None
 
     async def get(self, key: str) -> Found | None:
         """Return an entry; None when there is none, or the store can't tell in time."""
@@ -117,7 +123,10 @@ class GuardedStore:
         if at_hand is not None:
             return at_hand  # without the clock and the timer, which cost more than the lookup
         if self._local is not None and self._coherence.current():
-            self._local.forget(key)  # if there was one, it is invalidated
+            held = self._local.get_now(key)
+            if held is not None:  # it is invalidated, or not of our time
+                self._local.forget(key)
+                self._is_used(held.entry)
             return None
         breaker = self._breakers["get"]
         if not breaker.closed:
@@ -200,13 +209,30 @@ class GuardedStore:
         if not await self._coherence.catch_up():
             raise StoreError("its invalidations can't be read")
         found = await self._store.get(key)
-        if found is None or self._coherence.admits(key, found.entry):
-            return found
-        if not self._store.forget(key):
+        if found is not None and not self._coherence.admits(key, found.entry) and self._store.forget(key):
+            # What was held here is invalidated; what others share may be newer.
+            found = await self._store.get(key)
+        if found is None or not self._coherence.admits(key, found.entry):
             return None
-        # What was held here is invalidated; what others share may be newer.
-        found = await self._store.get(key)
-        return found if found is not None and self._coherence.admits(key, found.entry) else None
+        return found if self._is_used(found.entry) else None
+
+    def _is_of_our_time(self, entry: Entry) -> bool:
+        return entry.stored_at <= self._clock() + MAX_AHEAD_SECONDS
+
+    def _is_used(self, entry: Entry) -> bool:
+        """Say whether an entry is of our time, and say so to the operator where it is not."""
+        if self._is_of_our_time(entry):
+            return True
+        self._metrics.store_errors.labels(self.name, "clock").inc()
+        if not self._told_of_clocks:
+            self._told_of_clocks = True  # once, not per request
+            ahead = entry.stored_at - self._clock()
+            log.warning(
+                "store %s: an entry from %.0f s in the future is not used: the clocks of the replicas disagree",
+                self.name,
+                ahead,
+            )
+        return False
 
     async def _put(self, key: str, entry: Entry) -> None:
         try:
