@@ -1,19 +1,14 @@
 """The memory store's own promises: both bounds are exact, and scans drive out nothing that is asked for again."""
 
-import itertools
 import random
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
 
 import pytest
 
+from bench.hit_ratio import SIZES, lru_ratio, store_ratio, with_scans, zipf
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores import MemoryStore
 from tests.gateway.conftest import StartGateway, manifest
-
-SIZE = 200
-REQUESTS = 40_000
 
 
 def an_entry(size: int = 10, ttl: float = 60.0) -> Entry:
@@ -25,56 +20,17 @@ def memory(entries: int = 100, size: int = 10**6) -> MemoryStore:
     return MemoryStore(max_entries=entries, max_bytes=size, clock=time.time)
 
 
-def zipf(seed: int = 5) -> list[str]:
-    """Keys of 4000 things, the n-th of which is asked for 1/n times as often as the first."""
-    names = [f"k{number}" for number in range(4000)]
-    weights = [1 / (rank + 1) for rank in range(len(names))]
-    return random.Random(seed).choices(names, weights, k=REQUESTS)
-
-
-def with_scans(trace: list[str]) -> Iterator[str]:
-    """The trace with a scan of 400 keys, asked for once each, after every 1000 requests."""
-    once = itertools.count()
-    for at, key in enumerate(trace):
-        yield key
-        if at % 1000 == 999:
-            yield from (f"scan{next(once)}" for _ in range(400))
-
-
-def lru_hits(trace: list[str]) -> int:
-    held: OrderedDict[str, None] = OrderedDict()
-    hits = 0
-    for key in trace:
-        if key in held:
-            hits += 1
-            held.move_to_end(key)
-            continue
-        held[key] = None
-        if len(held) > SIZE:
-            held.popitem(last=False)
-    return hits
-
-
-async def store_hits(trace: list[str]) -> int:
-    store, entry, hits = memory(entries=SIZE, size=10**9), an_entry(), 0
-    for key in trace:
-        if store.get_now(key) is not None:
-            hits += 1
-        else:
-            await store.put(key, entry)
-    return hits
-
-
-async def test_scans_cost_fewer_hits_than_they_would_cost_lru() -> None:
+@pytest.mark.parametrize("size", SIZES)
+async def test_scans_cost_fewer_hits_than_they_would_cost_lru(size: int) -> None:
     trace = list(with_scans(zipf()))
-    ours, lru = await store_hits(trace) / len(trace), lru_hits(trace) / len(trace)
+    ours, lru = await store_ratio(trace, size), lru_ratio(trace, size)
     assert ours > lru + 0.05, f"hit ratio {ours:.3f}, LRU {lru:.3f}"
 
 
-async def test_without_scans_it_hits_as_often_as_lru_would() -> None:
-    trace = zipf()
-    ours, lru = await store_hits(trace) / len(trace), lru_hits(trace) / len(trace)
-    assert ours > lru - 0.005, f"hit ratio {ours:.3f}, LRU {lru:.3f}"
+@pytest.mark.parametrize("size", SIZES)
+async def test_without_scans_it_hits_as_often_as_lru_would(size: int) -> None:
+    ours, lru = await store_ratio(zipf(), size), lru_ratio(zipf(), size)
+    assert ours > lru, f"hit ratio {ours:.3f}, LRU {lru:.3f}"
 
 
 async def test_what_is_asked_for_again_outlives_what_was_asked_for_once() -> None:
