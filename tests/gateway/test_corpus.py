@@ -21,7 +21,7 @@ from tests.gateway.conftest import manifest
 from tests.gateway.corpus import CASES
 from tests.gateway.corpus.asking import Asker, SyncAsker, clients, differences, exact, sync_clients
 from tests.gateway.corpus.case import Case, Fate, without
-from tests.gateway.corpus.provider import ASKED_FOR, ENTRY, CorpusProvider, running_corpus
+from tests.gateway.corpus.provider import ASKED_FOR, ENTRY, SLOWLY, CorpusProvider, running_corpus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,19 +69,25 @@ def _config(file: Path, url: str) -> Path:
     config = manifest(f"{url}/v1")
     upstreams = config["spec"]["upstreams"]
     upstreams.append({**upstreams[0], "name": "anthropic", "provider": "anthropic", "baseURL": url})
+    match = {"headers": [{"name": SLOWLY, "value": "*"}]}
+    config["spec"]["policies"] = [{"name": "paced", "match": match, "cache": {"replay": {"pace": "Recorded"}}}]
     file.write_text(yaml.safe_dump(config))
     return file
 
 
 @dataclass
 class Asked:
-    """A case, and both ways to ask it: `direct`, and `cached` through the gateway, in a namespace of its own."""
+    """A case, and the ways to ask it: `direct`, and `cached` through the gateway, in a namespace of its own.
+
+    `paced` asks with pauses between the events of a stream, and is given its hits with them, too.
+    """
 
     case: Case
     direct: Asker
     cached: Asker
     direct_sync: SyncAsker
     cached_sync: SyncAsker
+    paced: Asker
     calls: Any
 
     @property
@@ -110,6 +116,7 @@ def asked(request: pytest.FixtureRequest, world: World) -> Asked:
         Asker(case, world.cached[name], cached),
         SyncAsker(case, world.direct_sync[name], direct),
         SyncAsker(case, world.cached_sync[name], cached),
+        Asker(case, world.cached[name], cached | {SLOWLY: "please"}),
         lambda: world.provider.calls[number],
     )
 
@@ -135,6 +142,14 @@ async def test_streams_are_the_providers_own(asked: Asked) -> None:
         outcome, chunks = await asked.cached.stream()
         assert (outcome, differences(chunks, own)) == (expected, [])
     asked.expect_calls(2)
+
+
+@over([case for case in CASES if case.fate is Fate.KEPT])
+async def test_streams_from_the_cache_with_their_pauses_are_the_providers_own(asked: Asked) -> None:
+    _, own = await asked.direct.stream()
+    for expected in asked.outcomes:
+        outcome, chunks = await asked.paced.stream()
+        assert (outcome, differences(chunks, own)) == (expected, [])
 
 
 @over(HELPED)

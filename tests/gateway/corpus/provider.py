@@ -1,8 +1,10 @@
 """The provider of the corpus: it answers each request by the name of its entry, always the same, streamed or not."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from aiohttp import web
 
@@ -14,6 +16,11 @@ ENTRY = "x-corpus-entry"
 
 ASKED_FOR = "x-corpus-asked-for"
 """The request header under which calls are counted."""
+
+SLOWLY: Final = "x-corpus-slowly"
+"""The request header of who wants pauses in a stream."""
+
+PAUSE_SECONDS: Final = 0.004
 
 
 class CorpusProvider:
@@ -38,6 +45,8 @@ class CorpusProvider:
         size = max(1, len(stream) // 7)  # so that events are cut anywhere
         for at in range(0, len(stream), size):
             await response.write(stream[at : at + size])
+            if SLOWLY in request.headers:
+                await asyncio.sleep(PAUSE_SECONDS)
         await response.write_eof()
         return response
 
