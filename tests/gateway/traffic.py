@@ -43,11 +43,14 @@ class Traffic:
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         """Wait, while there is traffic, until something holds."""
-        async with asyncio.timeout(LONG_SECONDS):
-            while not await holds():
-                self.check()
-                async with self._answered:
-                    await self._answered.wait()
+        try:
+            async with asyncio.timeout(LONG_SECONDS):
+                while not await holds():
+                    self.check()
+                    async with self._answered:
+                        await self._answered.wait()
+        finally:
+            self.check()  # what a client met says more than that the time is up
 
     async def end(self) -> None:
         """Let each client get the answer that it waits for, and ask no more; raise what any met."""
