@@ -17,7 +17,7 @@ class Plan:
     """What is to be done for one LLMCache."""
 
     apply: list[Object] = field(default_factory=list)
-    hand_over: list[Object] = field(default_factory=list)
+    hand_over: dict[Key, Object] = field(default_factory=dict)
     """Parts of live objects that we give up, to be applied for somebody else first: a field that nobody owns goes."""
     delete: list[Object] = field(default_factory=list)
     taken: list[Key] = field(default_factory=list)
@@ -52,8 +52,9 @@ def plan(
             made.apply.append(_begun(child, beginnings.get(key)))
         elif not holds(there, child):
             made.apply.append(child)
-            if key in beginnings:
-                made.hand_over += _given_up(there, beginnings[key])
+            part = _given_up(there, beginnings[key]) if key in beginnings else None
+            if part is not None:
+                made.hand_over[key] = part
     for key in former:
         there = live.get(key)
         if there is not None and owned(there, uid) and "deletionTimestamp" not in there["metadata"]:
@@ -81,7 +82,7 @@ def _begun(child: Object, beginning: Object | None) -> Object:
     return child | {"spec": child["spec"] | beginning["spec"]} if beginning else child
 
 
-def _given_up(live: Object, beginning: Object) -> list[Object]:
+def _given_up(live: Object, beginning: Object) -> Object | None:
     """Return the live fields of spec that we own of those that were ours in the beginning only, as a part to apply."""
     ours: set[str] = set()
     for entry in live["metadata"].get("managedFields", ()):
@@ -89,9 +90,9 @@ def _given_up(live: Object, beginning: Object) -> list[Object]:
             ours |= entry.get("fieldsV1", {}).get("f:spec", {}).keys()
     spec = {name: live["spec"][name] for name in beginning["spec"] if f"f:{name}" in ours}
     if not spec:
-        return []
+        return None
     metadata = {name: live["metadata"][name] for name in ("name", "namespace")}
-    return [{"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "spec": spec}]
+    return {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "spec": spec}
 
 
 def _of_a_predecessor(live: Object, desired: Object) -> bool:

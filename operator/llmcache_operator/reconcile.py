@@ -149,12 +149,11 @@ class Reconciler:
     async def _execute(self, todo: Plan, live: dict[Key, Object | None]) -> list[Trouble]:
         """Carry a plan out; put into `live` what came of it, and return what went wrong for good."""
         troubles = []
-        for part in todo.hand_over:
-            await self.kube.apply(part, manager=HANDED_OVER)
-            log.info("%s/%s: gave up a part of %s", *_name(part), part["kind"])
         for child in todo.apply:
             key = (child["kind"], child["metadata"]["name"])
             try:
+                if key in todo.hand_over:
+                    await self.kube.apply(todo.hand_over[key], manager=HANDED_OVER)
                 live[key] = await self.kube.apply(child)
             except Refused as error:
                 self.metrics.applies.labels(child["kind"], "refused").inc()
@@ -168,7 +167,7 @@ class Reconciler:
         for child in todo.delete:
             await self.kube.delete(child["kind"], child)
             self.metrics.applies.labels(child["kind"], "deleted").inc()
-            log.info("%s/%s: deleted %s", *_name(child), child["kind"])
+            log.info("%s/%s: deleted %s", child["metadata"]["namespace"], child["metadata"]["name"], child["kind"])
         if todo.taken:
             message = f"{_list(todo.taken)} is there already and not this LLMCache's: delete it, or rename this"
             troubles.append(Trouble("NameTaken", message, lasting=True))
@@ -216,10 +215,6 @@ class Reconciler:
         except ApiError as error:
             # The status says it too: an Event is not worth another try.
             log.warning("%s/%s: %s", identity.namespace, identity.name, error)
-
-
-def _name(child: Object) -> Name:
-    return child["metadata"]["namespace"], child["metadata"]["name"]
 
 
 def _list(keys: list[Key]) -> str:

@@ -110,7 +110,7 @@ def test_an_autoscaled_deployment_begins_with_a_number() -> None:
     nothing: dict[specs.Key, specs.Object | None] = dict.fromkeys(_live())
     made = plan(_without_replicas(), nothing, [], "uid-1", BEGINNING)
     assert made.apply[-1]["spec"]["replicas"] == 2
-    assert made.hand_over == []
+    assert made.hand_over == {}
 
 
 def test_the_number_of_gateways_is_handed_over_before_it_is_given_up() -> None:
@@ -119,8 +119,7 @@ def test_the_number_of_gateways_is_handed_over_before_it_is_given_up() -> None:
     live: dict[specs.Key, Any] = _managed(_live(), "llmcache-operator")
     live[DEPLOYMENT]["spec"]["replicas"] = 8
     made = plan(_without_replicas(), live, [], "uid-1", BEGINNING)
-    (part,) = made.hand_over
-    assert part["spec"] == {"replicas": 8}
+    assert made.hand_over[DEPLOYMENT]["spec"] == {"replicas": 8}
     assert [child["kind"] for child in made.apply] == ["Deployment"]
 
 
@@ -128,7 +127,7 @@ def test_what_an_autoscaler_has_set_is_left_alone() -> None:
     live: dict[specs.Key, Any] = _managed(_live(), "somebody")
     live[DEPLOYMENT]["spec"]["replicas"] = 8
     made = plan(_without_replicas(), live, [], "uid-1", BEGINNING)
-    assert made.hand_over == []
+    assert made.hand_over == {}
     assert "replicas" not in made.apply[0]["spec"]
 
 
