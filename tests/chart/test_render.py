@@ -295,6 +295,8 @@ def test_of_several_operators_the_one_that_holds_the_lease_works(render: Render)
     manifests = render({"replicaCount": 2, "namespaceOverride": "ai"}, name="prod")
     assert "--lease=ai/prod-llmcache-operator" in arguments(manifests)
     assert operator(manifests)["spec"]["replicas"] == 2
+    (spread,) = operator(manifests)["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == operator(manifests)["spec"]["selector"]["matchLabels"]
     # The new one has to stand by before the old one goes: the Lease, and not the Deployment, keeps them apart.
     assert operator(manifests)["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
