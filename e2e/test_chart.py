@@ -195,6 +195,7 @@ def test_a_wrong_value_stops_an_upgrade(release: str, helm: helm_python.Config) 
 def test_uninstall_leaves_the_crd_the_caches_and_their_gateways(
     release: str, helm: helm_python.Config, kubectl: Kubectl
 ) -> None:
+    ask(kubectl, "ai")
     helm.uninstall(release, wait="watcher", timeout=60)
     left = kubectl("get", "all,serviceaccount,role,rolebinding", "-A", "-l", "helm.sh/chart", "-o", "name")
     assert left.split() == []

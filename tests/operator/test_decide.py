@@ -8,7 +8,7 @@ import pytest
 
 from llmcache_operator import events
 from llmcache_operator.decide import Decision, decide
-from llmcache_operator.observed import Observed, Pod, Report, Rollout, Trouble
+from llmcache_operator.observed import Observed, Pod, Report, Rollout, Trouble, kind_missing
 from llmcache_operator.rollout.state import Phase, PrefixStatus, RolloutStatus, State
 from llmcache_operator.specs import Identity
 from llmcache_operator.status import Status, read_status
@@ -37,6 +37,8 @@ INVALID = Trouble("InvalidSpec", "spec.upstreams: required", lasting=True)
 def _conditions(decision: Decision) -> dict[str, tuple[str, str]]:
     return {c.type: (c.status, c.reason) for c in decision.status.conditions if c.type != "Promoted"}
 
+
+LACKING = kind_missing("ServiceMonitor")
 
 CASES: dict[str, tuple[Observed, dict[str, tuple[str, str]], Outcome]] = {
     "everything runs": (
@@ -308,3 +310,15 @@ def test_a_new_active_version_is_told() -> None:
     healthy = decide(HEALTHY, BLANK, NOW).status
     assert [turn.reason for turn in events.turns(BLANK, healthy)] == ["PrefixActivated"]
     assert events.turns(healthy, healthy) == []
+
+
+def test_what_has_no_effect_in_a_cluster_is_a_warning_that_is_told_once_and_harms_nothing() -> None:
+    healthy = decide(HEALTHY, BLANK, NOW).status
+    warned = decide(replace(HEALTHY, warnings=(LACKING,)), healthy, LATER)
+    assert [(one.reason, "ServiceMonitor" in one.message) for one in warned.status.warnings] == [("KindMissing", True)]
+    assert warned.outcome == Outcome()
+    assert warned.status.conditions == healthy.conditions
+    assert [(turn.warning, turn.reason) for turn in events.turns(healthy, warned.status)] == [(True, "KindMissing")]
+    assert events.turns(warned.status, warned.status) == []
+    assert events.turns(warned.status, healthy) == []
+    assert read_status(warned.status.to_dict()).warnings == warned.status.warnings
