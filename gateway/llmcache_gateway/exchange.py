@@ -12,6 +12,7 @@ from llmcache_gateway.freshness import Controls
 from llmcache_gateway.headers import Headers
 from llmcache_gateway.heads import Head
 from llmcache_gateway.policy import Settings
+from llmcache_gateway.stores.base import Found
 from llmcache_gateway.trusted import CLIENT, Named
 from llmcache_gateway.upstreams.base import Call, Upstream
 
@@ -51,6 +52,14 @@ class Question(msgspec.Struct):
         return Call("POST", self.target, headers, body, decoded=True)
 
 
+class LookedUp(msgspec.Struct):
+    """What a store had under a key, or that it had nothing."""
+
+    runtime: "Runtime"
+    key: str
+    found: Found | None
+
+
 class Exchange(msgspec.Struct):
     """One request on its way, and what its log line will say."""
 
@@ -72,6 +81,9 @@ class Exchange(msgspec.Struct):
     policy: str | None = None
     key: str | None = None
     upstream: str | None = None
+    looked_up: LookedUp | None = None
+    """What the express lane has found out already, so that a store is asked once."""
+
     explained: dict[str, str] = {}
     """Further headers of the answer, for a client that asked for them."""
 

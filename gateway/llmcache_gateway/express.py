@@ -1,12 +1,14 @@
-"""The express lane: hits of the memory tier, answered as their bytes arrive, without aiohttp's request and response.
+"""The express lane: hits answered as their bytes arrive, without aiohttp's request and response.
 
 A lane's connection is aiohttp's own. Bytes take the lane only at the boundary between two requests, and only if they
 are one whole request whose head aiohttp has read before, byte for byte but for the digits of its length, and for
 which the gateway then had a hit. So nothing here parses HTTP: what such a head means is what aiohttp said of it. All
-other bytes go to aiohttp, as if there were no lane, and so does every request that the lane can't answer at once.
+other bytes go to aiohttp, as if there were no lane, and so does every request that the lane can't answer, at once or as
+soon as the store has said what it has, which goes with it.
 What decides is the request path's own (`server.py`); this module only remembers, and writes.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -21,11 +23,12 @@ from aiohttp.http import SERVER_SOFTWARE
 from llmcache_gateway.dialects import Dialect, dialect_of
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
-from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.exchange import Exchange, LookedUp, Question
 from llmcache_gateway.heads import Head
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.server import DEBUG_HEADER, Handler
+from llmcache_gateway.stores.base import Found
 from llmcache_gateway.trusted import ADMIN_HEADER
 
 MAX_BODY: Final = 256 * 1024
@@ -80,8 +83,19 @@ class Seen:
     body: bytes
 
 
+@dataclass(slots=True)
+class Lookup:
+    """A request whose entry has to be waited for."""
+
+    exchange: Exchange
+    question: Question
+    name: tuple[bytes, bytes]
+    seen: Seen | None
+    looked_up: LookedUp
+
+
 class Lane:
-    """Remembers heads and requests, and answers those that it can answer at once. It never waits."""
+    """Remembers heads and requests, and answers those that it can."""
 
     def __init__(self, handler: Handler, runtime: Callable[[], Runtime], metrics: Metrics) -> None:
         self._handler = handler
@@ -99,17 +113,22 @@ class Lane:
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer a request that aiohttp has read, and remember its head where it had a hit."""
         response = None
+        connection = http.protocol if isinstance(http.protocol, LaneConnection) else None
         try:
-            response = await self._handler.handle(http)
+            looked_up = connection.looked_up() if connection is not None else None
+            response = await self._handler.handle(http, looked_up)
             return response
         finally:
-            if isinstance(http.protocol, LaneConnection):
-                head = http.protocol.over(http)
+            if connection is not None:
+                head = connection.over(http)
                 if head is not None and response is not None and response.headers.get("X-LLMCache") == "HIT":
                     self._learn(http, head)
 
-    def answer(self, data: bytes) -> bytes | Literal[More.MORE] | None:
-        """Return the answer to the bytes of a request; MORE when it is not whole yet, None when it is not for here."""
+    def answer(self, data: bytes) -> bytes | Lookup | Literal[More.MORE] | None:
+        """Return the answer to the bytes of a request, or what has to be looked up for it.
+
+        MORE when it is not whole yet, None when it is not for here.
+        """
         end = data.find(b"\r\n\r\n") + 4
         length = _LENGTH.search(data, 0, end) if end > 3 else None
         if length is None:
@@ -137,7 +156,22 @@ class Lane:
             # Whatever is wrong with a request or an entry, the request path says it, or does without.
             return None
 
-    def _answer(self, exchange: Exchange, asker: Asker, head: bytes, body: bytes) -> bytes | None:
+    async def look_up(self, lookup: Lookup) -> bytes | None:
+        """Ask the store, and return the answer; None when it is not for here."""
+        runtime = lookup.exchange.runtime
+        runtime.enter()  # its store must not be closed meanwhile
+        try:
+            found = lookup.looked_up.found = await runtime.store.get(lookup.looked_up.key)
+        finally:
+            runtime.leave()
+        if found is None:
+            return None
+        try:
+            return self._hit(lookup.exchange, lookup.question, lookup.name, lookup.seen, found)
+        except Exception:
+            return None  # as in `answer`
+
+    def _answer(self, exchange: Exchange, asker: Asker, head: bytes, body: bytes) -> bytes | Lookup | None:
         name = (head, body)
         seen = self._seen.get(name)
         if seen is None:
@@ -150,17 +184,29 @@ class Lane:
             exchange.model, exchange.upstream = seen.model, seen.upstream
             exchange.tenant, exchange.policy, exchange.version = seen.tenant, seen.policy, seen.version
         exchange.key, exchange.question = key, question
-        entry = self._handler.fresh_now(exchange, question, key)
-        if entry is None:
+        store = exchange.runtime.store
+        found = store.get_now(key)
+        if found is not None:
+            return self._hit(exchange, question, name, seen, found)
+        if store.waits:
+            return Lookup(exchange, question, name, seen, LookedUp(exchange.runtime, key, None))
+        return None
+
+    def _hit(
+        self, exchange: Exchange, question: Question, name: tuple[bytes, bytes], seen: Seen | None, found: Found
+    ) -> bytes | None:
+        entry, tier = found
+        if not self._handler.answers_at_once(entry, question):
             return None
         if seen is not None and seen.entry is entry:
             content_type, answer = seen.content_type, seen.body
         else:
             content_type, answer = self._handler.replay(entry, question)
-            self._remember(exchange, name, question, entry, content_type, answer)
+            if seen is None or tier == "memory":  # from elsewhere, an entry is another object each time
+                self._remember(exchange, name, question, entry, content_type, answer)
         if len(answer) > MAX_BODY:
             return None
-        headers = self._handler.hit_headers(exchange, question, entry, "memory")
+        headers = self._handler.hit_headers(exchange, question, entry, tier)
         headers["Content-Type"] = content_type
         lines = "\r\n".join([f"{header}: {value}" for header, value in headers.items()])
         if lines.count("\r") != len(headers) - 1 or lines.count("\n") != len(headers) - 1:
@@ -249,7 +295,7 @@ class LaneConnection(web.RequestHandler):
     chunked bodies), the rest of the connection is aiohttp's.
     """
 
-    __slots__ = ("_begun", "_fed", "_held", "_lane", "_open")
+    __slots__ = ("_begun", "_close_after", "_fed", "_held", "_lane", "_looked_up", "_looking_up", "_open")
 
     def __init__(self, manager: web.Server, lane: Lane, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -258,8 +304,16 @@ class LaneConnection(web.RequestHandler):
         self._begun = b""
         self._fed = 0
         self._held = b""
+        self._looking_up: asyncio.Task[None] | None = None
+        self._looked_up: LookedUp | None = None
+        self._close_after = False
 
     def data_received(self, data: bytes) -> None:
+        if self._looking_up is not None:
+            self._held += data
+            if self.transport is not None:
+                self.transport.pause_reading()  # so that no more is held than comes at once
+            return
         if self._held:
             data, self._held = self._held + data, b""
         if self._open and data and not self._fed:
@@ -268,13 +322,67 @@ class LaneConnection(web.RequestHandler):
                 if answer is MORE:
                     self._held = data
                     return
-                if answer is not None and self.transport is not None:
-                    self.transport.write(answer)
-                    self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+                if isinstance(answer, Lookup):
+                    self._looking_up = self._loop.create_task(self._look_up(answer, data))
+                    self._stay()
+                    return
+                if answer is not None:
+                    self._write(answer)
                     return
             self._begun = data
         self._fed += len(data)
         super().data_received(data)
+
+    def close(self) -> None:
+        if self._looking_up is not None:
+            self._close_after = True  # a client waits of whom aiohttp does not know
+        else:
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        if self._looking_up is not None:
+            await asyncio.wait([self._looking_up], timeout=timeout)
+            await asyncio.sleep(0)  # aiohttp begins with what the lane could not answer
+        await super().shutdown(timeout)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._looking_up is not None:
+            self._looking_up.cancel()
+        super().connection_lost(exc)
+
+    async def _look_up(self, lookup: Lookup, data: bytes) -> None:
+        """Answer a request once the store has been asked, or leave it to aiohttp; then go on with what came since."""
+        try:
+            answer = await self._lane.look_up(lookup)
+        finally:
+            self._looking_up = None
+        if answer is not None:
+            self._write(answer)
+        else:
+            self._looked_up = lookup.looked_up
+            self._begun, self._fed = data, len(data)
+            super().data_received(data)
+        held, self._held = self._held, b""
+        if held:
+            if self.transport is not None:
+                self.transport.resume_reading()
+            self.data_received(held)
+        if self._close_after:
+            self.close()
+
+    def looked_up(self) -> LookedUp | None:
+        """Return what was looked up for the request that aiohttp has read, once."""
+        looked_up, self._looked_up = self._looked_up, None
+        return looked_up
+
+    def _write(self, answer: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(answer)
+            self._stay()
+
+    def _stay(self) -> None:
+        """Have aiohttp keep the connection for as long as one that it has answered on now."""
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
 
     def over(self, http: web.BaseRequest) -> bytes | None:
         """Note that a request has been answered; return its head if its bytes are all that aiohttp was given."""

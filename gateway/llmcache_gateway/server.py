@@ -21,7 +21,7 @@ from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
-from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.exchange import Exchange, LookedUp, Question
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import StaleInstead, answer_headers, give_stored, pass_on
@@ -73,10 +73,11 @@ class Handler:
         self._clock = clock
         self._hurry = hurry
 
-    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, http: web.BaseRequest, looked_up: LookedUp | None = None) -> web.StreamResponse:
+        """Answer a request; `looked_up` is what the express lane has found in the store for it."""
         runtime = self._runtime()
         head = Head(http.method, http.raw_path, http.headers)
-        exchange = Exchange(http, head, runtime, runtime.prefix.active, time.perf_counter())
+        exchange = Exchange(http, head, runtime, runtime.prefix.active, time.perf_counter(), looked_up=looked_up)
         runtime.enter()
         try:
             response = await self._answer_or_error(exchange)
@@ -236,7 +237,11 @@ class Handler:
     async def _from_store(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
         """Answer from the store where that may be; else note in the exchange why not."""
         runtime, store_key = exchange.runtime, exchange.key or ""
-        found = await runtime.store.get(store_key)
+        known = exchange.looked_up
+        if known is not None and known.runtime is runtime and known.key == store_key:
+            found = known.found
+        else:
+            found = await runtime.store.get(store_key)
         if found is None:
             return None
         use = self.use_of(found.entry, question)
@@ -279,14 +284,10 @@ class Handler:
             return None
         return self._key(exchange, question)
 
-    def fresh_now(self, exchange: Exchange, question: Question, store_key: str) -> Entry | None:
-        """Return the entry of a key if it is fresh and at hand without waiting."""
-        found = exchange.runtime.store.get_now(store_key)
-        if found is None or found.tier != "memory" or self.use_of(found.entry, question) is not Use.FRESH:
-            return None
-        if replay.is_paced(found.entry, question.request, question.settings.pace):
-            return None
-        return found.entry
+    def answers_at_once(self, entry: Entry, question: Question) -> bool:
+        """Say whether an entry is fresh, and given whole: not at the pace of a stream."""
+        paced = replay.is_paced(entry, question.request, question.settings.pace)
+        return not paced and self.use_of(entry, question) is Use.FRESH
 
     @staticmethod
     def replay(entry: Entry, question: Question) -> tuple[str, bytes]:

@@ -155,7 +155,7 @@ async def test_the_body_may_come_after_its_head(echo: TestGateway) -> None:
         assert await express(echo) == 2
 
 
-def _odd() -> Iterator[tuple[str, bytes]]:
+def odd_requests() -> Iterator[tuple[str, bytes]]:
     hello = body_of("hello")
     yield "pipelined", request(hello) + request(body_of("second"))
     yield "a request in a body", request(body_of("hello", user=request(hello).decode()))
@@ -169,7 +169,7 @@ def _odd() -> Iterator[tuple[str, bytes]]:
     yield "a length of its own case", request(hello).replace(b"Content-Length", b"content-length")
 
 
-@pytest.mark.parametrize("odd", [bytes_ for _, bytes_ in _odd()], ids=[name for name, _ in _odd()])
+@pytest.mark.parametrize("odd", [bytes_ for _, bytes_ in odd_requests()], ids=[name for name, _ in odd_requests()])
 @pytest.mark.parametrize("piece", [61, 1 << 20])
 async def test_whatever_is_odd_is_answered_as_on_a_connection_of_its_own(
     echo: TestGateway, odd: bytes, piece: int

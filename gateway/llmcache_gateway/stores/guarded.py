@@ -110,6 +110,11 @@ class GuardedStore:
         """Writes under way, and their bytes."""
         return len(self._writes), self._pending_bytes
 
+    @property
+    def waits(self) -> bool:
+        """Whether there may be an entry that `get_now` does not know of."""
+        return self._local is None and self._breakers["get"].closed
+
     def get_now(self, key: str) -> Found | None:
         """Return an entry that is at hand without waiting; None when that can't be said."""
         found = self._store.get_now(key)

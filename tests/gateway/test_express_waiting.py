@@ -1,0 +1,160 @@
+"""The express lane in front of a store that has to be waited for: what comes meanwhile, and who goes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import StartGateway, TestGateway, manifest
+from tests.gateway.test_express import body_of, chunked, connected, express, odd_requests, request, without_time
+from tests.redis_server import RedisServer
+from tests.socket_proxy import Proxy, running_proxy
+
+SLOW = 0.1
+"""Seconds for which a slow store holds an answer back: less than a reading of marks may take."""
+
+
+@pytest.fixture
+async def proxy(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Proxy]:
+    async with running_proxy(redis_server.port) as proxy:
+        proxy.slow_seconds = SLOW
+        yield proxy
+
+
+def config(proxy: Proxy, store: str = "redis") -> dict[str, Any]:
+    return manifest(None, cache={"store": {"type": store}}, redis={"external": {"url": proxy.url}})
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway, proxy: Proxy) -> AsyncIterator[TestGateway]:
+    async with start_gateway(config(proxy)) as gateway:
+        yield gateway
+
+
+async def learn(gateway: TestGateway, *texts: str) -> None:
+    """Have answers stored, and their requests' head known."""
+    async with connected(gateway) as client:
+        for _ in range(2):
+            for text in texts:
+                await client.ask(request(body_of(text)))
+            await gateway.running.reloader.current.store.flush()
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}], ids=["unstreamed", "streamed"])
+async def test_the_lane_answers_as_the_request_path_does(gateway: TestGateway, more: dict[str, Any]) -> None:
+    await learn(gateway, "one two three")
+    asked = body_of("one two three", **more)
+    async with connected(gateway) as client:
+        usual = await client.ask(request(asked, "User-Agent: another head"))
+        assert await express(gateway) == 0
+        answers = [await client.ask(request(asked)) for _ in range(3)]
+    assert await express(gateway) == 3
+    assert all(without_time(answer) == without_time(usual) for answer in answers)
+    assert (usual.headers["X-LLMCache"], 'detail="redis"' in answers[0].headers["Cache-Status"]) == ("HIT", True)
+    assert await gateway.metric('llmcache_hits_total{tier="redis"}') == 5
+
+
+async def test_what_another_replica_stored_is_a_hit_of_the_lane_and_then_one_in_memory(
+    start_gateway: StartGateway, proxy: Proxy
+) -> None:
+    async with start_gateway(config(proxy)) as other, start_gateway(config(proxy, "tiered")) as gateway:
+        await learn(gateway, "known")
+        await learn(other, "theirs")
+        tiers = []
+        async with connected(gateway) as client:
+            for _ in range(2):
+                tiers.append((await client.ask(request(body_of("theirs")))).headers["Cache-Status"].rpartition("=")[2])
+        assert tiers == ['"redis"', '"memory"']
+        assert await express(gateway) == 2
+
+
+async def test_a_miss_asks_the_store_once(gateway: TestGateway) -> None:
+    """A store that answers late must not be waited for twice."""
+    await learn(gateway, "known")
+    before = await gateway.metric("llmcache_lookup_seconds_count")
+    async with connected(gateway) as client:
+        for number in range(5):
+            answer = await client.ask(request(body_of(f"new {number}")))
+            assert (answer.said, answer.headers["X-LLMCache"]) == (f"echo: new {number}", "MISS")
+    assert await gateway.metric("llmcache_lookup_seconds_count") == before + 5
+
+
+@pytest.mark.parametrize("first", ["known", "new"])
+async def test_what_comes_during_a_lookup_is_answered_after_it_in_order(
+    gateway: TestGateway, proxy: Proxy, first: str
+) -> None:
+    await learn(gateway, "known", "second")
+    proxy.fault = "slow"
+    async with connected(gateway) as client:
+        await client.send(request(body_of(first)))
+        await asyncio.sleep(SLOW / 5)
+        await client.send(request(body_of("second")) + chunked(body_of("third")), piece=50)
+        assert [(await client.answer()).said for _ in range(3)] == [f"echo: {first}", "echo: second", "echo: third"]
+        assert (await client.ask(request(body_of("known")))).said == "echo: known"
+
+
+@pytest.mark.parametrize("text", ["known", "new"])
+async def test_a_gateway_that_stops_answers_what_it_is_looking_up(
+    start_gateway: StartGateway, proxy: Proxy, text: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        async with start_gateway(config(proxy)) as gateway:
+            await learn(gateway, "known")
+            client = await stack.enter_async_context(connected(gateway))
+            await client.ask(request(body_of("known")))
+            proxy.fault = "slow"
+            await client.send(request(body_of(text)))
+            await asyncio.sleep(SLOW / 5)
+        assert (await client.answer()).said == f"echo: {text}"
+
+
+async def test_a_client_that_goes_during_a_lookup_leaves_nothing_behind(gateway: TestGateway, proxy: Proxy) -> None:
+    await learn(gateway, "known")
+    proxy.fault = "slow"
+    async with connected(gateway) as client:
+        await client.send(request(body_of("known")))
+        await asyncio.sleep(SLOW / 5)
+        assert gateway.running.reloader.current.in_flight == 1
+    await asyncio.sleep(SLOW / 5)
+    assert gateway.running.reloader.current.in_flight == 0
+    async with connected(gateway) as client:
+        assert (await client.ask(request(body_of("known")))).said == "echo: known"
+
+
+async def test_a_lookup_ends_under_the_configuration_that_it_began_with(
+    start_gateway: StartGateway, proxy: Proxy
+) -> None:
+    changed = config(proxy)
+    async with start_gateway(changed) as gateway, connected(gateway) as client:
+        await learn(gateway, "known")
+        proxy.fault = "slow"
+        await client.send(request(body_of("known")))
+        await asyncio.sleep(SLOW / 5)
+        changed["spec"]["prefix"]["version"] = "v2"
+        gateway.rewrite(changed)
+        assert gateway.running.reloader.check()
+        first = await client.answer()
+        assert (first.headers["X-LLMCache"], first.headers["X-LLMCache-Prefix"]) == ("HIT", "test:v1")
+        second = await client.ask(request(body_of("known")))
+        assert (second.headers["X-LLMCache"], second.headers["X-LLMCache-Prefix"]) == ("MISS", "test:v2")
+
+
+@pytest.mark.parametrize("odd", [bytes_ for _, bytes_ in odd_requests()], ids=[name for name, _ in odd_requests()])
+@pytest.mark.parametrize("piece", [61, 1 << 20])
+async def test_whatever_is_odd_is_answered_as_on_a_connection_of_its_own(
+    gateway: TestGateway, odd: bytes, piece: int
+) -> None:
+    await learn(gateway, "hello", "second")
+    count = 2 if odd.count(b"POST /v1") == 2 and b"second" in odd else 1
+    async with connected(gateway) as fresh:
+        await fresh.send(odd)
+        expected = [await fresh.answer() for _ in range(count)]
+    async with connected(gateway) as client:
+        await client.ask(request(body_of("hello")))
+        await client.send(request(body_of("hello")) + odd, piece)
+        assert (await client.answer()).said == "echo: hello"
+        for one in expected:
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (one.status, one.body)
