@@ -5,23 +5,17 @@ from their Dockerfile; Redis is a pod too. The provider is an LLMCache of its ow
 the question, so that its metrics count what reaches the provider.
 """
 
-import json
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import helm_python
 import httpx
 import openai
 import pytest
 
-from e2e.cluster import build_image, build_redis_image
 from e2e.cluster.layout import REPOSITORY
-from e2e.target import Target, image_values
+from e2e.stage import Stage
+from e2e.target import Target
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -35,62 +29,8 @@ STORES: dict[str, dict[str, Any]] = {
 }
 
 
-class Path:
-    """The namespace of these tests, and how to reach what runs in it."""
-
-    def __init__(self, cluster: Target) -> None:
-        self.cluster = cluster
-
-    def kubectl(self, *words: str, given: Any = None) -> str:
-        text = json.dumps(given) if given is not None else None
-        return self.cluster.kubectl("-n", NAMESPACE, *words, given=text)
-
-    def apply(self, name: str, upstream: dict[str, Any], **spec: Any) -> None:
-        manifest = {
-            "apiVersion": "llmcache.dev/v1alpha1",
-            "kind": "LLMCache",
-            "metadata": {"name": name},
-            "spec": {"upstreams": [upstream], "prefix": {"version": "v1"}, **spec},
-        }
-        self.kubectl("apply", "-f", "-", given=manifest)
-
-    def wait_ready(self, name: str) -> None:
-        try:
-            self.kubectl("wait", f"llmcache/{name}", "--for=condition=Ready", "--timeout=90s")
-        except Exception as error:
-            seen = self.kubectl("get", "llmcache,pods", "-o", "wide") + self.kubectl(
-                "get", "llmcache", name, "-o", "yaml"
-            )
-            raise AssertionError(f"{error}\n{seen}") from error
-
-    def pods(self, name: str) -> list[dict[str, Any]]:
-        selector = f"app.kubernetes.io/instance={name},app.kubernetes.io/component=gateway"
-        found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-    @contextmanager
-    def reach(self, pod: str, port: int) -> Iterator[str]:
-        """Forward a local port to one pod; yield its address."""
-        kubectl = [f"{sys.prefix}/bin/kubectl", "--kubeconfig", str(self.cluster.kubeconfig), "-n", NAMESPACE]
-        command = [*kubectl, "port-forward", f"pod/{pod}", f":{port}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                match = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
-                assert match is not None, "kubectl port-forward did not say its port"
-                yield f"http://127.0.0.1:{match[1]}"
-            finally:
-                process.terminate()
-
-    @contextmanager
-    def clients(self, name: str) -> Iterator[list[openai.OpenAI]]:
-        """The official SDK, pointed at each gateway pod of an LLMCache in turn; always two, of one pod or of two."""
-        pods = [pod["metadata"]["name"] for pod in self.pods(name)]
-        with self.reach(pods[0], 4000) as first, self.reach(pods[-1], 4000) as second:
-            made = [openai.OpenAI(base_url=f"{url}/v1", api_key="sk-app", max_retries=0) for url in (first, second)]
-            yield made
-            for client in made:
-                client.close()
+class Path(Stage):
+    """The namespace of these tests."""
 
     def provider_calls(self) -> int:
         """How many requests have reached the provider."""
@@ -103,31 +43,12 @@ class Path:
 
 @pytest.fixture(scope="module")
 def path(cluster: Target) -> Iterator[Path]:
-    """The CRD applied, the operator installed from the chart for one namespace, the provider running."""
-    images = {name: f"localhost/llmcache/{name}:e2e" for name in ("gateway", "operator")}
-    for name, tag in images.items():
-        cluster.load(build_image(f"{name}/Dockerfile", tag))
-    redis = build_redis_image()
-    cluster.load(redis)
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds"))
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
-    values = {
-        "crds": {"enabled": False},
-        "watchNamespaces": [NAMESPACE],
-        "image": image_values(images["operator"]),
-        "defaults": {"gatewayImage": image_values(images["gateway"]), "redisImage": image_values(redis)},
-    }
-    helm = helm_python.Config(kubeconfig_path=cluster.kubeconfig, namespace=NAMESPACE)
-    helm.install(REPOSITORY / "charts" / "llmcache", "operator", values, wait="watcher", timeout=90)
-    found = Path(cluster)
-    echo = {"name": "echo", "provider": "echo", "echo": {"chunkDelay": "5ms"}}
-    found.apply("provider", echo, cache={"mode": "Disabled"}, gateway={"replicas": 1})
-    found.wait_ready("provider")
-    yield found
-    cluster.kubectl("delete", "llmcaches", "--all", "-n", NAMESPACE, "--timeout=60s")
-    helm.uninstall("operator")
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    """The operator installed, the provider running."""
+    with Path.set(cluster, NAMESPACE) as found:
+        echo = {"name": "echo", "provider": "echo", "echo": {"chunkDelay": "5ms"}}
+        found.apply("provider", echo, cache={"mode": "Disabled"}, gateway={"replicas": 1})
+        found.wait_ready("provider")
+        yield found
 
 
 @pytest.fixture(scope="module", params=STORES)
