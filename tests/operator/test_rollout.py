@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from llmcache_gateway.config import Rollout
+from llmcache_operator.rollout import evidence
 from llmcache_operator.rollout.evidence import Stats
 from llmcache_operator.rollout.machine import step, wake, wants_stats, warming_key
 from llmcache_operator.rollout.stages import first
@@ -327,3 +328,29 @@ def test_a_state_at_rest_wants_no_turn_before_something_is_due() -> None:
     life = Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2").look(2)
     assert wake(life.state, life.now) == pytest.approx(3600)
     assert life.look(5).state == life.state
+
+
+def test_a_gateway_that_was_not_ready_when_a_step_began_counts_from_its_first_answer() -> None:
+    versions = ("v1", "v2")
+
+    def told(instance: str, requests: int) -> Stats:
+        return Stats(instance, {"v2": counts(requests)}, LE)
+
+    begun = evidence.begin(PODS, {"a"}, {"a": told("one", 5)}, versions, NOON)
+    assert begun is not None
+    later = evidence.absorb(begun, PODS, {"a": told("one", 6), "b": told("two", 1000)}, versions, NOON)
+    assert later.target.requests == 1
+    later = evidence.absorb(later, PODS, {"a": told("one", 6), "b": told("two", 1002)}, versions, NOON)
+    assert later.target.requests == 3
+
+
+def test_a_process_that_is_new_counts_from_zero_and_one_that_is_silent_loses_nothing() -> None:
+    versions = ("v1", "v2")
+    begun = evidence.begin({"a"}, {"a"}, {"a": Stats("one", {"v2": counts(100)}, LE)}, versions, NOON)
+    assert begun is not None
+    silent = evidence.absorb(begun, {"a"}, {}, versions, NOON)
+    assert silent.marks == begun.marks
+    again = evidence.absorb(silent, {"a", "c"}, {"a": Stats("three", {"v2": counts(7)}, LE)}, versions, NOON)
+    assert again.target.requests == 7
+    third = evidence.absorb(again, {"a", "c"}, {"c": Stats("four", {"v2": counts(4)}, LE)}, versions, NOON)
+    assert third.target.requests == 11
