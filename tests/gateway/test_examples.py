@@ -222,6 +222,16 @@ async def test_kubernetes_example_runs_by_itself_too_and_says_what_is_not_in_for
     assert "not in force without an operator: spec.gateway" in capfd.readouterr().out
 
 
+async def test_rollout_example_takes_a_version_over_at_once_without_an_operator_and_says_so(
+    start_gateway: StartGateway, redis_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with start_gateway(manifest("14-rollout"), redis_url=redis_url) as gateway:
+        assert (await gateway.post(question())).headers["X-LLMCache-Prefix"] == "rollout:prompt-v1"
+    assert "not in force without an operator: spec.redis.managed, spec.rollout" in capfd.readouterr().out
+    lines = (EXAMPLES / "14-rollout" / "requests.jsonl").read_bytes()
+    assert lines == (EXAMPLES / "09-warming" / "requests.jsonl").read_bytes()
+
+
 async def test_hooks_example_builds_keys_and_decides_what_is_stored(
     start_gateway: StartGateway, capfd: pytest.CaptureFixture[str]
 ) -> None:

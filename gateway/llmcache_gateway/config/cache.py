@@ -138,6 +138,11 @@ class Store(Model, frozen=True, kw_only=True):
         return self.keeper == "disk"
 
     @property
+    def shared(self) -> bool:
+        """Say whether all replicas have the same entries."""
+        return self.keeper in ("redis", "s3")
+
+    @property
     def uses_redis(self) -> bool:
         """Say whether entries are kept in Redis."""
         return self.keeper == "redis"
