@@ -141,7 +141,7 @@ class Reconciler:
             asked=asked,
             token=values.admin_token,
             deployment=next(child for child in desired if child["kind"] == "Deployment"),
-            shared=config.spec.cache.store.shared,
+            config=config,
             pods=pods,
         )
         return await rolling.turn(seen, state, annotation, now)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
+from llmcache_gateway.config import GatewayConfig
 from llmcache_operator.errors import Conflict, GatewayUnreachable
 from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
@@ -34,10 +35,15 @@ class Rolling:
     token: str
     deployment: Object
     """The gateways' Deployment as it is desired."""
-    shared: bool
-    """Whether the gateways have one store, or each its own."""
+    config: GatewayConfig
+    """The gateways' configuration."""
     pods: Mapping[str, Sequence[Object]]
     """All pods by component."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the gateways have one store, or each its own."""
+        return self.config.spec.cache.store.shared
 
     async def turn(self, seen: Observed, state: State, annotation: str, now: datetime) -> Observed:
         """Return what was observed, with the state that follows from it and what there is to tell."""
@@ -80,7 +86,7 @@ class Rolling:
             return
         name = warming.job_name(self.identity, start.key)
         made = warming.job(
-            self.identity, warm, name, start.version, self.deployment, self.images, addresses, self.shared
+            self.identity, warm, name, start.version, self.deployment, self.config, self.images, addresses
         )
         try:
             await self.kube.create(made)

@@ -10,9 +10,11 @@ import pytest
 from aiohttp import web
 
 from llmcache_gateway.config import Rollout as RolloutSettings
+from llmcache_gateway.config import gateway_config
 from llmcache_operator import gateways
 from llmcache_operator.errors import GatewayUnreachable
 from llmcache_operator.kube import Kube
+from llmcache_operator.manifests import read
 from llmcache_operator.observed import Observed, Pod, Report, Rollout
 from llmcache_operator.rolling import Rolling
 from llmcache_operator.rollout.state import Counts, PrefixStatus, Purging, RolloutStatus, State
@@ -83,6 +85,14 @@ def _observed(*names: str) -> Observed:
 
 
 async def _turn(state: State, shared: bool, *names: str, settings: dict[str, Any] | None = None) -> State:
+    store = {"cache": {"store": {"type": "redis"}}, "redis": {"external": {"url": "redis://r:6379/0"}}}
+    document = {
+        "apiVersion": "llmcache.dev/v1alpha1",
+        "kind": "LLMCache",
+        "metadata": {"name": "demo", "namespace": "ai"},
+        "spec": {"upstreams": [{"name": "echo", "provider": "echo"}], "prefix": {"version": "v2"}}
+        | (store if shared else {}),
+    }
     async with gateways.http_client() as http:
         rolling = Rolling(
             kube=cast("Kube", None),  # no Job is asked for here: e2e/test_rollout.py has those
@@ -92,7 +102,7 @@ async def _turn(state: State, shared: bool, *names: str, settings: dict[str, Any
             asked=Asked("demo", "v2", msgspec.convert(settings or {}, RolloutSettings)),
             token="token",
             deployment={},
-            shared=shared,
+            config=gateway_config(read(document), None),
             pods={},
         )
         found = (await rolling.turn(_observed(*names), state, "", NOW)).state

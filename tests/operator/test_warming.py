@@ -7,10 +7,11 @@ from typing import Any
 import kubernetes_validate
 import msgspec
 import pytest
+import yaml
 
 from llmcache_gateway.config import Warm
 from llmcache_operator import specs
-from llmcache_operator.manifests import read_file
+from llmcache_operator.manifests import read
 from llmcache_operator.rollout.turn import Warmed
 from llmcache_operator.specs import warming
 
@@ -27,12 +28,17 @@ BOTH = {
 ADDRESSES = ["10.0.0.1", "fd00::1"]
 
 
-def _job(warm: dict[str, Any], shared: bool = True) -> dict[str, Any]:
-    (manifest,) = read_file(QUICKSTART.read_text())
+def _job(warm: dict[str, Any], shared: bool = True, isolation: str = "Credential") -> dict[str, Any]:
+    document = yaml.safe_load(QUICKSTART.read_text())
+    document["spec"]["tenancy"] = {"isolation": isolation}
+    if shared:
+        document["spec"] |= {"cache": {"store": {"type": "tiered"}}, "redis": {"managed": {}}}
+    manifest = read(document)
     children = specs.children(manifest, IDENTITY, IMAGES, VALUES)
     (deployment,) = [child for child in children if child["kind"] == "Deployment"]
     asked = msgspec.convert(warm, Warm)
-    return warming.job(IDENTITY, asked, "demo-warm-1", "v2", deployment, IMAGES, ADDRESSES, shared)
+    config = specs.gateway_configuration(manifest, IDENTITY)
+    return warming.job(IDENTITY, asked, "demo-warm-1", "v2", deployment, config, IMAGES, ADDRESSES)
 
 
 def _arguments(job: dict[str, Any]) -> list[str]:
@@ -54,8 +60,13 @@ def test_kubernetes_accepts_it_and_it_is_restricted(shared: bool, version: str) 
 def test_a_store_that_is_shared_is_warmed_through_the_service_at_the_rate_asked_for() -> None:
     top, listed = _arguments(_job(BOTH))
     assert "--url http://demo.ai.svc:4000 --from-hot http://10.0.0.1:4001 --from-hot http://[fd00::1]:4001" in top
-    assert "--top 20 --rate 7200/h --version v2 --as-tenant --admin-token-file" in top
-    assert "--requests /etc/llmcache/requests/requests.jsonl --rate 7200/h" in listed
+    assert "--top 20 --as-tenant --rate 7200/h --version v2 --admin-token-file" in top
+    assert "--requests /etc/llmcache/requests/requests.jsonl --as-tenant --rate 7200/h" in listed
+
+
+def test_a_list_need_not_name_tenants_where_all_share() -> None:
+    top, listed = _arguments(_job(BOTH, isolation="Shared"))
+    assert ("--as-tenant" in top, "--as-tenant" in listed) == (True, False)
 
 
 def test_stores_of_the_gateways_own_are_warmed_one_by_one_at_that_rate_together() -> None:

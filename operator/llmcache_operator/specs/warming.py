@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from llmcache_gateway.config import Warm, seconds
+from llmcache_gateway.config import GatewayConfig, Warm, seconds
 from llmcache_operator.rollout.turn import NOT_WARMED, Warmed
 from llmcache_operator.specs import pods
 from llmcache_operator.specs.expose import PORT
@@ -39,15 +39,16 @@ def job(
     name: str,
     version: str,
     deployment: Object,
+    config: GatewayConfig,
     images: Images,
     addresses: Sequence[str],
-    shared: bool,
 ) -> Object:
     """Return the Job.
 
     `addresses` are those of the ready gateways. Where they have one store, all of it is sent to their Service; where
     each has its own, to each of them.
     """
+    shared = config.spec.cache.store.shared
     template = deployment["spec"]["template"]["spec"]
     (gateway,) = [container for container in template["containers"] if container["name"] == CONTAINER]
     urls = [identity.endpoint] if shared else [f"http://{_host(address)}:{PORT}" for address in addresses]
@@ -55,9 +56,11 @@ def job(
     if warm.top_requests is not None:
         hot = [f"http://{_host(address)}:{ADMIN_PORT}" for address in addresses[:MOST_ASKED]]
         words = [word for url in hot for word in ("--from-hot", url)]
-        sources.append(("top", [*words, "--top", str(warm.top_requests)]))
+        sources.append(("top", [*words, "--top", str(warm.top_requests), "--as-tenant"]))
     if warm.requests_from is not None:
-        sources.append(("list", ["--requests", f"{REQUESTS_DIR}/{warm.requests_from.config_map_ref.key}"]))
+        # Where all share their entries, a list need not say whose they are.
+        tenants = [] if config.spec.tenancy.isolation == "Shared" else ["--as-tenant"]
+        sources.append(("list", ["--requests", f"{REQUESTS_DIR}/{warm.requests_from.config_map_ref.key}", *tenants]))
     rate = max(1, math.floor(warm.max_requests_per_second * 3600 / len(urls) / len(sources)))
     containers = [
         _container(f"{kind}-{at}", url, source, rate, version, gateway["image"], images)
@@ -71,6 +74,8 @@ def job(
         "metadata": metadata | {"annotations": {"llmcache.dev/version": version}},
         "spec": {
             "backoffLimit": 1,
+            # A list that can't be read is no better the second time.
+            "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2]}}]},
             "activeDeadlineSeconds": max(1, math.ceil(seconds(warm.timeout))),
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": {
@@ -116,7 +121,7 @@ def _summary(pod: Object) -> str:
         except ValueError:
             continue  # it has not ended, or not in its own words
     told = [one for one in told if isinstance(one, dict)]
-    errors = [str(error) for one in told for error in one.get("error", ())]
+    errors = [str(error) for one in told for error in one.get("error", ())][:2]
     numbers = {name: sum(int(one.get(name, 0)) for one in told) for name in NUMBERS}
     counted = [f"{numbers[name]} {word}" for name, word in NUMBERS.items() if numbers[name] or name == "stored"]
     reasons = [str(reason) for one in told for reason in one.get("failures", {})]
@@ -130,7 +135,7 @@ def _container(name: str, url: str, source: list[str], rate: int, version: str, 
         "image": image,
         **images.pull(),
         "args": [
-            *("warm", "--url", url, *source, "--rate", f"{rate}/h", "--version", version, "--as-tenant"),
+            *("warm", "--url", url, *source, "--rate", f"{rate}/h", "--version", version),
             *("--admin-token-file", token, "--summary", "json", "--summary-file", SUMMARY_FILE),
         ],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
