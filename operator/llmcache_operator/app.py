@@ -150,7 +150,8 @@ def _alive(queue: WorkQueue[Any], resync: Resync, settings: Settings) -> Callabl
 def _ready(watching: asyncio.Event, resync: Resync, election: Election | None) -> Callable[[], str]:
     def check() -> str:
         if election is not None and not election.leading:
-            return ""  # one that stands by is as it should be: a rollout of the operator waits for nothing more
+            # One that stands by is as it should be: a rollout of the operator waits for nothing more.
+            return election.trouble
         if not watching.is_set() or resync.silence is None:
             return "not watching yet"
         return ""

@@ -36,6 +36,8 @@ class Election:
         self._timing = timing or Timing()
         self._seen: Sighting | None = None
         self._renewed: float | None = None
+        self.trouble = ""
+        """Why the Lease could not be read or written the last time; nothing while it can, whoever holds it."""
 
     @property
     def leading(self) -> bool:
@@ -94,17 +96,24 @@ class Election:
                 self._seen = sighted(lease, self._seen, self._clock())
                 chosen = move(self._seen, self._me, self._timing, self._clock())
                 if chosen is Move.WAIT:
-                    return False
+                    return self._went(False)
                 mine = written(lease, self._key, self._me, self._timing, self._stamp())
                 await (self._kube.create(mine) if chosen is Move.CREATE else self._kube.replace(mine))
         except Conflict:
-            return False
+            return self._went(False)
         except (ApiError, TimeoutError) as error:
-            log.warning("the Lease %s/%s: %r", *self._key, error)
-            return False
+            return self._went(
+                False, f"the Lease {'/'.join(self._key)} can't be had: {str(error) or 'no answer in time'}"
+            )
         # Counted from before the request: by the time that others count from, it had not been sent.
         self._renewed = began
-        return True
+        return self._went(True)
+
+    def _went(self, done: bool, trouble: str = "") -> bool:
+        if trouble and trouble != self.trouble:
+            log.warning("%s", trouble)
+        self.trouble = trouble
+        return done
 
     def _stamp(self) -> str:
         return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
