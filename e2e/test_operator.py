@@ -86,7 +86,7 @@ def test_nobody_has_looked_at_a_new_resource_and_its_status_says_so(admin: Kubec
 
 CHILDREN = [
     "deployment/all", "service/all", "poddisruptionbudget/all", "configmap/all-gateway", "secret/all-gateway",
-    "statefulset/all-redis", "service/all-redis", "configmap/all-redis", "secret/all-redis",
+    "statefulset/all-redis", "service/all-redis", "networkpolicy/all-redis", "configmap/all-redis", "secret/all-redis",
 ]  # fmt: skip
 
 
@@ -134,6 +134,7 @@ EDITS = {
     "configmap/all-gateway": {"data": {"gateway.yaml": "nonsense"}},
     "statefulset/all-redis": {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}},
     "poddisruptionbudget/all": {"spec": {"maxUnavailable": 2}},
+    "networkpolicy/all-redis": {"spec": {"ingress": [{}]}},
     "secret/all-gateway": {"metadata": {"labels": {"app.kubernetes.io/part-of": "other"}}},
 }
 
@@ -187,8 +188,12 @@ def test_a_new_version_changes_the_configuration_and_no_pod(complete: Kubectl) -
 
     before = generation()
     complete("patch", "llmc", "all", "--type=merge", "-p", '{"spec": {"prefix": {"version": "v2"}}}')
-    moved = {"name": "all", "active": "v2", "target": "v2"}
-    eventually(lambda: (complete.get("llmcache", "all") or {})["status"]["prefix"] == moved)
+
+    def in_use() -> tuple[str, str]:
+        prefix = (complete.get("llmcache", "all") or {})["status"]["prefix"]
+        return prefix["active"], prefix["target"]
+
+    eventually(lambda: in_use() == ("v2", "v2"))
     assert "version: v2" in (complete.get("configmap", "all-gateway") or {})["data"]["gateway.yaml"]
     assert generation() == before
 
@@ -247,7 +252,7 @@ def test_a_redis_that_is_no_longer_asked_for_goes(admin: Kubectl, operator: Oper
     bare = manifest("less")
     bare["spec"]["cache"] = {"store": {"type": "memory"}}
     admin.apply(bare)
-    kinds = ("statefulset", "service", "configmap", "secret")
+    kinds = ("statefulset", "service", "configmap", "secret", "networkpolicy")
     eventually(lambda: not [kind for kind in kinds if admin.get(kind, "less-redis")])
     assert admin.get("deployment", "less")
 
