@@ -76,8 +76,8 @@ async def ready(gateway: TestGateway) -> bool:
         return (await client.get(f"{gateway.admin_url}/readyz")).status_code == 200
 
 
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(15):
+async def until(holds: Callable[[], Awaitable[bool]], within_seconds: float = 15) -> None:
+    async with asyncio.timeout(within_seconds):
         while not await holds():  # noqa: ASYNC110 (only asking tells)
             await asyncio.sleep(0.05)
 

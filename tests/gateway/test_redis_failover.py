@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,7 +64,7 @@ async def comes_back(gateway: TestGateway, client: openai.AsyncOpenAI) -> None:
         await settled(gateway)
         return [await ask(client, text) for text in texts] == ["HIT"] * len(texts)
 
-    await until(kept)
+    await until(kept, within_seconds=60)
 
 
 async def invalidate(gateway: TestGateway, tag: str) -> int:
@@ -99,6 +100,16 @@ async def test_sentinels_fail_over_in_the_middle_of_traffic(
             assert outcomes[after:].count("HIT") > len(outcomes[after:]) / 2
             assert sentinels.primaries != [primary]
             assert await store_with_tag(gateway, "old", "taken back") == "MISS"
+
+
+async def test_a_sentinel_that_is_silent_keeps_nobody_from_the_cache(
+    start_gateway: StartGateway, provider: Provider, sentinels: Sentinels
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        external = sentinels.external
+        external["sentinel"]["hosts"].insert(0, f"127.0.0.1:{silent.getsockname()[1]}")
+        async with start_gateway(config(provider, external)) as gateway, sdk(gateway) as client:
+            await comes_back(gateway, client)
 
 
 @pytest.fixture
@@ -189,7 +200,7 @@ async def test_after_a_failover_to_a_replica_that_lagged_nothing_older_is_served
             async def taken_over() -> bool:
                 return sentinels.primaries == [replica]
 
-            await until(taken_over)
+            await until(taken_over, within_seconds=60)
             for gateway in (one, other):
                 assert await store_with_tag(gateway, "a", f"through {gateway.url}") == "MISS"
             assert await store_with_tag(other, "a", "taken back") == "MISS"

@@ -176,6 +176,7 @@ async def test_a_new_password_and_a_new_authority_are_in_force_without_a_restart
 @pytest.mark.parametrize(
     ("key", "content", "why"),
     [
+        ("ca.pem", "\n", "it is empty"),
         ("ca.pem", "no certificate", "holds no certificates in PEM"),
         ("client.pem", "no certificate", "are no certificate and its key"),
         ("ca.pem", None, "can't be read"),

@@ -147,8 +147,11 @@ class Sentinels(Sentinel):
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         why = []
-        for at, sentinel in enumerate(self.sentinels):
-            options = sentinel.connection_pool.connection_kwargs
+        for sentinel in list(self.sentinels):
+            # Last from now on, and first when it was of help: who runs out of time with one that is silent has the
+            # next question begin with another.
+            self.sentinels.remove(sentinel)
+            self.sentinels.append(sentinel)
             try:
                 known: Any = await sentinel.sentinel_masters()
             except (RedisError, OSError) as error:
@@ -157,8 +160,10 @@ class Sentinels(Sentinel):
                 state = known.get(service_name)
                 reason = f"knows no {service_name}" if state is None else f"says that {service_name} is down"
             if state is not None and self.check_master_state(state, service_name):
-                self.sentinels.insert(0, self.sentinels.pop(at))  # the next question goes to it first
+                self.sentinels.remove(sentinel)
+                self.sentinels.insert(0, sentinel)
                 return state["ip"], state["port"]
+            options = sentinel.connection_pool.connection_kwargs
             why.append(f"{options['host']}:{options['port']}: {reason}")
         raise MasterNotFoundError(f"no Sentinel names a primary: {'; '.join(why)}")
 

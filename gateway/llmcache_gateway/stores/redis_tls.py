@@ -28,6 +28,8 @@ def client_tls(access: RedisAccess) -> TLS | None:
     if not access.config.uses_tls:
         return None
     wanted = access.config.tls or RedisTLS()
+    if access.ca is not None and not access.ca.text.strip():  # ssl would take the system's instead
+        raise _unusable("ca", f"{access.ca.path} holds no certificates in PEM", ValueError("it is empty"))
     try:
         context = ssl.create_default_context(cadata=access.ca.text if access.ca is not None else None)
     except (ssl.SSLError, ValueError) as error:
