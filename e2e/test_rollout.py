@@ -259,6 +259,8 @@ def test_a_person_steers_by_the_annotation_and_an_old_one_does_not_count(bot: Bo
         bot.apply("v4", **by_hand)
         bot.watch(lambda status: status["rollout"].get("reason") == "WaitingForPromotion")
     assert bot.condition("Progressing") == ("True", "PrefixPaused")
+    # The operator that goes on from here is another one.
+    bot.stage.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=operator")
     bot.stage.kubectl("annotate", "--overwrite", "llmcache", "bot", "llmcache.dev/rollout=promote@v4")
     bot.stage.kubectl("wait", "llmcache/bot", "--for=condition=Promoted", "--timeout=60s")
     assert bot.status["prefix"]["active"] == "v4"

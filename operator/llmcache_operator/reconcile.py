@@ -28,6 +28,9 @@ from llmcache_operator.work import Outcome
 Name = tuple[str, str]
 """Namespace and name of an LLMCache."""
 
+CONFLICT_SECONDS = 0.5
+"""When to look again at an LLMCache that has changed while it was being looked at."""
+
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +77,8 @@ class Reconciler:
             trouble = Trouble("ApplyFailed", error.message, lasting=True)
             seen = await self._look_only(identity, generation, trouble, previous)
         decision = decide(seen, previous, self.clock())
-        await self._tell(live, identity, previous, decision.status, seen.notes)
+        if not await self._tell(live, identity, previous, decision.status, seen.notes):
+            return Outcome(after=CONFLICT_SECONDS)
         return decision.outcome
 
     async def _carry_out(
@@ -188,22 +192,25 @@ class Reconciler:
 
     async def _tell(
         self, live: Object, identity: Identity, previous: Status, status: Status, notes: Sequence[Note]
-    ) -> None:
+    ) -> bool:
+        """Write the status, and Events about what is new in it. False when the LLMCache is another one since."""
         plain = status.to_dict()
         if live.get("status") == plain:
-            return
-        # The uid makes the API server refuse the status of an LLMCache that was deleted and made anew meanwhile.
-        metadata = {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid}
+            return True
+        # The uid makes the API server refuse the status of an LLMCache that was deleted and made anew meanwhile; the
+        # version, one that was decided on before somebody else wrote: a rollout must not fall back to an earlier state.
+        metadata = {name: live["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion")}
         told = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": plain}
         try:
             await self.kube.apply(told, "status")
         except (NotFound, Conflict):
-            return
+            return False
         self.metrics.applies.labels("LLMCacheStatus", "ok").inc()
         for past in events.happened(previous, status):
             self.metrics.rollouts.labels(past.what.lower()).inc()
         for turn in (*map(events.told, notes), *events.turns(previous, status)):
             await self._post(turn, identity)
+        return True
 
     async def _post(self, turn: events.Turn, identity: Identity) -> None:
         now = self.clock()

@@ -14,7 +14,7 @@ from llmcache_operator.kube import Kube
 from llmcache_operator.observed import Observed, Pod
 from llmcache_operator.rollout import keeping
 from llmcache_operator.rollout.machine import step, wants_stats, warming_key
-from llmcache_operator.rollout.state import Purging, State
+from llmcache_operator.rollout.state import MAX_ANNOTATION, Purging, State
 from llmcache_operator.rollout.turn import Asked, Purge, Seen, Start, Step
 from llmcache_operator.specs import COMPONENT_WARM, Identity, Images, Object, warming
 
@@ -53,7 +53,7 @@ class Rolling:
             settled=seen.settled,
             pods=frozenset(pod.name for pod in seen.pods),
             ready=frozenset(pod.name for pod in seen.pods if pod.ready),
-            annotation=annotation,
+            annotation=annotation[:MAX_ANNOTATION],
         )
         if wants_stats(state, now):
             asked = {name: self.gateways.stats(pod.address, self.token) for name, pod in ready.items()}

@@ -235,6 +235,21 @@ def test_an_old_annotation_does_not_steer_the_next_rollout(old: str) -> None:
     assert (life.at, life.state.rollout.reason) == (("Canary", 1), "")
 
 
+def test_an_annotation_that_comes_with_the_version_has_to_name_it_and_says_so() -> None:
+    life = Life(CANARY)
+    life.seen = replace(life.seen, annotation="pause")
+    assert life.bump("v2").look(2).at == ("Canary", 1)
+    assert life.notes.count("AnnotationIgnored") == 1
+
+
+def test_more_versions_than_can_be_purged_are_left_to_their_ttl() -> None:
+    life = in_canary()
+    for number in range(300):
+        life.bump(f"x{number}").look(settled=False)
+    assert len(life.state.prefix.purging) == 100
+    assert life.state.prefix.purging_versions[-1] == "x298"
+
+
 def test_an_annotation_with_a_version_waits_for_it() -> None:
     life = Life(CANARY).look(annotation="pause@v2").bump("v2").look()
     assert (life.at, life.state.rollout.reason) == (("Paused", 1), "PausedByHand")

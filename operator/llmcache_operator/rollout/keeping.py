@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from llmcache_gateway.config import Retain, seconds
-from llmcache_operator.rollout.state import MAX_HISTORY, Happened, Past, PrefixStatus, Purging, Retained
+from llmcache_operator.rollout.state import MAX_HISTORY, MAX_VERSIONS, Happened, Past, PrefixStatus, Purging, Retained
 
 
 def activated(prefix: PrefixStatus, retain: Retain, now: datetime) -> PrefixStatus:
@@ -24,8 +24,9 @@ def abandoned(prefix: PrefixStatus, what: Happened, retain: Retain, now: datetim
     if prefix.active is None:
         # Gateways may serve it until they run the next one.
         until = now + timedelta(seconds=seconds(retain.duration))
-        return replace(prefix, retained=[Retained(version=prefix.target, until=until), *prefix.retained])
-    return replace(prefix, purging=[*prefix.purging, Purging(version=prefix.target)])
+        kept = [Retained(version=prefix.target, until=until), *prefix.retained]
+        return replace(prefix, retained=kept[:MAX_VERSIONS])
+    return _leaving(prefix, [prefix.target])
 
 
 def aged(prefix: PrefixStatus, retain: Retain, now: datetime) -> PrefixStatus:
@@ -33,15 +34,15 @@ def aged(prefix: PrefixStatus, retain: Retain, now: datetime) -> PrefixStatus:
     if prefix.active is None:
         return prefix
     kept: list[Retained] = []
-    leaving: list[Purging] = []
+    leaving: list[str] = []
     longest = now + timedelta(seconds=seconds(retain.duration))
     for one in prefix.retained:
         until = min(one.until, longest)  # the time may have been shortened, or the clock set back
         if one.version == prefix.target or (until > now and len(kept) < retain.versions):
             kept.append(replace(one, until=until))
         else:
-            leaving.append(Purging(version=one.version))
-    return replace(prefix, retained=kept, purging=[*prefix.purging, *leaving])
+            leaving.append(one.version)
+    return _leaving(replace(prefix, retained=kept), leaving)
 
 
 def purged(prefix: PrefixStatus, version: str, jobs: list[str], now: datetime) -> PrefixStatus:
@@ -56,3 +57,9 @@ def purged(prefix: PrefixStatus, version: str, jobs: list[str], now: datetime) -
 def noted(prefix: PrefixStatus, version: str, what: Happened, now: datetime) -> PrefixStatus:
     """Return the state with something that happened in its history."""
     return replace(prefix, history=[Past(version=version, what=what, at=now), *prefix.history][:MAX_HISTORY])
+
+
+def _leaving(prefix: PrefixStatus, versions: list[str]) -> PrefixStatus:
+    leaving = [*prefix.purging, *(Purging(version=version) for version in versions)]
+    # Only gateways that are away for long let so many come together. The oldest are nearest to their TTL.
+    return replace(prefix, purging=leaving[-MAX_VERSIONS:])

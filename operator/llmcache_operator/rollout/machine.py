@@ -61,8 +61,10 @@ def wake(state: State, now: datetime) -> float | None:
         return 1.0
     if rollout.phase == "Warming":
         return 2.0
-    if rollout.phase in UNDER_WAY or prefix.purging:
+    if rollout.phase in UNDER_WAY:
         return POLL.total_seconds()
+    if prefix.purging:
+        return 2 * POLL.total_seconds()
     ends = [(kept.until - now).total_seconds() for kept in prefix.retained]
     return max(1.0, min(ends)) if ends else None
 
@@ -83,6 +85,7 @@ def _rested(state: State, now: datetime) -> State:
         phase, message = "Purging", f"the entries of {', '.join(prefix.purging_versions)} are being removed"
     elif prefix.retained:
         phase, message = "Retaining", f"{', '.join(prefix.retained_versions)} can be gone back to"
+    message = message[:1024]
     if (phase, message) == (rollout.phase, rollout.message):
         return state
     return State(prefix, RolloutStatus(phase=phase, message=message, since=now, steered=rollout.steered))  # type: ignore[arg-type]
@@ -96,6 +99,10 @@ def _retarget(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
         done.notes.append(Note(False, "RolloutSuperseded", f"{asked.version} is asked for in place of {prefix.target}"))
     prefix = replace(prefix, target=asked.version)
     steered = steer.stale(seen.annotation, asked.version)
+    if steered and steered != rollout.steered:
+        done.notes.append(
+            Note(True, "AnnotationIgnored", f"{steered} is not for {asked.version}: add @{asked.version}")
+        )
     done.state = State(prefix, RolloutStatus(phase="Stable", steered=steered))
     if prefix.active != prefix.target:
         stages.begin(done, asked, now)

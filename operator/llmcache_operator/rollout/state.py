@@ -13,6 +13,10 @@ Happened = Literal["Promoted", "Superseded", "Aborted", "Purged"]
 Count = Annotated[int, Meta(ge=0)]
 
 MAX_HISTORY = 10
+MAX_VERSIONS = 100
+"""Most versions that are kept, and most that are purged: what is beyond is left to its TTL."""
+
+MAX_ANNOTATION = 256
 UNDER_WAY = ("Warming", "Canary", "Paused", "Promoting")
 
 
@@ -52,11 +56,13 @@ class PrefixStatus(StatusPart, frozen=True, kw_only=True):
     ] = None
     retained: Annotated[
         list[Retained],
-        described("Former versions that are kept, the latest first: going back to one is instant.", max_length=64),
+        described(
+            "Former versions that are kept, the latest first: going back to one is instant.", max_length=MAX_VERSIONS
+        ),
     ] = field(default_factory=list)
-    purging: Annotated[list[Purging], described("Versions whose entries are being removed.", max_length=64)] = field(
-        default_factory=list
-    )
+    purging: Annotated[
+        list[Purging], described("Versions whose entries are being removed.", max_length=MAX_VERSIONS)
+    ] = field(default_factory=list)
     history: Annotated[list[Past], described("What happened lately, the latest first.", max_length=MAX_HISTORY)] = (
         field(default_factory=list)
     )
@@ -118,7 +124,7 @@ class RolloutStatus(StatusPart, frozen=True, kw_only=True):
     reached: Annotated[bool, described("Whether every ready gateway has run this step.")] = False
     evidence: Annotated[Evidence | None, described("What was counted since.")] = None
     steered: Annotated[
-        str, described("The annotation llmcache.dev/rollout that was last looked at.", max_length=256)
+        str, described("The annotation llmcache.dev/rollout that was last looked at.", max_length=MAX_ANNOTATION)
     ] = ""
 
 

@@ -38,7 +38,7 @@ def stale(value: str, target: str) -> str:
 def steer(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
     """Do what the annotation says, once: the state remembers what it has looked at."""
     prefix, rollout = done.state
-    said = seen.annotation[:256]
+    said = seen.annotation
     if said == rollout.steered:
         return
     done.state = State(prefix, replace(rollout, steered=said))
