@@ -4,8 +4,11 @@ GatewayError
 ├── ConfigError           the configuration can't be used; holds all problems
 ├── RequestError          the client's request is refused; becomes an answer in the provider's shape
 ├── UpstreamError         the upstream gave no answer; becomes 502 or 504
+│   └── LostCallError     the call ended with the gateway that made it; asked once more
 └── StoreError            a store failed; counted, and the request goes on without it
-    └── StorePartError    only a part of it did: a node of a cluster is away
+    ├── StorePartError    only a part of it did: a node of a cluster is away
+    ├── BadEntryError     what it held is no entry
+    └── OvertakenError    a newer call has taken the place of the one whose answer was to be stored
 """
 
 from collections.abc import Sequence
@@ -57,6 +60,17 @@ class UpstreamError(GatewayError):
         return 504 if self.timed_out else 502
 
 
+class LostCallError(UpstreamError):
+    """A call whose answer will not come from where it was asked for, and may be asked again.
+
+    `alone` says that it is of no use to ask other gateways for it.
+    """
+
+    def __init__(self, message: str, *, alone: bool = False) -> None:
+        super().__init__(message)
+        self.alone = alone
+
+
 class StoreError(GatewayError):
     """A store that could not do what it was asked."""
 
@@ -67,3 +81,7 @@ class StorePartError(StoreError):
 
 class BadEntryError(StoreError):
     """A stored value that is no entry: poisoned, truncated, or of another schema. The store itself is well."""
+
+
+class OvertakenError(StoreError):
+    """An answer that is not stored because its lease was lost: a newer one has taken its place. The store is well."""

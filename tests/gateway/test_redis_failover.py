@@ -152,7 +152,7 @@ async def test_of_a_node_that_nobody_replaces_only_its_own_entries_are_missing(
             for _ in range(3):
                 outcomes = [await ask(client, f"question {number}") for number in range(40)]
                 assert (outcomes.count("HIT"), outcomes.count("MISS")) == (40 - lost, lost)
-            assert await circuits(gateway) == {"get": "closed", "put": "closed"}
+            assert set((await circuits(gateway)).values()) == {"closed"}
             assert await gateway.metric('llmcache_store_errors_total{op="get",store="redis"}') == 3 * lost
             store = (await gateway.status())["store"]
             assert store["healthy"] is False

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 from llmcache_gateway.entry import Entry
+from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
 
 
@@ -29,8 +30,11 @@ class Store(Protocol):
     async def get(self, key: str) -> Found | None:
         """Return an entry; None when there is none."""
 
-    async def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry until it is over, in place of one with the same key."""
+    async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
+        """Keep an entry until it is over, in place of one with the same key.
+
+        OvertakenError, and nothing is kept, where the lease that its answer was asked for under has been lost.
+        """
 
     def fits(self, key: str, entry: Entry) -> bool:
         """Say whether the store could keep an entry of this size at all."""
@@ -46,6 +50,9 @@ class Store(Protocol):
 
     def marks(self) -> MarksKeeper:
         """Return where the marks of this store's entries are kept, as durable and as shared as they are."""
+
+    def leases(self) -> LeaseKeeper | None:
+        """Return where leases are kept, for all gateways that share these entries; None where none do."""
 
     async def ping(self) -> None:
         """Return when the store can be used; StoreError when it can't."""

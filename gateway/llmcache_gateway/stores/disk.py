@@ -13,6 +13,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.marks import ALL
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import MAX_MARKS, PACE, MarksKeeper
 from llmcache_gateway.values import ValueFormat
 
@@ -85,7 +86,7 @@ class DiskStore:
         entry = await self._run(lambda db: self._get(db, key))
         return Found(entry, self.name) if entry is not None else None
 
-    async def put(self, key: str, entry: Entry) -> None:
+    async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         if entry.is_kept(self._clock()):
             await self._run(lambda db: self._put(db, _name(key), self._values.to_bytes(key, entry), entry.kept_until))
 
@@ -109,6 +110,9 @@ class DiskStore:
 
     def marks(self) -> MarksKeeper:
         return _DiskMarks(self._run, self._clock)
+
+    def leases(self) -> None:
+        return None
 
     async def ping(self) -> None:
         await self._run(lambda db: db.execute("SELECT 1 FROM entries LIMIT 1").fetchone())

@@ -4,14 +4,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import BadEntryError, StoreError, StorePartError
+from llmcache_gateway.errors import BadEntryError, OvertakenError, StoreError, StorePartError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.base import Found, Store
-from llmcache_gateway.stores.breaker import Breaker, State
+from llmcache_gateway.stores.breaker import State
+from llmcache_gateway.stores.circuit import Circuit, Op
 from llmcache_gateway.stores.coherence import Coherence
+from llmcache_gateway.stores.guarded_leases import GuardedLeases
+from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.memory import MemoryStore
 from llmcache_gateway.stores.tiered import TieredStore
 
@@ -31,8 +34,6 @@ MAX_AHEAD_SECONDS: Final = 10.0
 """How far in the future an entry may have been stored: by a replica whose clock is ahead, or before ours was put back.
 Nobody can say for how long one from further ahead is fresh."""
 
-Op = Literal["get", "put"]
-
 
 class GuardedStore:
     """Turns every failure of a store into a counted miss (fail open).
@@ -40,6 +41,7 @@ class GuardedStore:
     `timeout_seconds` bounds a lookup, `background_seconds` what nobody waits for: writes, for which `flush` waits, and
     probes. Lookups and writes have a circuit each: a Redis that is full or read-only still answers. `near` is the store
     in front of a tiered one, which is written to while the other is away. `clock` returns seconds since the epoch.
+    `leases` is None where no other gateway shares the store.
     """
 
     def __init__(
@@ -62,9 +64,14 @@ class GuardedStore:
         self._writes: set[asyncio.Task[None]] = set()
         self._pending_bytes = 0
         self._probes: set[asyncio.Task[None]] = set()
-        self._breakers: dict[Op, Breaker] = {"get": Breaker(), "put": Breaker()}
-        for op in self._breakers:
-            metrics.store_circuit_open.labels(store.name, op).set(0)
+        self._lookups = Circuit(store.name, "get", metrics)
+        self._writing = Circuit(store.name, "put", metrics)
+        self._circuits: dict[Op, Circuit] = {"get": self._lookups, "put": self._writing}
+        self.leases: GuardedLeases | None = None
+        keeper = store.leases()
+        if keeper is not None:
+            circuit = self._circuits["lease"] = Circuit(store.name, "lease", metrics)
+            self.leases = GuardedLeases(keeper, timeout_seconds=timeout_seconds, circuit=circuit, lookups=self._lookups)
         self._coherence = Coherence(store.marks())
         # Whoever looks through all entries must not push out those that requests need.
         self._local = store if isinstance(store, MemoryStore) else None
@@ -103,7 +110,7 @@ class GuardedStore:
     @property
     def circuits(self) -> dict[Op, State]:
         """The state of each circuit."""
-        return {op: breaker.state for op, breaker in self._breakers.items()}
+        return {op: circuit.state for op, circuit in self._circuits.items()}
 
     @property
     def pending(self) -> tuple[int, int]:
@@ -113,7 +120,7 @@ class GuardedStore:
     @property
     def waits(self) -> bool:
         """Whether there may be an entry that `get_now` does not know of."""
-        return self._local is None and self._breakers["get"].closed
+        return self._local is None and self._lookups.closed
 
     def get_now(self, key: str) -> Found | None:
         """Return an entry that is at hand without waiting; None when that can't be said."""
@@ -133,15 +140,17 @@ class GuardedStore:
                 self._local.forget(key)
                 self._is_used(held.entry)
             return None
-        breaker = self._breakers["get"]
-        if not breaker.closed:
-            if breaker.wants_probe(time.monotonic()):
+        if not self._lookups.closed:
+            if self._lookups.wants_probe():
                 self._begin(self._look_up(key, self._background), self._probes)
             return None
         return await self._look_up(key, self._timeout)
 
-    def put_soon(self, key: str, entry: Entry) -> bool:
-        """Begin to store an entry in the background; say whether it was taken on."""
+    def put_soon(self, key: str, entry: Entry, lease: Lease | None = None) -> bool:
+        """Begin to store an entry in the background; say whether it was taken on.
+
+        Where its answer was asked for under a lease, it is stored only while that is held.
+        """
         if not self._store.fits(key, entry):
             self._metrics.store_skipped.labels("no-room").inc()
             return False
@@ -152,17 +161,16 @@ class GuardedStore:
             self._local.put_now(key, entry)
             self._metrics.stored.add()
             return True
-        breaker = self._breakers["put"]
-        if not breaker.closed and not breaker.wants_probe(time.monotonic()):
+        if not self._writing.closed and not self._writing.wants_probe():
             self._metrics.store_skipped.labels("store-away").inc()
             if self._near is not None:
                 self._begin(self._near.put(key, entry), self._writes)
             return False
         self._pending_bytes += entry.size
-        task = self._begin(self._put(key, entry), self._writes)
+        task = self._begin(self._put(key, entry, lease), self._writes)
         task.add_done_callback(lambda _: self._written(entry.size))
         # Tried all the same after a failure; but nobody is told then that the answer is stored.
-        return breaker.failures == 0 and self._breakers["get"].failures == 0
+        return not self._writing.failing and not self._lookups.failing
 
     async def ping(self) -> str | None:
         """Return why the store can't be used; None when it can."""
@@ -184,6 +192,8 @@ class GuardedStore:
         await self.flush()
         for probe in self._probes:
             probe.cancel()
+        if self.leases is not None:
+            await self.leases.close()
         await self._coherence.close()
         await self._store.close()
 
@@ -197,16 +207,16 @@ class GuardedStore:
             # The store is well, only what it held is not.
             self._metrics.store_errors.labels(self.name, "read").inc()
             log.warning("store %s: an entry was of no use and is removed: %s", self.name, error)
-            self._worked("get")
+            self._lookups.worked()
         except asyncio.CancelledError:
-            self._given_up("get")
+            self._lookups.given_up()
             raise
         except StorePartError:
-            self._partly_failed("get")
+            self._lookups.partly_failed()
         except Exception as error:  # a server that is no Redis makes errors that no list foresees
-            self._failed("get", error)
+            self._lookups.failed(error)
         else:
-            self._worked("get")
+            self._lookups.worked()
         self._metrics.lookup_seconds.add(time.perf_counter() - started)
         return found
 
@@ -239,20 +249,23 @@ class GuardedStore:
             )
         return False
 
-    async def _put(self, key: str, entry: Entry) -> None:
+    async def _put(self, key: str, entry: Entry, lease: Lease | None) -> None:
         try:
             async with asyncio.timeout(self._background):
-                await self._store.put(key, entry)
+                await self._store.put(key, entry, lease)
+        except OvertakenError:
+            self._metrics.store_skipped.labels("overtaken").inc()
+            self._writing.worked()
         except asyncio.CancelledError:
-            self._given_up("put")
+            self._writing.given_up()
             raise
         except StorePartError:
-            self._partly_failed("put")
+            self._writing.partly_failed()
         except Exception as error:
-            self._failed("put", error)
+            self._writing.failed(error)
         else:
             self._metrics.stored.add()
-            self._worked("put")
+            self._writing.worked()
 
     def _begin(self, work: Coroutine[Any, Any, Any], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -262,27 +275,3 @@ class GuardedStore:
 
     def _written(self, size: int) -> None:
         self._pending_bytes -= size
-
-    def _given_up(self, op: Op) -> None:
-        """Note a call that was cancelled: it says nothing of the store, but a probe has to be made again."""
-        breaker = self._breakers[op]
-        if not breaker.closed:
-            breaker.failed(time.monotonic())
-
-    def _partly_failed(self, op: Op) -> None:
-        """Note a call whose part of the store is away, which is no reason to do without the others."""
-        self._metrics.store_errors.labels(self.name, op).inc()
-        self._given_up(op)
-
-    def _failed(self, op: Op, error: Exception) -> None:
-        self._metrics.store_errors.labels(self.name, op).inc()
-        if self._breakers[op].failed(time.monotonic()):
-            # Once, not per request: a store that is away for an hour must not fill the log.
-            reason = str(error) or "no answer in time"
-            log.warning("store %s failed (%s): %s; circuit open, going on without it", self.name, op, reason)
-            self._metrics.store_circuit_open.labels(self.name, op).set(1)
-
-    def _worked(self, op: Op) -> None:
-        if self._breakers[op].succeeded():
-            log.info("store %s works again (%s): circuit closed", self.name, op)
-            self._metrics.store_circuit_open.labels(self.name, op).set(0)

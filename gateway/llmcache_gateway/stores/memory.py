@@ -11,6 +11,7 @@ from typing import Final
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import LocalMarks, MarksKeeper
 
 OVERHEAD_BYTES = 650
@@ -83,7 +84,7 @@ class MemoryStore:
             held.uses += 1
         return Found(held.entry, self.name)
 
-    async def put(self, key: str, entry: Entry) -> None:
+    async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         self.put_now(key, entry)
 
     def put_now(self, key: str, entry: Entry) -> None:
@@ -114,6 +115,9 @@ class MemoryStore:
 
     def marks(self) -> MarksKeeper:
         return self._marks
+
+    def leases(self) -> None:
+        return None
 
     async def ping(self) -> None:
         return

@@ -9,8 +9,9 @@ from typing import Any, Final
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import BadEntryError, StoreError, StorePartError
+from llmcache_gateway.errors import BadEntryError, OvertakenError, StoreError, StorePartError
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.leases import Lease, LeaseKeeper, RedisLeases, put_while_held
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
 from llmcache_gateway.stores.redis_cluster import NodeAwayError
 from llmcache_gateway.stores.redis_link import RedisLink
@@ -51,13 +52,16 @@ class RedisStore:
                 raise
         return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 
-    async def put(self, key: str, entry: Entry) -> None:
+    async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         milliseconds = math.floor((entry.kept_until - self._clock()) * 1000)
         if milliseconds <= 0:
             return
-        with _store_errors():
-            name = self._namespace + key
-            await self._link.call(name, "SET", name, self._values.to_bytes(key, entry), "PX", milliseconds)
+        name, value = self._namespace + key, self._values.to_bytes(key, entry)
+        if lease is None:
+            with _store_errors():
+                await self._link.call(name, "SET", name, value, "PX", milliseconds)
+        elif not await put_while_held(self._evaluate, lease, name, value, milliseconds):
+            raise OvertakenError("redis: another call has taken the place of this one")
 
     def fits(self, key: str, entry: Entry) -> bool:
         return True
@@ -85,6 +89,9 @@ class RedisStore:
 
     def marks(self) -> MarksKeeper:
         return RedisMarks(self._evaluate, f"{self._namespace}@marks")
+
+    def leases(self) -> LeaseKeeper:
+        return RedisLeases(self._evaluate, self._namespace)
 
     async def _evaluate(self, script: str, keys: int, *arguments: Any, lasting: bool = False) -> Any:
         with _store_errors():

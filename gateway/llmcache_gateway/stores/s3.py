@@ -10,6 +10,7 @@ from typing import Final
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import MarksKeeper
 from llmcache_gateway.stores.s3_bucket import Bucket
 from llmcache_gateway.stores.s3_marks import S3Marks
@@ -65,7 +66,7 @@ class S3Store:
             raise
         return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 
-    async def put(self, key: str, entry: Entry) -> None:
+    async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         if entry.is_kept(self._clock()):
             await self._bucket.put(self._object(key), _with_key(key, self._values.to_bytes(key, entry)))
 
@@ -85,6 +86,9 @@ class S3Store:
 
     def marks(self) -> MarksKeeper:
         return S3Marks(self._bucket, self._marks)
+
+    def leases(self) -> None:
+        return None
 
     async def ping(self) -> None:
         await self._bucket.get(f"{self._marks}/probe", max_bytes=0)

@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 
 from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import OvertakenError
 from llmcache_gateway.stores.base import Found, Store
+from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
 
 
@@ -36,10 +38,14 @@ class TieredStore:
             await self.l1.put(key, found.entry)
         return found
 
-    async def put(self, key: str, entry: Entry) -> None:
+    async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         # L1 first: if L2 fails, this replica at least does not ask the provider again.
         await self.l1.put(key, entry)
-        await self._l2.put(key, entry)
+        try:
+            await self._l2.put(key, entry, lease)
+        except OvertakenError:
+            self.l1.forget(key)  # what all share is newer
+            raise
 
     def fits(self, key: str, entry: Entry) -> bool:
         return self._l2.fits(key, entry)
@@ -57,6 +63,9 @@ class TieredStore:
 
     def marks(self) -> MarksKeeper:
         return self._l2.marks()
+
+    def leases(self) -> LeaseKeeper | None:
+        return self._l2.leases()
 
     async def ping(self) -> None:
         await self._l2.ping()
