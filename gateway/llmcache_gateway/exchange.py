@@ -58,6 +58,8 @@ class LookedUp(msgspec.Struct):
     runtime: "Runtime"
     key: str
     found: Found | None
+    seconds: float = 0.0
+    """How long that took to learn."""
 
 
 class Exchange(msgspec.Struct):
@@ -92,6 +94,12 @@ class Exchange(msgspec.Struct):
 
     stale: Entry | None = None
     """What may be served instead when the upstream fails."""
+
+    lookup_seconds: float = 0.0
+    """How long it has waited for the store."""
+
+    replica: bool = False
+    """Whether its answer is one that another gateway asked for."""
 
     forward: str = "miss"
     """Why it went upstream, in RFC 9211's words: miss, partial, stale, request or bypass."""

@@ -163,6 +163,7 @@ class Lane:
         try:
             found = lookup.looked_up.found = await runtime.store.get(lookup.looked_up.key)
         finally:
+            lookup.looked_up.seconds = time.perf_counter() - lookup.exchange.started
             runtime.leave()
         if found is None:
             return None

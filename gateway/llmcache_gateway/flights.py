@@ -13,6 +13,7 @@ from typing import Final
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.freshness import Controls
 from llmcache_gateway.record import Recording
+from llmcache_gateway.stores.leases import Lease
 
 LINGER_SECONDS: Final = 1.0
 """How long a stored answer stays at hand for requests that looked into the store before it was there."""
@@ -24,8 +25,8 @@ MIN_SLACK: Final = 4 * 2**20
 class Flight:
     """One answer on its way to its readers.
 
-    `stream` says whether a stream was asked for; `started` is on the clock of `time.perf_counter`. `abandoned` is
-    called when the last reader leaves before the end.
+    `stream` says whether a stream was asked for; `started` is on the clock of `time.perf_counter`, and before all
+    time while it is not known. `abandoned` is called when the last reader leaves before the end.
     """
 
     def __init__(self, *, stream: bool, started: float, epoch: int, limit: int, abandoned: Callable[[], None]) -> None:
@@ -34,6 +35,9 @@ class Flight:
         self.started = started
         self.epoch = epoch
         """The invalidation epoch in which the call upstream began."""
+
+        self.lease: Lease | None = None
+        """What makes it the one call of all replicas; None where none is shared, or can be had."""
 
         self.ended: float | None = None
         """When it was over, for an answer that has been stored; None for every other."""
@@ -101,10 +105,10 @@ class Flight:
 
     # What its readers do.
 
-    def join(self, ttl: float) -> "Reader":
-        """Return a reader that stands at the beginning."""
+    def join(self, ttl: float, skip: int = 0) -> "Reader":
+        """Return a reader that stands at the beginning, or behind so many pieces, which must still be held."""
         self.ttl = min(self.ttl, ttl)
-        reader = Reader(self)
+        reader = Reader(self, skip, sum(map(len, self._pieces[:skip])))
         self._readers.add(reader)
         return reader
 
@@ -119,6 +123,16 @@ class Flight:
         while not self._over and not self.too_large:
             await self._change()
         self._raise()
+
+    async def settled(self) -> None:
+        """Wait until nothing more will come."""
+        while not self._over:
+            await self._change()
+
+    @property
+    def followed(self) -> bool:
+        """Whether it is another gateway that makes the call."""
+        return self.lease is not None and not self.lease.mine
 
     @property
     def is_over(self) -> bool:
@@ -159,11 +173,11 @@ class Flight:
 class Reader:
     """One client's place in a flight. Used as a context manager, it leaves at the end of the block."""
 
-    def __init__(self, flight: Flight) -> None:
+    def __init__(self, flight: Flight, at: int, read: int) -> None:
         self.flight = flight
-        self.at = 0
+        self.at = at
         self.cut_off = False
-        self._read = 0
+        self._read = read
 
     def __enter__(self) -> "Reader":
         return self
@@ -230,7 +244,7 @@ class Flights:
         flight = self._flights.get(name)
         if flight is None or flight.too_large or flight.epoch < epoch:
             return None
-        if controls.no_cache or now - flight.started > controls.max_age:
+        if now - flight.started > controls.oldest:
             return None
         if flight.is_over and (flight.ended is None or arrived > flight.ended):
             return None

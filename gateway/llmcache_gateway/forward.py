@@ -4,24 +4,26 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from llmcache_gateway import hooked, record, replay
 from llmcache_gateway.dialects.base import Verdict
-from llmcache_gateway.errors import UpstreamError
+from llmcache_gateway.errors import LostCallError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
 from llmcache_gateway.freshness import response_ttl
 from llmcache_gateway.giving import StaleInstead, give, still_valid
-from llmcache_gateway.headers import CREDENTIAL_HEADERS
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.replicas import Claim
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.sse import CONTENT_TYPE, MAX_EVENT_BYTES, EventSplitter
+from llmcache_gateway.stores.guarded_leases import GuardedLeases
+from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.upstreams.base import Answer
 
 log = logging.getLogger(__name__)
@@ -47,12 +49,14 @@ class Forwarder:
         self._clock = clock
         self._flights = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leading: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """Break off what is still asked: nobody waits for it any more."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Break off what is still asked: nobody waits for it any more, or other gateways ask again."""
+        for tasks in (self._tasks, self._leading):
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def forward(self, exchange: Exchange, question: Question) -> web.StreamResponse:
         """Give the upstream's answer; StaleInstead where it failed and the exchange has a stale entry to serve.
@@ -60,15 +64,13 @@ class Forwarder:
         It may be the answer to a call that another client's request has begun.
         """
         question.epoch = exchange.runtime.store.epoch
+        calls = _call_name(exchange, question)
         try:
-            calls = _call_name(exchange, question)
-            with self._board(exchange, question, calls) as reader:
-                response = await give(exchange, question, reader)
+            response = await self._share(exchange, question, calls)
             if response is None:
                 # What the others wait for makes no answer in this client's form: asked again, once for each form.
                 exchange.outcome = "MISS"
-                with self._board(exchange, question, f"{calls} stream={question.request.stream}") as reader:
-                    response = await give(exchange, question, reader)
+                response = await self._share(exchange, question, f"{calls} stream={question.request.stream}")
             if response is None:
                 raise UpstreamError(f"upstream {question.upstream.name!r} gave no answer that can be read")
             return response
@@ -78,58 +80,93 @@ class Forwarder:
             log.warning("%s; a stale entry is served", error.message)
             raise StaleInstead(exchange.stale, error.reason) from None
 
-    def _board(self, exchange: Exchange, question: Question, name: str) -> Reader:
+    async def _share(self, exchange: Exchange, question: Question, name: str) -> web.StreamResponse | None:
+        """Give the answer of the call of that name; None when that can't be made of what is held."""
+        try:
+            with self._board(exchange, question, name, among_replicas=True) as reader:
+                return await give(exchange, question, reader)
+        except LostCallError as lost:
+            # This client has been given nothing of it. All who wait come here, and one of them asks again.
+            exchange.outcome, exchange.replica = "MISS", False
+            log.warning("%s; asked once more", lost.message)
+            with self._board(exchange, question, name, among_replicas=not lost.alone) as reader:
+                return await give(exchange, question, reader)
+
+    def _board(self, exchange: Exchange, question: Question, name: str, *, among_replicas: bool) -> Reader:
         """Join the flight of that name, or begin one."""
         if exchange.outcome != "MISS" or not question.settings.coalesce:
-            return self._depart(exchange, question, None)
+            return self._depart(exchange, question, None, None)
         flight = self._flights.joinable(name, exchange.started, time.perf_counter(), question.epoch, question.controls)
         if flight is None:
-            return self._depart(exchange, question, name)
+            leases = exchange.runtime.store.leases if among_replicas else None
+            return self._depart(exchange, question, name, leases)
         exchange.outcome = "COALESCED"
         return flight.join(question.controls.ttl)
 
-    def _depart(self, exchange: Exchange, question: Question, name: str | None) -> Reader:
+    def _depart(self, exchange: Exchange, question: Question, name: str | None, leases: GuardedLeases | None) -> Reader:
         """Begin a call upstream in a task of its own, so that no client's hanging up ends it for the others.
 
-        `name` lets others join it; None keeps it to this client.
+        `name` lets others join it; None keeps it to this client. With `leases` it is one call of all replicas.
         """
         key = exchange.key if exchange.outcome == "MISS" else None
         stays = key is not None and (question.settings.record_abandoned or not question.request.stream)
 
         def abandoned() -> None:
-            if not stays:
+            if not stays or flight.followed:
                 self._flights.remove(flight)
                 task.cancel()
 
         flight = Flight(
             stream=question.request.stream,
-            started=time.perf_counter(),
+            started=time.perf_counter() if leases is None else float("-inf"),
             epoch=question.epoch,
             limit=exchange.runtime.entry_bytes,
             abandoned=abandoned,
         )
         if name is not None:
             self._flights.add(name, flight)
-        task = asyncio.create_task(self._fly(flight, exchange.runtime, question, key))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        claim = None
+        if leases is not None and key is not None and name is not None:
+            claim = Claim(
+                leases,
+                key,
+                name,
+                arrived=exchange.started,
+                oldest=question.controls.oldest,
+                waited=exchange.lookup_seconds,
+            )
+        task = _begin(self._fly(flight, exchange.runtime, question, key, claim), self._tasks)
         return flight.join(question.controls.ttl)
 
-    async def _fly(self, flight: Flight, runtime: Runtime, question: Question, key: str | None) -> None:
+    async def _fly(
+        self, flight: Flight, runtime: Runtime, question: Question, key: str | None, claim: Claim | None
+    ) -> None:
         """Carry a flight out. `key` is where its answer is stored; None when it is not."""
         runtime.enter()  # its store must not be closed under it
         try:
+            if claim is not None:
+                await claim.take(flight)
+                if flight.followed:
+                    await claim.follow(flight, _recording(question, runtime))
+                    if flight.stored:
+                        self._linger(flight)
+                    return
+                if flight.lease is not None:
+                    _begin(_lead(flight, runtime, claim), self._leading)
             if not await self._ask(flight, runtime, question, key):
                 # What the recording adds is not worth a request: once more, as the client sent it.
                 question.recorded = False
                 await self._ask(flight, runtime, question, key)
         except UpstreamError as error:
-            if flight.status:
+            if flight.followed:
+                flight.stored = False
+                log.warning("%s", error.message)
+            elif flight.status:
                 log.warning("%s", error.message)
                 self._not_stored(flight, key, "unterminated")
             flight.fail(error)
         except asyncio.CancelledError:
-            flight.fail(UpstreamError("the call upstream was broken off"))
+            flight.fail(LostCallError("the call upstream was broken off"))
             raise
         except Exception as error:
             flight.fail(error)  # its readers say so
@@ -137,6 +174,11 @@ class Forwarder:
             if not flight.stored:
                 self._flights.remove(flight)
             runtime.leave()
+
+    def _linger(self, flight: Flight) -> None:
+        """Keep a stored answer at hand for those who missed its entry just before it was there."""
+        flight.ended = time.perf_counter()
+        self._flights.remove_later(flight)
 
     async def _ask(self, flight: Flight, runtime: Runtime, question: Question, key: str | None) -> bool:
         """Ask upstream and fill the flight; False when it refuses what the gateway added to the request."""
@@ -202,10 +244,11 @@ class Forwarder:
         hooked.observe(runtime.hooks, question, flight.status, recording, streamed=flight.events)
         verdict = recording.verdict(flight.status)
         if key is not None and verdict.store:
-            flight.stored = await self._store(runtime, question, recording, flight.headers, key, ttl=flight.ttl)
+            flight.stored = await self._store(
+                runtime, question, recording, flight.headers, key, ttl=flight.ttl, lease=flight.lease
+            )
             if flight.stored:
-                flight.ended = time.perf_counter()
-                self._flights.remove_later(flight)
+                self._linger(flight)
         else:
             self._not_stored(flight, key, verdict.reason)
         if not flight.events:
@@ -282,6 +325,7 @@ class Forwarder:
         key: str,
         *,
         ttl: float,
+        lease: Lease | None = None,
     ) -> bool:
         """Store an answer unless it is to live for no time; `ttl` is the longest that its clients allow."""
         ttl = question.settings.lifetime(
@@ -308,19 +352,32 @@ class Forwarder:
             tags=decided.tags,
             epoch=question.epoch,
         )
-        return runtime.store.put_soon(key, entry)
+        return runtime.store.put_soon(key, entry, lease)
+
+
+def _begin(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
+async def _lead(flight: Flight, runtime: Runtime, claim: Claim) -> None:
+    runtime.enter()
+    try:
+        await claim.lead(flight)
+    finally:
+        runtime.leave()
 
 
 def _call_name(exchange: Exchange, question: Question) -> str:
-    """Name the call upstream that this request needs: equal for two that may share one.
+    """Name the call upstream that this request needs: equal for two that may share one, on any replica.
 
     Where entries are shared, so are answers, but not what a provider says to somebody else's credential.
     """
     if not question.upstream.passthrough:
         return exchange.key or ""
-    headers = question.headers
-    credentials = [(name, headers.getall(name)) for name in CREDENTIAL_HEADERS if name in headers]
-    return f"{exchange.key} {credentials}"
+    return f"{exchange.key} {exchange.runtime.tenants.credential(question.headers)}"
 
 
 def _recording(question: Question, runtime: Runtime) -> record.Recording:

@@ -45,6 +45,11 @@ class Controls:
     tags: tuple[str, ...] = ()
     """What the entry can be invalidated by."""
 
+    @property
+    def oldest(self) -> float:
+        """How long ago a call may have begun whose answer is new enough; less than zero when none is."""
+        return -1.0 if self.no_cache else self.max_age
+
 
 _NOTHING: Final = Controls()
 _CONTROL_HEADERS: Final = ("Cache-Control", "Pragma", TTL_HEADER, NAMESPACE_HEADER, TAGS_HEADER)

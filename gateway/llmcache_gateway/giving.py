@@ -33,6 +33,8 @@ async def give(exchange: Exchange, question: Question, reader: Reader) -> web.St
     """Give a flight's answer to one client as it asked for it; None when that can't be made of what is held."""
     flight = reader.flight
     await flight.begun()
+    if flight.followed:
+        exchange.outcome, exchange.replica = "COALESCED", True
     exchange.upstream_seconds = flight.upstream_seconds
     if flight.status >= 500 and exchange.stale is not None and still_valid(exchange, exchange.stale):
         raise StaleInstead(exchange.stale, f"status-{flight.status}")

@@ -33,7 +33,10 @@ class Metrics:
         self.express = Tally("llmcache_express", "Answers from the cache that took the express lane.", (), registry)
         self.misses = Tally("llmcache_misses", "Requests that went upstream, by reason.", ["reason"], registry)
         self.coalesced = Tally(
-            "llmcache_coalesced", "Requests that were given the answer to an equal one under way.", (), registry
+            "llmcache_coalesced",
+            "Requests that were given the answer to an equal one under way, by where that call was made.",
+            ["where"],
+            registry,
         )
         self.stale = Counter("llmcache_stale", "Answers served stale, by why.", ["why"], registry=registry)
         self.refreshes = Counter(

@@ -77,7 +77,9 @@ class Handler:
         """Answer a request; `looked_up` is what the express lane has found in the store for it."""
         runtime = self._runtime()
         head = Head(http.method, http.raw_path, http.headers)
-        exchange = Exchange(http, head, runtime, runtime.prefix.active, time.perf_counter(), looked_up=looked_up)
+        # It came before that lookup: a call that has ended since may answer it.
+        started = time.perf_counter() - (looked_up.seconds if looked_up is not None else 0.0)
+        exchange = Exchange(http, head, runtime, runtime.prefix.active, started, looked_up=looked_up)
         runtime.enter()
         try:
             response = await self._answer_or_error(exchange)
@@ -239,9 +241,11 @@ class Handler:
         runtime, store_key = exchange.runtime, exchange.key or ""
         known = exchange.looked_up
         if known is not None and known.runtime is runtime and known.key == store_key:
-            found = known.found
+            found, exchange.lookup_seconds = known.found, known.seconds
         else:
+            asked = time.perf_counter()
             found = await runtime.store.get(store_key)
+            exchange.lookup_seconds = time.perf_counter() - asked
         if found is None:
             return None
         use = self.use_of(found.entry, question)
@@ -366,7 +370,7 @@ class Handler:
         elif exchange.outcome == "MISS":
             self._metrics.misses.add(exchange.forward)
         elif exchange.outcome == "COALESCED":
-            self._metrics.coalesced.add()
+            self._metrics.coalesced.add("replica" if exchange.replica else "local")
         if log.isEnabledFor(logging.INFO):
             log.info(f"CACHE {exchange.outcome}", extra={"fields": _log_fields(exchange, name, seconds)})
 

@@ -77,7 +77,7 @@ class TenantResolver:
             named = "front-" + self._by_front(headers, self._front)
         if (isolation or self._isolation) == "Shared":
             return SHARED
-        return named or self._by_credential(headers)
+        return named or self.credential(headers)
 
     def named(self, tenant: str) -> str:
         """Return a tenant that is named by its whole name, as keys show it; RequestError(409) if no client has it."""
@@ -93,7 +93,8 @@ class TenantResolver:
             return tenant.startswith("front-") and NAME.fullmatch(tenant.removeprefix("front-")) is not None
         return tenant == ANONYMOUS or _CREDENTIAL.fullmatch(tenant) is not None
 
-    def _by_credential(self, headers: Headers) -> str:
+    def credential(self, headers: Headers) -> str:
+        """Return a name for the credentials of a request, which does not tell them."""
         # Every header that may carry a credential counts, so that one more or one less is another tenant.
         credentials = [[name, headers.getall(name)] for name in CREDENTIAL_HEADERS if name in headers]
         if not credentials:

@@ -108,7 +108,7 @@ async def test_200_equal_requests_half_of_them_streamed_make_one_call(gateway: T
         assert last.headers["Cache-Status"].startswith("llmcache; hit")
     assert len(provider.calls) == 1
     assert sorted(answers) == [("COALESCED", TEXT)] * 199 + [("MISS", TEXT)]
-    assert await gateway.metric("llmcache_coalesced_total") == 199
+    assert await gateway.metric('llmcache_coalesced_total{where="local"}') == 199
 
 
 @pytest.mark.parametrize("first", [GOOD, STREAMED])

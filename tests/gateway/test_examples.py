@@ -24,8 +24,8 @@ def question(text: str = "Hi", **more: Any) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
 
 
-def manifest(name: str) -> Any:
-    config = yaml.safe_load((EXAMPLES / name / "llmcache.yaml").read_text())
+def manifest(name: str, file: str = "llmcache.yaml") -> Any:
+    config = yaml.safe_load((EXAMPLES / name / file).read_text())
     store = config["spec"].get("cache", {}).get("store")
     if store is not None:
         store["timeout"] = "2s"  # a machine that is busy with tests must not turn hits into misses
@@ -243,3 +243,13 @@ async def test_hooks_example_builds_keys_and_decides_what_is_stored(
         assert 590 < int(answers[1].headers["Cache-Status"].split("ttl=")[1].split(";")[0]) <= 600
         assert await gateway.metric('llmcache_store_skipped_total{reason="vetoed"}') == 2
     assert "m answered 200" in capfd.readouterr().out
+
+
+async def test_replicas_example_makes_one_call_over_two_gateways(start_gateway: StartGateway, redis_url: str) -> None:
+    config = manifest("06-coalescing", "replicas.yaml")
+    async with start_gateway(config, redis_url=redis_url) as one, start_gateway(config, redis_url=redis_url) as other:
+        first = asyncio.create_task(one.post(question("Hi there", stream=True)))
+        await asyncio.sleep(0.5)
+        second = await other.post(question("Hi there", stream=True))
+        assert second.headers["Cache-Status"].startswith("llmcache; fwd=miss; collapsed")
+        assert second.text == (await first).text

@@ -49,7 +49,7 @@ async def test_a_bucket_that_gives_no_answers_is_soon_asked_no_more_and_comes_ba
     secrets: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "llmcache_gateway.stores.guarded")
+    caplog.set_level(logging.INFO, "llmcache_gateway.stores.circuit")
     started = start_gateway(config(provider, through(proxy), timeout="200ms"), secrets=secrets)
     async with started as gateway, sdk(gateway) as client:
         await until(lambda: ready(gateway))
