@@ -5,15 +5,18 @@ UPDATE_GOLDEN=1 writes the golden files anew.
 
 import copy
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from llmcache_gateway.config import GatewayConfig, load_config
 from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.metrics import Metrics
 from llmcache_operator import specs
 from llmcache_operator.main import main
 from llmcache_operator.manifests import read, read_file
@@ -251,3 +254,14 @@ def test_run_wants_the_whole_name_of_a_lease(lease: str, capsys: pytest.CaptureF
         main(["run", "--all-namespaces", "--lease", lease])
     assert exited.value.code == 2
     assert f"expected NAMESPACE/NAME, not '{lease}'" in capsys.readouterr().err
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_a_gateway_has() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    there = {metric.name for metric in registry.collect()}
+    children = _children(_document("surface"))
+    text = yaml.safe_dump([children["PrometheusRule", "surface"], children["ConfigMap", "surface-dashboard"]])
+    asked = set(re.findall(r"\bllmcache_[a-z_]+", text))
+    assert {re.sub(r"_(total|bucket)$", "", name) for name in asked} <= there
+    assert len(asked) >= 10
