@@ -56,6 +56,22 @@ REFUSED = {
         manifest("x", cache={"store": {"type": "redis"}}, redis={"managed": {"memory": "1000"}}),
         "memory must be a whole number of Mi, Gi or Ti, such as 256Mi",
     ),
+    "steps that fall": (
+        manifest("x", rollout={"strategy": "Canary", "canary": {"steps": [{"percent": 25}, {"percent": 5}]}}),
+        "spec.rollout.canary.steps: Invalid value: the percents of steps must rise, such as 5, 25, 50",
+    ),
+    "a canary without steps": (
+        manifest("x", rollout={"strategy": "Canary"}),
+        "strategy Canary needs steps: set canary: {steps: [{percent: 5, pause: 5m}]}",
+    ),
+    "a pause that is no time": (
+        manifest("x", rollout={"strategy": "Canary", "canary": {"steps": [{"percent": 5, "pause": "long"}]}}),
+        "expected a duration (without pause, the step waits until a person promotes), such as 5m, 1h",
+    ),
+    "an analysis that nothing asks for": (
+        manifest("x", rollout={"analysis": {"minRequests": 5}}),
+        "analysis has no effect with strategy Immediate: remove it, or set strategy: Canary",
+    ),
     "a misspelt field": (manifest("x", upstrems=[]), 'unknown field "spec.upstrems"'),
     "no prefix version": (manifest("x", prefix={}), "spec.prefix.version: Required value"),
     "a name that is too long": (manifest("x" * 47), "the name may have 46 characters at most"),

@@ -9,6 +9,7 @@ from llmcache_operator.errors import GatewayUnreachable
 from llmcache_operator.observed import Report
 from llmcache_operator.rollout.evidence import Stats
 from llmcache_operator.rollout.state import Counts
+from llmcache_operator.specs.pods import url_host
 
 ADMIN_PORT = 4001
 
@@ -60,8 +61,7 @@ class Gateways:
     async def _ask(
         self, method: str, address: str, token: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{ADMIN_PORT}/admin/v1/{path}"
+        url = f"http://{url_host(address)}:{ADMIN_PORT}/admin/v1/{path}"
         try:
             response = await self._http.request(method, url, headers={"Authorization": f"Bearer {token}"}, json=body)
             response.raise_for_status()

@@ -36,3 +36,8 @@ def resources(asked: Resources) -> Object:
 def http_probe(path: str, port: str, **timing: int) -> Object:
     """Return a probe that asks a port by its name."""
     return {"httpGet": {"path": path, "port": port}, **timing}
+
+
+def url_host(address: str) -> str:
+    """Return a pod's address as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address

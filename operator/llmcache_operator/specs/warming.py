@@ -51,10 +51,10 @@ def job(
     shared = config.spec.cache.store.shared
     template = deployment["spec"]["template"]["spec"]
     (gateway,) = [container for container in template["containers"] if container["name"] == CONTAINER]
-    urls = [identity.endpoint] if shared else [f"http://{_host(address)}:{PORT}" for address in addresses]
+    urls = [identity.endpoint] if shared else [f"http://{pods.url_host(address)}:{PORT}" for address in addresses]
     sources: list[tuple[str, list[str]]] = []
     if warm.top_requests is not None:
-        hot = [f"http://{_host(address)}:{ADMIN_PORT}" for address in addresses[:MOST_ASKED]]
+        hot = [f"http://{pods.url_host(address)}:{ADMIN_PORT}" for address in addresses[:MOST_ASKED]]
         words = [word for url in hot for word in ("--from-hot", url)]
         sources.append(("top", [*words, "--top", str(warm.top_requests), "--as-tenant"]))
     if warm.requests_from is not None:
@@ -158,7 +158,3 @@ def _volumes(identity: Identity, warm: Warm) -> list[Object]:
         items = [{"key": wanted.key, "path": wanted.key}]
         volumes.append({"name": "requests", "configMap": {"name": wanted.name, "items": items}})
     return volumes
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
