@@ -29,12 +29,16 @@ class Load:
         return self.server.url + self.path
 
     async def warm(self) -> None:
-        """Ask some twice, so that whatever caches has them; both answers must be whole."""
+        """Ask some twice, so that whatever caches has them; RuntimeError when the second answer is no hit."""
         async with httpx.AsyncClient(timeout=10) as client:
-            for _ in range(2):
+            for again in (False, True):
                 for body in self.bodies[:20]:
                     response = await client.post(self.url, content=body, headers={"Content-Type": "application/json"})
                     response.raise_for_status()
+                    if again and self.server.hit is not None:
+                        name, value = self.server.hit
+                        if response.headers.get(name) != value:
+                            raise RuntimeError(f"{self.name}: asked again, no hit: {response.headers}")
 
 
 class Measured(NamedTuple):
@@ -45,7 +49,7 @@ class Measured(NamedTuple):
 
 
 def measure(load: Load, seconds: int) -> Measured:
-    """Ask for so many seconds; RuntimeError when any request failed."""
+    """Ask for so many seconds; RuntimeError when any request failed, or was no hit where the server is a gateway."""
     script = load.folder / "post.lua"
     script.write_text(
         'wrk.method = "POST"\n'
@@ -58,11 +62,16 @@ def measure(load: Load, seconds: int) -> Measured:
         "request = function() at = at % #requests + 1; return requests[at] end\n"
     )
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), load.url]
+    counted, hits = load.server.counted()
     cpu = load.server.cpu_seconds()
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(f"{load.name}: requests failed:\n{out}")
     cpu = load.server.cpu_seconds() - cpu
+    counted_since, hits_since = load.server.counted()
+    if counted_since - counted != hits_since - hits:
+        missed = counted_since - counted - (hits_since - hits)
+        raise RuntimeError(f"{load.name}: {missed} of {counted_since - counted} answers were no hits")
     match = re.search(r"(\d+) requests in .*Requests/sec:\s+([0-9.]+)", out, re.DOTALL)
     if match is None:
         raise RuntimeError(f"{load.name}: wrk said nothing of its rate:\n{out}")

@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -23,30 +22,6 @@ spec:
   prefix: {version: v1}
 """
 ECHO = "{name: echo, provider: echo}"
-
-HANDLER = """
-import asyncio, sys
-from aiohttp import web
-try:
-    import uvloop
-except ImportError:
-    uvloop = asyncio
-
-ANSWER = sys.stdin.buffer.read()
-
-async def handle(request):
-    await request.read()
-    headers = {"Content-Type": "application/json", "Cache-Control": "max-age=3600"}
-    return web.Response(body=ANSWER, headers=headers)
-
-async def main():
-    runner = web.ServerRunner(web.Server(handle, access_log=None))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", int(sys.argv[1])).start()
-    await asyncio.Event().wait()
-
-uvloop.run(main())
-"""
 
 NGINX = """
 {user}daemon off;
@@ -74,6 +49,7 @@ http {{
       proxy_cache bench;
       proxy_cache_methods POST;
       proxy_cache_key "$request_uri|$request_body";
+      add_header X-Cache $upstream_cache_status;
     }}
   }}
 }}
@@ -84,6 +60,19 @@ http {{
 class Server:
     url: str
     process: int
+    hit: tuple[str, str] | None = None
+    """The header that tells an answer from the cache; None where there is no cache."""
+
+    admin: str | None = None
+    """Where a gateway's metrics are."""
+
+    def counted(self) -> tuple[int, int]:
+        """Return the requests that the server has counted, and how many of them were hits."""
+        if self.admin is None:
+            return 0, 0
+        lines = httpx.get(f"{self.admin}/metrics", timeout=10).text.splitlines()
+        counts = [(line, int(float(line.split()[-1]))) for line in lines if line.startswith("llmcache_requests_total{")]
+        return sum(count for _, count in counts), sum(count for line, count in counts if 'outcome="HIT"' in line)
 
     def cpu_seconds(self) -> float:
         """Return the processor time of the process and its children until now."""
@@ -94,22 +83,21 @@ class Server:
 @contextmanager
 def gateway(folder: Path, upstream: str = ECHO, more: str = "", log_level: str = "warning") -> Iterator[Server]:
     """The gateway with a memory store, in front of the echo, unless told otherwise."""
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     manifest = folder / f"llmcache-{port}.yaml"
     manifest.write_text(MANIFEST.replace("UPSTREAM", upstream) + more)
     command = [sys.executable, "-m", "llmcache_gateway.main", "serve", "--config", str(manifest)]
-    command += ["--port", str(port), "--admin-port", str(free_port()), "--log-level", log_level]
+    command += ["--port", str(port), "--admin-port", str(admin_port), "--log-level", log_level]
     with _running(command, port) as server:
-        yield server
+        yield replace(server, hit=("X-LLMCache", "HIT"), admin=f"http://127.0.0.1:{admin_port}")
 
 
 @contextmanager
-def bare_aiohttp(folder: Path) -> Iterator[Server]:
-    """The least that aiohttp can do: read the body, answer with bytes of the size of the gateway's answer."""
+def bare_aiohttp(origin: Server | None = None) -> Iterator[Server]:
+    """The least that aiohttp can do: read the body and answer, or ask an origin for the answer."""
     port = free_port()
-    script = folder / "handler.py"
-    script.write_text(textwrap.dedent(HANDLER))
-    with _running([sys.executable, str(script), str(port)], port, stdin=b"{" + b" " * 800 + b"}") as server:
+    asked = [] if origin is None else [origin.url]
+    with _running([sys.executable, "-m", "bench.bare", str(port), *asked], port) as server:
         yield server
 
 
@@ -122,17 +110,14 @@ def nginx(folder: Path, origin: Server) -> Iterator[Server]:
     user = "user root;\n" if os.geteuid() == 0 else ""
     config.write_text(NGINX.format(user=user, folder=folder, port=port, origin=origin.url.removeprefix("http://")))
     with _running(["/usr/sbin/nginx", "-e", "stderr", "-c", str(config), "-p", str(folder)], port) as server:
-        yield server
+        yield replace(server, hit=("X-Cache", "HIT"))
 
 
 @contextmanager
-def _running(command: list[str], port: int, stdin: bytes = b"") -> Iterator[Server]:
+def _running(command: list[str], port: int) -> Iterator[Server]:
     quiet = subprocess.DEVNULL if "info" in command else None  # a line for each request
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=quiet)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=quiet)
     try:
-        assert process.stdin is not None
-        process.stdin.write(stdin)
-        process.stdin.close()
         _wait(process, port)
         yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
@@ -141,7 +126,7 @@ def _running(command: list[str], port: int, stdin: bytes = b"") -> Iterator[Serv
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60  # on a busy machine, Python alone takes seconds to begin
     while time.monotonic() < deadline and process.poll() is None:
         try:
             httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
@@ -153,6 +138,6 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def _cpu_seconds(process: int) -> float:
-    # The fields after the name, which may hold spaces: user and system time are the 14th and 15th of all (proc(5)).
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # Nanoseconds on a processor, by thread: finer than the clock ticks of /proc/PID/stat, of which a miss takes a part.
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
