@@ -88,7 +88,6 @@ class Forwarder:
         except LostCallError as lost:
             # This client has been given nothing of it. All who wait come here, and one of them asks again.
             exchange.outcome, exchange.replica = "MISS", False
-            log.warning("%s; asked once more", lost.message)
             with self._board(exchange, question, name, among_replicas=not lost.alone) as reader:
                 return await give(exchange, question, reader)
 
@@ -158,11 +157,11 @@ class Forwarder:
                 question.recorded = False
                 await self._ask(flight, runtime, question, key)
         except UpstreamError as error:
+            if flight.followed or flight.status:
+                log.warning("%s", error.message)
             if flight.followed:
                 flight.stored = False
-                log.warning("%s", error.message)
             elif flight.status:
-                log.warning("%s", error.message)
                 self._not_stored(flight, key, "unterminated")
             flight.fail(error)
         except asyncio.CancelledError:

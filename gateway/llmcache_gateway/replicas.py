@@ -66,7 +66,12 @@ class Claim:
             while not publication.failed:
                 await _until_over(flight, RENEW_SECONDS)
                 over = flight.is_over
-                standing = await self.leases.renew(flight.lease, over=over)
+                try:
+                    standing = await self.leases.renew(flight.lease, over=over)
+                except StoreError:
+                    if over:
+                        return
+                    continue  # the next may get through; if none does, the lease ends by itself
                 if not standing.alive:
                     return  # others have gone on without it
                 if standing.ttl is None:
@@ -80,8 +85,6 @@ class Claim:
                     if not lingers or not standing.held:
                         return
                     await asyncio.sleep(RENEW_SECONDS)
-        except StoreError:
-            return  # followers notice that nothing comes
         finally:
             await publication.pause()
             with suppress(StoreError):

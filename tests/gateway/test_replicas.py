@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
+import redis.asyncio
 import yaml
 from aiohttp import web
 
@@ -158,13 +159,13 @@ async def test_each_form_follows_each(
 async def test_gateways_follow_each_other_through_every_kind_of_redis(
     kind: str, start_gateway: StartGateway, provider: Provider, request: pytest.FixtureRequest
 ) -> None:
-    redis = running(kind, request)
+    servers = running(kind, request)
     config = shared(provider, "")
-    config["spec"]["redis"]["external"] = redis.external
+    config["spec"]["redis"]["external"] = servers.external
     gate = Gate(provider)
     async with (
-        start_gateway(config, secrets=redis.secrets) as one,
-        start_gateway(config, secrets=redis.secrets) as other,
+        start_gateway(config, secrets=servers.secrets) as one,
+        start_gateway(config, secrets=servers.secrets) as other,
         stream(one) as (_, first),
     ):
         await anext(first)
@@ -478,3 +479,46 @@ async def test_a_follower_makes_its_own_call_when_redis_goes_away_under_it(
             assert [(await task).status_code for task in (leader, follower)] == [200, 200]
             proxy.fault = "none"
     assert len(provider.calls) == 2
+
+
+async def test_a_leader_that_is_stopped_in_order_lets_a_follower_ask_at_once(
+    start_gateway: StartGateway, provider: Provider, redis_url: str, redis_server: RedisServer
+) -> None:
+    gate = Gate(provider)
+    config = shared(provider, redis_url)
+    async with start_gateway(config) as other:
+        async with start_gateway(config, drain_seconds=0.1) as one:
+            leader = asyncio.create_task(one.post(GOOD))
+            await asked(provider, 1)
+            follower = asyncio.create_task(other.post(GOOD))
+            await followed(redis_server)
+        assert "lost" in str(await published(redis_url, redis_server))
+        await asked(provider, 2)
+        gate.opened.set()
+        assert text_of(await follower) == "answer 2 to What is a cache?"
+        await asyncio.gather(leader, return_exceptions=True)
+    assert len(provider.calls) == 2
+
+
+async def published(redis_url: str, redis_server: RedisServer) -> list[bytes]:
+    """Return what is published of the only call that is followed."""
+    (wanted,) = redis_server.command("--scan", "--pattern", "*:wanted").splitlines()
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        found: list[bytes] = await cast(Any, client.lrange(wanted.removesuffix(":wanted"), 0, -1))
+    return found
+
+
+async def test_an_entry_lives_no_longer_than_a_follower_elsewhere_allows(
+    two: list[TestGateway], provider: Provider, redis_server: RedisServer
+) -> None:
+    gate = Gate(provider)
+    leader = asyncio.create_task(two[0].post(GOOD))
+    await asked(provider, 1)
+    follower = asyncio.create_task(two[1].post(GOOD, headers={"X-LLMCache-TTL": "10"}))
+    await followed(redis_server)
+    await asyncio.sleep(1)
+    gate.opened.set()
+    await asyncio.gather(leader, follower)
+    await two[0].running.reloader.current.store.flush()
+    (name,) = redis_server.command("--scan", "--pattern", "llmcache:tests/test:test:v1:*").splitlines()
+    assert 0 < int(redis_server.command("PTTL", name)) <= 10_000
