@@ -6,6 +6,7 @@ the official SDK; the provider is an LLMCache of its own that answers with the q
 
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -191,9 +192,11 @@ def test_a_version_is_warmed_takes_over_in_steps_and_is_promoted_under_live_traf
     # Promoting and Paused may be shorter than a look takes.
     assert [phase for phase in phases if phase not in ("Paused", "Promoting")] == ["Warming", "Canary", "Retaining"]
     assert {0, 30, 60} <= {status["rollout"].get("percent", 0) for status in seen}
-    numbers = [status["rollout"]["evidence"].get("target", {}) for status in seen if "evidence" in status["rollout"]]
-    assert max(one.get("requests", 0) for one in numbers) >= 30
-    assert any("/30 requests" in status["rollout"]["message"] for status in seen)
+    warmed, *steps = seen[-1]["rollout"]["shown"]
+    assert re.fullmatch(r"0%: \d+ stored(, \d+ already there)?", warmed)
+    found = [re.fullmatch(r"(\d+)%: (\d+)/30 requests, 0 of \d+ misses failed", step) for step in steps]
+    assert [match and match[1] for match in found] == ["30", "60"], steps
+    assert all(match and int(match[2]) >= 30 for match in found), steps
     assert seen[-1]["prefix"]["retained"][0]["version"] == "v1"
     assert bot.condition("Promoted") == ("True", "Promoted")
     while_under_way = [status for status in seen if status["rollout"]["phase"] in ("Warming", "Canary")]

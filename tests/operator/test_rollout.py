@@ -121,6 +121,10 @@ def test_a_canary_goes_through_its_steps_and_is_promoted() -> None:
     life.look()
     assert (life.state.prefix.active, life.state.prefix.retained_versions) == ("v2", ["v1"])
     assert life.notes == ["RolloutStarted", "CanaryStep", "CanaryStep"]
+    assert life.state.rollout.shown == [
+        "5%: 30/20 requests, 0 of 30 misses failed",
+        "50%: 30/20 requests, 0 of 30 misses failed",
+    ]
 
 
 def test_a_step_counts_from_when_every_ready_gateway_runs_it() -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from llmcache_gateway.config import PROGRESS_DEADLINE, Analysis, seconds
 from llmcache_operator.rollout import evidence, keeping, stages, steer
 from llmcache_operator.rollout.evidence import Verdict
-from llmcache_operator.rollout.state import UNDER_WAY, RolloutStatus, State, served
+from llmcache_operator.rollout.state import UNDER_WAY, Phase, RolloutStatus, State, served
 from llmcache_operator.rollout.turn import Asked, Note, Purge, Seen, Start, Step, Stop
 
 POLL = timedelta(seconds=5)
@@ -80,7 +80,8 @@ def _rested(state: State, now: datetime) -> State:
     prefix, rollout = state
     if rollout.phase in UNDER_WAY or rollout.phase == "Aborted":
         return state
-    phase, message = "Stable", ""
+    phase: Phase = "Stable"
+    message = ""
     if prefix.purging:
         phase, message = "Purging", f"the entries of {', '.join(prefix.purging_versions)} are being removed"
     elif prefix.retained:
@@ -88,7 +89,11 @@ def _rested(state: State, now: datetime) -> State:
     message = message[:1024]
     if (phase, message) == (rollout.phase, rollout.message):
         return state
-    return State(prefix, RolloutStatus(phase=phase, message=message, since=now, steered=rollout.steered))  # type: ignore[arg-type]
+    return State(prefix, _at_rest(phase, message, rollout, now))
+
+
+def _at_rest(phase: Phase, message: str, before: RolloutStatus, now: datetime | None) -> RolloutStatus:
+    return RolloutStatus(phase=phase, message=message, since=now, shown=before.shown, steered=before.steered)
 
 
 def _retarget(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
@@ -113,7 +118,7 @@ def _proceed(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
     if rollout.phase == "Promoting":
         if seen.everywhere:
             prefix = keeping.activated(prefix, asked.rollout.retain, now)
-            done.state = State(prefix, RolloutStatus(phase="Stable", steered=rollout.steered))
+            done.state = State(prefix, _at_rest("Stable", "", rollout, None))
     elif rollout.phase in ("Warming", "Canary", "Paused"):
         if _edited(rollout, asked):
             stages.enter(done, _counterpart(rollout, asked), asked, now)
@@ -163,7 +168,7 @@ def _warm(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
         done.notes.append(Note(True, "WarmingFailed", f"{prefix.target} goes on with what is warm: {why}"))
     else:
         return
-    stages.enter(done, 1, asked, now)
+    stages.leave(done, warmed.text or f"not done within {warm.timeout}", asked, now)
 
 
 def _canary(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
@@ -201,7 +206,7 @@ def _weigh(done: Step, asked: Asked, seen: Seen, verdict: Verdict, patience: tim
         message = f"{rollout.percent}% on {prefix.target}, {verdict.text}, until {ends:%H:%M:%S} UTC"
         done.state = State(prefix, replace(rollout, phase="Canary", reason="", message=message[:1024]))
     elif verdict.kind == "good" and seen.everywhere:
-        stages.enter(done, rollout.step + 1, asked, now)
+        stages.leave(done, verdict.text, asked, now)
     elif now - ends > patience:
         stages.abort(done, verdict.reason or "StepNotReached", f"no progress: {verdict.text}", asked, now)
     else:

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from llmcache_operator.rollout import keeping
-from llmcache_operator.rollout.state import PrefixStatus, RolloutStatus, State
+from llmcache_operator.rollout.state import MAX_SHOWN, PrefixStatus, RolloutStatus, State
 from llmcache_operator.rollout.turn import Asked, Note, Step
 
 
@@ -53,9 +53,18 @@ def enter(done: Step, number: int, asked: Asked, now: datetime) -> None:
         steps=len(steps),
         percent=percent,
         since=now,
+        shown=done.state.rollout.shown,
         steered=done.state.rollout.steered,
     )
     done.state = State(done.state.prefix, fresh)
+
+
+def leave(done: Step, shown: str, asked: Asked, now: datetime) -> None:
+    """End a stage for the next one; `shown` is what it has shown."""
+    prefix, rollout = done.state
+    text = f"{rollout.percent}%: {shown}"[:512]
+    done.state = State(prefix, replace(rollout, shown=[*rollout.shown, text][-MAX_SHOWN:]))
+    enter(done, rollout.step + 1, asked, now)
 
 
 def promoting(state: State, steps: int, now: datetime) -> State:
@@ -68,6 +77,7 @@ def promoting(state: State, steps: int, now: datetime) -> State:
         steps=steps,
         percent=100,
         since=now,
+        shown=state.rollout.shown,
         steered=state.rollout.steered,
     )
     return State(state.prefix, fresh)
@@ -85,6 +95,7 @@ def abort(done: Step, reason: str, why: str, asked: Asked, now: datetime) -> Non
         step=rollout.step,
         steps=rollout.steps,
         since=now,
+        shown=rollout.shown,
         steered=rollout.steered,
     )
     done.state = State(prefix, fresh)

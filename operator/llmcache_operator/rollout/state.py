@@ -17,6 +17,7 @@ MAX_VERSIONS = 100
 """Most versions that are kept, and most that are purged: what is beyond is left to its TTL."""
 
 MAX_ANNOTATION = 256
+MAX_SHOWN = 20
 UNDER_WAY = ("Warming", "Canary", "Paused", "Promoting")
 
 
@@ -122,6 +123,10 @@ class RolloutStatus(StatusPart, frozen=True, kw_only=True):
     percent: Annotated[int, described("Share of the requests that are given to the new version.")] = 0
     since: Annotated[datetime | None, described("When this phase or step began.")] = None
     reached: Annotated[bool, described("Whether every ready gateway has run this step.")] = False
+    shown: Annotated[
+        list[Annotated[str, Meta(max_length=512)]],
+        described("What each step that is over has shown.", max_length=MAX_SHOWN),
+    ] = field(default_factory=list)
     evidence: Annotated[Evidence | None, described("What was counted since.")] = None
     steered: Annotated[
         str, described("The annotation llmcache.dev/rollout that was last looked at.", max_length=MAX_ANNOTATION)

@@ -59,7 +59,7 @@ def _obey(verb: str, done: Step, asked: Asked, now: datetime) -> bool:
     staged = rollout.phase in ("Warming", "Canary", "Paused")
     if verb == "promote" and staged:
         done.notes.append(Note(False, "PromotedByHand", f"{prefix.target} goes on from {rollout.percent}%"))
-        stages.enter(done, rollout.step + 1, asked, now)
+        stages.leave(done, "promoted by hand", asked, now)
     elif verb == "abort" and prefix.active is not None and (staged or rollout.phase == "Promoting"):
         stages.abort(done, "AbortedByHand", "the annotation says so", asked, now)
     elif verb == "pause" and staged and rollout.reason != "PausedByHand":
