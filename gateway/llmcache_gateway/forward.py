@@ -17,7 +17,7 @@ from llmcache_gateway.errors import LostCallError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
 from llmcache_gateway.freshness import response_ttl
-from llmcache_gateway.giving import StaleInstead, give, still_valid
+from llmcache_gateway.giving import StaleInstead, give, stale_instead
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.replicas import Claim
 from llmcache_gateway.runtime import Runtime
@@ -75,10 +75,11 @@ class Forwarder:
                 raise UpstreamError(f"upstream {question.upstream.name!r} gave no answer that can be read")
             return response
         except UpstreamError as error:
-            if exchange.stale is None or not still_valid(exchange, exchange.stale):
+            stale = await stale_instead(exchange)
+            if stale is None:
                 raise
             log.warning("%s; a stale entry is served", error.message)
-            raise StaleInstead(exchange.stale, error.reason) from None
+            raise StaleInstead(stale, error.reason) from None
 
     async def _share(self, exchange: Exchange, question: Question, name: str) -> web.StreamResponse | None:
         """Give the answer of the call of that name; None when that can't be made of what is held."""

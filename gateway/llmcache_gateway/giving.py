@@ -36,8 +36,8 @@ async def give(exchange: Exchange, question: Question, reader: Reader) -> web.St
     if flight.followed:
         exchange.outcome, exchange.replica = "COALESCED", True
     exchange.upstream_seconds = flight.upstream_seconds
-    if flight.status >= 500 and exchange.stale is not None and still_valid(exchange, exchange.stale):
-        raise StaleInstead(exchange.stale, f"status-{flight.status}")
+    if flight.status >= 500 and (stale := await stale_instead(exchange)) is not None:
+        raise StaleInstead(stale, f"status-{flight.status}")
     if flight.status == 200 and flight.stream != question.request.stream:
         return await _convert(exchange, question, flight)
     if flight.events:
@@ -136,9 +136,15 @@ def _marked(exchange: Exchange, flight: Flight) -> CIMultiDict[str]:
     return headers
 
 
-def still_valid(exchange: Exchange, entry: Entry) -> bool:
-    """Say whether an entry that was looked up before the upstream was asked has not been invalidated since."""
-    return exchange.runtime.store.admits(exchange.key or "", entry)
+async def stale_instead(exchange: Exchange) -> Entry | None:
+    """Return the stale entry that may stand in for a failed upstream; None when there is none, or is none any more.
+
+    It was looked up before the upstream was asked, which may be a minute ago: time enough to invalidate it anywhere.
+    """
+    stale = exchange.stale
+    if stale is None or not await exchange.runtime.store.still_admits(exchange.key or "", stale):
+        return None
+    return stale
 
 
 def answer_headers(given: Mapping[str, str], own: dict[str, str], *, decoded: bool = True) -> CIMultiDict[str]:

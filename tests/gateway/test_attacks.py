@@ -346,3 +346,27 @@ async def test_no_cache_was_answered_from_the_cache_when_the_upstream_failed(
     for control in ("no-cache", "max-age=0"):
         response = await gateway.post(GOOD, headers={"Cache-Control": control})
         assert response.status_code == 500
+
+
+@pytest.mark.parametrize("failure", ["status", "silence"])
+async def test_an_upstream_that_failed_late_was_stood_in_for_by_what_another_replica_had_taken_back(
+    start_gateway: StartGateway, provider: Provider, redis_url: str, failure: str
+) -> None:
+    """A gateway without other traffic had not read the marks since it began to wait for the upstream."""
+    stale = {"ttl": "1s", "staleIfError": "1h", "store": {"type": "tiered"}}
+    config = manifest(provider.base_url, cache=stale, redis={"external": {"url": redis_url}}, timeout="2s")
+
+    async def fail_late(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(1.5 if failure == "status" else 3)
+        return web.Response(status=500, text="{}")
+
+    async with start_gateway(config) as gateway, start_gateway(config) as other:
+        await outcomes(gateway, GOOD)
+        await gateway.running.reloader.current.store.flush()
+        await asyncio.sleep(1.1)
+        provider.behave = fail_late
+        asked = asyncio.create_task(gateway.post(GOOD))
+        await asyncio.sleep(0.3)
+        async with httpx.AsyncClient(headers=ADMIN) as client:
+            await client.post(f"{other.admin_url}/admin/v1/invalidate", json={"all": True})
+        assert (await asked).status_code == (500 if failure == "status" else 504)

@@ -86,6 +86,10 @@ class GuardedStore:
         """Say whether an entry was not invalidated, as far as is known here."""
         return self._coherence.admits(key, entry)
 
+    async def still_admits(self, key: str, entry: Entry) -> bool:
+        """Say whether an entry that was found some time ago may still be served; no where the marks can't be read."""
+        return await self._coherence.catch_up() and self._coherence.admits(key, entry)
+
     async def invalidate(self, scopes: Sequence[str]) -> int:
         """Mark scopes from now on, and return the epoch; StoreError when that can't be kept."""
         return await self._coherence.invalidate(scopes)
