@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider, chunks_of, completion, send_events
+from tests.redis_server import RedisServer
 
 GOOD: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -370,3 +371,55 @@ async def test_an_upstream_that_failed_late_was_stood_in_for_by_what_another_rep
         async with httpx.AsyncClient(headers=ADMIN) as client:
             await client.post(f"{other.admin_url}/admin/v1/invalidate", json={"all": True})
         assert (await asked).status_code == (500 if failure == "status" else 504)
+
+
+async def test_an_idle_replica_told_of_entries_that_others_had_taken_back_as_if_they_were_served(
+    start_gateway: StartGateway, provider: Provider, redis_url: str
+) -> None:
+    config = manifest(
+        provider.base_url, cache={"store": {"type": "tiered"}}, redis={"external": {"url": redis_url}}, timeout="20s"
+    )
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        begun.set()
+        await go.wait()
+        return await provider.chat(request, GOOD)
+
+    async with start_gateway(config) as gateway, start_gateway(config) as idle, httpx.AsyncClient(headers=ADMIN) as admin:
+        await outcomes(idle, {**GOOD, "model": "other"})
+        provider.behave = slow
+        asked = asyncio.create_task(gateway.post(GOOD))
+        await begun.wait()
+        await admin.post(f"{gateway.admin_url}/admin/v1/invalidate", json={"all": True})
+        go.set()  # and so an answer from before is written: nobody serves it
+        key = (await asked).headers["X-LLMCache-Key"]
+        await gateway.running.reloader.current.store.flush()
+        await asyncio.sleep(1)
+        at = f"{idle.admin_url}/admin/v1"
+        assert (await admin.get(f"{at}/entries/{key}")).status_code == 404
+        await asyncio.sleep(1)
+        assert (await admin.get(f"{at}/entries")).json()["entries"] == []
+        await asyncio.sleep(1)
+        dry = (await admin.post(f"{at}/invalidate", json={"model": "gpt-4o", "dryRun": True})).json()
+        await asyncio.sleep(1)
+        explained = await admin.post(f"{at}/explain", json={"path": "/v1/chat/completions", "body": GOOD})
+        assert (dry["matched"], explained.json()["decision"]["reason"]) == (0, "invalidated")
+
+
+async def test_one_entry_of_an_older_schema_ended_listings_counts_and_reclaiming(
+    start_gateway: StartGateway, provider: Provider, redis_url: str, redis_server: RedisServer
+) -> None:
+    config = manifest(provider.base_url, cache={"store": {"type": "redis"}}, redis={"external": {"url": redis_url}})
+    async with start_gateway(config) as gateway, httpx.AsyncClient(headers=ADMIN) as admin:
+        await outcomes(gateway, GOOD, {**GOOD, "seed": 1})
+        await gateway.running.reloader.current.store.flush()
+        at, older = f"{gateway.admin_url}/admin/v1", f"llmcache:tests/test:test:v1:anonymous:{'0' * 64}"
+        redis_server.command("SET", older, "\x02 of an older schema")
+        assert len((await admin.get(f"{at}/entries")).json()["entries"]) == 2
+        redis_server.command("SET", older, "\x02 of an older schema")
+        counted = (await admin.post(f"{at}/invalidate", json={"all": True, "dryRun": True})).json()
+        redis_server.command("SET", older, "\x02 of an older schema")
+        told = (await admin.post(f"{at}/invalidate", json={"all": True})).json()
+        assert (counted["matched"], told["state"], told["deleted"]) == (2, "done", 2)
+        assert await gateway.metric('llmcache_store_errors_total{op="read",store="redis"}') == 3

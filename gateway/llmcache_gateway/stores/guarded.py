@@ -99,8 +99,14 @@ class GuardedStore:
         return self._lasting.scan()
 
     async def peek(self, key: str) -> Entry | None:
-        """Return what is stored, invalidated or not; StoreError when the store can't tell."""
-        found = await self._lasting.get(key)
+        """Return what is stored, invalidated or not, as `admits` can say then; StoreError when the store can't tell."""
+        if not await self._coherence.catch_up():
+            raise StoreError("its invalidations can't be read")
+        try:
+            found = await self._lasting.get(key)
+        except BadEntryError as error:
+            self._unreadable(error)
+            return None
         return found.entry if found is not None else None
 
     async def delete(self, key: str) -> bool:
@@ -209,8 +215,7 @@ class GuardedStore:
                 found = await self._get(key)
         except BadEntryError as error:
             # The store is well, only what it held is not.
-            self._metrics.store_errors.labels(self.name, "read").inc()
-            log.warning("store %s: an entry was of no use and is removed: %s", self.name, error)
+            self._unreadable(error)
             self._lookups.worked()
         except asyncio.CancelledError:
             self._lookups.given_up()
@@ -234,6 +239,10 @@ class GuardedStore:
         if found is None or not self._coherence.admits(key, found.entry):
             return None
         return found if self._is_used(found.entry) else None
+
+    def _unreadable(self, error: BadEntryError) -> None:
+        self._metrics.store_errors.labels(self.name, "read").inc()
+        log.warning("store %s: an entry was of no use and is removed: %s", self.name, error)
 
     def _is_of_our_time(self, entry: Entry) -> bool:
         return entry.stored_at <= self._clock() + MAX_AHEAD_SECONDS
