@@ -69,7 +69,7 @@ class ExplainRoute:
             "tenant": exchange.tenant,
         }
         made_of = _form(exchange, question)
-        shown["ingredients"] = ingredients(made_of, question.request, settings, exchange.head)
+        shown["ingredients"] = ingredients(made_of, question.request, settings, exchange.head, question.dropped)
         reason = settings.bypass(question.dialect, question.request, question.controls)
         if reason is not None:
             return json_answer({"decision": {"outcome": "BYPASS", "reason": reason}, "key": None, **shown})

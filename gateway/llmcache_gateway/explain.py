@@ -1,6 +1,6 @@
 """What of a request went into its key, and how two requests differ. No prompt and no credential stands in any of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -49,8 +49,11 @@ def form(
     )
 
 
-def ingredients(made_of: Form, request: Request, settings: Settings, head: Head) -> dict[str, Any]:
+def ingredients(
+    made_of: Form, request: Request, settings: Settings, head: Head, own_headers: Sequence[str]
+) -> dict[str, Any]:
     """Return what went into a key and what did not, each with why, for people to read."""
+    own = {name.lower() for name in own_headers}
     ignored_members = {
         name: "cache.key.ignore" if name in settings.ignore else "never counts"
         for name in request.members
@@ -71,7 +74,7 @@ def ingredients(made_of: Form, request: Request, settings: Settings, head: Head)
                 name: None if may_be_secret(name) else values for name, values in sorted(made_of.headers.items())
             },
             "ignored": {
-                name: _why_ignored(name, head, settings)
+                name: "of this gateway" if name in own else _why_ignored(name, head)
                 for name in sorted({name.lower() for name in head.headers})
                 if name not in made_of.headers
             },
@@ -79,7 +82,7 @@ def ingredients(made_of: Form, request: Request, settings: Settings, head: Head)
     }
 
 
-def _why_ignored(name: str, head: Head, settings: Settings) -> str:
+def _why_ignored(name: str, head: Head) -> str:
     if name in _CREDENTIALS:
         return "a credential: it makes the tenant"
     if name.startswith("x-llmcache-"):

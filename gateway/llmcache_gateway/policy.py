@@ -53,6 +53,8 @@ class Settings:
 
     ignore: frozenset[str]
     ignore_headers: frozenset[str]
+    """Patterns, in lower case, of headers that don't count: those configured, and those that go no further."""
+
     normalize: tuple[str, ...]
     builder: KeyBuilder | None
     isolation: str
@@ -102,8 +104,10 @@ class Policies:
         return self._default
 
 
-def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -> Settings:
-    """Return the settings that hold where no policy matches."""
+def default_settings(
+    cache: Cache, isolation: str, builder: KeyBuilder | None, own_headers: Sequence[str] = ()
+) -> Settings:
+    """Return the settings that hold where no policy matches; `own_headers` go no further than the gateway."""
     return Settings(
         policy=DEFAULT,
         mode=cache.mode,
@@ -118,7 +122,7 @@ def default_settings(cache: Cache, isolation: str, builder: KeyBuilder | None) -
         coalesce=cache.coalesce == "Enabled",
         pace=_pace(cache.replay),
         ignore=frozenset(cache.key.ignore),
-        ignore_headers=frozenset(pattern.lower() for pattern in cache.key.ignore_headers),
+        ignore_headers=frozenset(pattern.lower() for pattern in (*cache.key.ignore_headers, *own_headers)),
         normalize=tuple(cache.key.normalize),
         builder=builder,
         isolation=isolation,

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -144,7 +144,8 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     redis = read_access(spec.redis, secrets) if spec.redis is not None else None
     s3 = read_s3_access(spec.s3, secrets) if spec.s3 is not None else None
     tenancy = _tenancy(spec.tenancy, secrets)
-    policies = _policies(spec, secrets.problems)
+    own_headers = (tenancy.front.name, tenancy.front.proof) if tenancy.front else ()
+    policies = _policies(spec, own_headers, secrets.problems)
     if secrets.problems:
         raise ConfigError(secrets.problems)
     _check_addresses(spec)
@@ -183,7 +184,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         if previous is not None and previous.hot.requests == spec.cache.hot.requests
         else HotRequests(spec.cache.hot.requests),
         isolation=spec.tenancy.isolation,
-        own_headers=(tenancy.front.name, tenancy.front.proof) if tenancy.front else (),
+        own_headers=own_headers,
         revision=config.revision,
         prefix=_prefix(spec.prefix),
         request_bytes=byte_count(spec.limits.request_bytes),
@@ -233,7 +234,7 @@ def _listed(keys: tuple[tuple[str, tuple[str, ...]], ...] | None) -> dict[str, t
     return None if keys is None else dict(keys)
 
 
-def _policies(spec: GatewaySpec, problems: list[Problem]) -> Policies:
+def _policies(spec: GatewaySpec, own_headers: Sequence[str], problems: list[Problem]) -> Policies:
     def settings(cache: Cache, isolation: str, path: str) -> Settings:
         builder = None
         if cache.key.builder is not None:
@@ -241,7 +242,7 @@ def _policies(spec: GatewaySpec, problems: list[Problem]) -> Policies:
                 builder = _load_function(cache.key.builder)
             except ConfigError as error:
                 problems.append(Problem(f"{path}.key.builder", str(error)))
-        return default_settings(cache, isolation, builder)
+        return default_settings(cache, isolation, builder, own_headers)
 
     isolation = spec.tenancy.isolation
     matched = []

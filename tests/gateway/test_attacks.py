@@ -10,7 +10,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
+from tests.gateway.conftest import ADMIN, ADMIN_TOKEN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider, chunks_of, completion, send_events
 from tests.redis_server import RedisServer
 
@@ -386,7 +386,11 @@ async def test_an_idle_replica_told_of_entries_that_others_had_taken_back_as_if_
         await go.wait()
         return await provider.chat(request, GOOD)
 
-    async with start_gateway(config) as gateway, start_gateway(config) as idle, httpx.AsyncClient(headers=ADMIN) as admin:
+    async with (
+        start_gateway(config) as gateway,
+        start_gateway(config) as idle,
+        httpx.AsyncClient(headers=ADMIN) as admin,
+    ):
         await outcomes(idle, {**GOOD, "model": "other"})
         provider.behave = slow
         asked = asyncio.create_task(gateway.post(GOOD))
@@ -423,3 +427,33 @@ async def test_one_entry_of_an_older_schema_ended_listings_counts_and_reclaiming
         told = (await admin.post(f"{at}/invalidate", json={"all": True})).json()
         assert (counted["matched"], told["state"], told["deleted"]) == (2, "done", 2)
         assert await gateway.metric('llmcache_store_errors_total{op="read",store="redis"}') == 3
+
+
+async def test_headers_of_a_front_with_names_of_its_own_split_what_is_shared_warmed_or_kept(
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
+) -> None:
+    """They go no further than the gateway, and the secret changes: neither may be part of a key."""
+    secret = tmp_path / "front" / "proof"
+    secret.parent.mkdir()
+    secret.write_text("one-secret")
+    front = {"name": "X-Team", "proof": "X-From", "secretRef": {"name": "front", "key": "proof"}}
+    shares = {"name": "faq", "match": {"models": ["faq"]}, "tenancy": {"isolation": "Shared"}}
+    config = manifest(provider.base_url, tenancy={"isolation": "Header", "header": front}, policies=[shares])
+    config["spec"]["upstreams"][0]["credential"] = {"env": "KEY"}
+    red, blue = ({"X-Team": team, "X-From": "one-secret"} for team in ("red", "blue"))
+    filling = {"X-LLMCache-Admin": ADMIN_TOKEN, "X-LLMCache-Tenant": "front-red"}
+    async with start_gateway(config, secrets=tmp_path, environment={"KEY": "own"}) as gateway:
+        assert await outcomes(gateway, {**GOOD, "model": "faq"}, headers=red) == ["MISS"]
+        assert await outcomes(gateway, {**GOOD, "model": "faq"}, headers=blue) == ["HIT"]
+        assert await outcomes(gateway, GOOD, headers=filling) == ["MISS"]
+        assert await outcomes(gateway, GOOD, headers=red) == ["HIT"]
+        async with httpx.AsyncClient(headers=ADMIN) as admin:
+            asked = {"path": "/v1/chat/completions", "headers": red, "body": GOOD}
+            explained = (await admin.post(f"{gateway.admin_url}/admin/v1/explain", json=asked)).json()
+        assert explained["decision"]["outcome"] == "HIT"
+        of_headers = explained["ingredients"]["headers"]
+        assert of_headers == {"counted": {}, "ignored": {"x-team": "of this gateway", "x-from": "of this gateway"}}
+        secret.write_text("another-secret")
+        assert gateway.running.reloader.check()
+        assert await outcomes(gateway, GOOD, headers=red | {"X-From": "another-secret"}) == ["HIT"]
+        assert await outcomes(gateway, GOOD, headers=blue | {"X-From": "another-secret"}) == ["MISS"]
