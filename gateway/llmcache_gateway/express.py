@@ -235,6 +235,8 @@ class Lane:
             return
         if question.settings.builder is not None:
             return  # a function of somebody else's, which may return another key the next time
+        if exchange.runtime is not self._of:
+            return  # its store was asked while another configuration came
         if hash(name) not in self._once and name not in self._seen:
             self._once[hash(name)] = None
             if len(self._once) > MAX_SEEN:

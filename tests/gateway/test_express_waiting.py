@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
+from tests.gateway.provider import Provider
 from tests.gateway.test_express import body_of, chunked, connected, express, odd_requests, request, without_time
 from tests.redis_server import RedisServer
 from tests.socket_proxy import Proxy, running_proxy
@@ -159,3 +160,34 @@ async def test_whatever_is_odd_is_answered_as_on_a_connection_of_its_own(
         for one in expected:
             answer = await client.answer()
             assert (answer.status, answer.body) == (one.status, one.body)
+
+
+async def test_a_lookup_that_outlives_its_configuration_is_not_remembered_for_the_next(
+    start_gateway: StartGateway, provider: Provider, proxy: Proxy, redis_url: str
+) -> None:
+    """On the way back to a version whose entries are in memory, the other version's answers were remembered as its."""
+
+    def of_version(version: str, address: str) -> dict[str, Any]:
+        redis, store = {"external": {"url": address}}, {"store": {"type": "tiered"}}
+        return manifest(provider.base_url, prefix={"version": version}, cache=store, redis=redis)
+
+    async with start_gateway(of_version("v2", redis_url)) as other:
+        await learn(other, "asked", "known")
+    async with start_gateway(of_version("v1", proxy.url)) as gateway:
+        await learn(gateway, "asked")
+        gateway.rewrite(of_version("v2", proxy.url))
+        assert gateway.running.reloader.check()
+        asked = request(body_of("asked"))
+        async with connected(gateway) as one, connected(gateway) as two, connected(gateway) as three:
+            await one.ask(request(body_of("known")))
+            proxy.fault, proxy.slow_seconds = "slow", 0.5
+            for client in (one, two):
+                await client.send(asked)
+            gateway.rewrite(of_version("v1", proxy.url))
+            assert gateway.running.reloader.check()
+            before = await three.ask(asked)
+            assert [(await client.answer()).headers["X-LLMCache-Prefix"] for client in (one, two)] == ["test:v2"] * 2
+            proxy.fault = "none"
+            answer = await three.ask(asked)
+    assert answer.headers["X-LLMCache-Prefix"] == before.headers["X-LLMCache-Prefix"] == "test:v1"
+    assert answer.said == before.said
