@@ -88,7 +88,7 @@ class Forwarder:
                 return await give(exchange, question, reader)
         except LostCallError as lost:
             # This client has been given nothing of it. All who wait come here, and one of them asks again.
-            exchange.outcome, exchange.replica = "MISS", False
+            exchange.outcome = "MISS"
             with self._board(exchange, question, name, among_replicas=not lost.alone) as reader:
                 return await give(exchange, question, reader)
 

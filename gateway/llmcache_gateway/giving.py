@@ -33,8 +33,9 @@ async def give(exchange: Exchange, question: Question, reader: Reader) -> web.St
     """Give a flight's answer to one client as it asked for it; None when that can't be made of what is held."""
     flight = reader.flight
     await flight.begun()
+    exchange.replica = flight.followed
     if flight.followed:
-        exchange.outcome, exchange.replica = "COALESCED", True
+        exchange.outcome = "COALESCED"
     exchange.upstream_seconds = flight.upstream_seconds
     if flight.status >= 500 and (stale := await stale_instead(exchange)) is not None:
         raise StaleInstead(stale, f"status-{flight.status}")
