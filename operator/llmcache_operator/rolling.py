@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import TypeVar
 
 from llmcache_gateway.config import GatewayConfig
-from llmcache_operator.errors import Conflict, GatewayUnreachable
+from llmcache_operator.errors import Conflict, GatewayUnreachable, Refused
 from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
 from llmcache_operator.observed import Observed, Pod
 from llmcache_operator.rollout import keeping
 from llmcache_operator.rollout.machine import step, wants_stats, warming_key
 from llmcache_operator.rollout.state import MAX_ANNOTATION, Purging, State
-from llmcache_operator.rollout.turn import Asked, Purge, Seen, Start, Step
+from llmcache_operator.rollout.turn import Asked, Purge, Seen, Start, Step, Warmed
 from llmcache_operator.specs import COMPONENT_WARM, Identity, Images, Object, warming
 
 T = TypeVar("T")
@@ -64,7 +64,11 @@ class Rolling:
             job = await self.kube.get("Job", self.identity.namespace, name)
             found = replace(found, warmed=warming.read_job(job, self.pods.get(COMPONENT_WARM, ())))
         done = step(state, self.asked, found, now)
-        await self._act(done, ready, job, now)
+        try:
+            await self._act(done, ready, job if found.warmed.state == "running" else None, now)
+        except Refused as error:
+            # A quota, or a right that is missing: warming only helps, so that the rollout goes on without.
+            done = step(state, self.asked, replace(found, warmed=Warmed("failed", error.message)), now)
         return replace(seen, state=done.state, notes=tuple(done.notes), changed=done.state != state)
 
     async def _act(self, done: Step, ready: Mapping[str, Pod], job: Object | None, now: datetime) -> None:
@@ -76,7 +80,7 @@ class Rolling:
                 if jobs is not None:
                     prefix = keeping.purged(done.state.prefix, action.leaving.version, jobs, now)
                     done.state = State(prefix, done.state.rollout)
-            elif job is not None and not _ended(job):
+            elif job is not None:
                 await self.kube.delete("Job", job)
 
     async def _warm(self, start: Start, ready: Mapping[str, Pod]) -> None:
@@ -134,8 +138,3 @@ async def _heard(asked: Mapping[str, Awaitable[T]]) -> dict[str, T]:
 
     answers = await asyncio.gather(*(ask(name, answer) for name, answer in asked.items()))
     return dict(answer for answer in answers if answer is not None)
-
-
-def _ended(job: Object) -> bool:
-    conditions = job.get("status", {}).get("conditions", ())
-    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)

@@ -12,7 +12,7 @@ from aiohttp import web
 from llmcache_gateway.config import Rollout as RolloutSettings
 from llmcache_gateway.config import gateway_config
 from llmcache_operator import gateways
-from llmcache_operator.errors import GatewayUnreachable
+from llmcache_operator.errors import GatewayUnreachable, Refused
 from llmcache_operator.kube import Kube
 from llmcache_operator.manifests import read
 from llmcache_operator.observed import Observed, Pod, Report, Rollout
@@ -84,7 +84,20 @@ def _observed(*names: str) -> Observed:
     )
 
 
-async def _turn(state: State, shared: bool, *names: str, settings: dict[str, Any] | None = None) -> State:
+class Refusing:
+    """An API server that has no such Job and makes none."""
+
+    async def get(self, *_: str) -> None:
+        return None
+
+    async def create(self, made: dict[str, Any]) -> None:
+        assert made["kind"] == "Job"
+        raise Refused(403, "exceeded quota: pods")
+
+
+async def _turn(
+    state: State, shared: bool, *names: str, settings: dict[str, Any] | None = None, kube: Any = None
+) -> State:
     store = {"cache": {"store": {"type": "redis"}}, "redis": {"external": {"url": "redis://r:6379/0"}}}
     document = {
         "apiVersion": "llmcache.dev/v1alpha1",
@@ -95,13 +108,13 @@ async def _turn(state: State, shared: bool, *names: str, settings: dict[str, Any
     }
     async with gateways.http_client() as http:
         rolling = Rolling(
-            kube=cast("Kube", None),  # no Job is asked for here: e2e/test_rollout.py has those
+            kube=cast("Kube", kube),  # Jobs that are made are in e2e/test_rollout.py
             gateways=gateways.Gateways(http),
             images=Images("gateway", "redis"),
             identity=Identity("demo", "ai"),
             asked=Asked("demo", "v2", msgspec.convert(settings or {}, RolloutSettings)),
             token="token",
-            deployment={},
+            deployment={"spec": {"template": {"spec": {"containers": [{"name": "gateway", "image": "i"}]}}}},
             config=gateway_config(read(document), None),
             pods={},
         )
@@ -183,3 +196,11 @@ async def test_a_step_begins_only_when_every_ready_gateway_has_told_its_counters
     assert begun.reached
     assert begun.evidence is not None
     assert [mark.active.requests for mark in begun.evidence.marks] == [9, 9]
+
+
+async def test_a_job_that_may_not_be_made_holds_no_rollout_up() -> None:
+    settings = {"warm": {"topRequests": 5}}
+    warming = RolloutStatus(phase="Warming", since=NOW, reached=True)
+    state = State(PrefixStatus(name="demo", target="v2", active="v1"), warming)
+    rollout = (await _turn(state, True, "a", "b", settings=settings, kube=Refusing())).rollout
+    assert (rollout.phase, rollout.shown) == ("Promoting", ["0%: exceeded quota: pods"])
