@@ -23,7 +23,7 @@ test: $(DEV) ## every test: installs what it needs where it may, starts real ser
 	@scripts/test
 
 unit: $(DEV) ## the tests that need no cluster
-	@$(BIN)/python -m tests.s3_server || [ -z "$$CI" ]
+	@$(BIN)/python -m tests.programs || [ -z "$$CI" ]
 	@$(BIN)/python -m pytest tests
 
 e2e: $(DEV) ## the tests on a real cluster (E2E_KUBECONFIG=FILE: on yours)

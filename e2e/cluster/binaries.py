@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ class Program:
 
     @property
     def name(self) -> str:
-        return "pause" if self.package == "." else self.package.rsplit("/", 1)[-1]
+        return self.module if self.package == "." else self.package.rsplit("/", 1)[-1]
 
     def command(self, target: Path) -> list[str]:
         linker = " ".join(["-s", "-w", *(f"-X {variable}" for variable in self.variables)])
@@ -74,7 +74,8 @@ PROGRAMS = (
 def binaries_key() -> str:
     """What decides whether a build can be reused: the pinned modules, our own source, the flags."""
     digest = hashlib.sha256()
-    for path in sorted(GO_FOLDER.glob("*/*")):
+    modules = {program.module for program in PROGRAMS}
+    for path in sorted(path for path in GO_FOLDER.glob("*/*") if path.parent.name in modules):
         digest.update(f"{path.relative_to(GO_FOLDER)}\n".encode())
         digest.update(path.read_bytes())
     for program in PROGRAMS:
@@ -107,8 +108,7 @@ def ensure_binaries() -> Path:
 
 
 def _build_all(folder: Path) -> None:
-    if shutil.which("go") is None:
-        raise ClusterError("no go on PATH to build the cluster's programs with: get it from https://go.dev/dl")
+    require_go("the cluster's programs")
     partial = folder.with_name("bin.partial")
     partial.mkdir(parents=True, exist_ok=True)
     own_cache = cache_folder() / "go-build"
@@ -119,12 +119,12 @@ def _build_all(folder: Path) -> None:
         if (partial / program.name).exists():
             _say(f"{label}: built before")
             continue
-        with _progress(label):
+        with progress(label):
             build(program, partial, environment)
     partial.rename(folder)
     # Gigabytes that only the next version's first build would profit from.
     shutil.rmtree(own_cache, ignore_errors=True)
-    _prune()
+    prune((path.parent for path in cache_folder().glob("*/bin")), KEPT_BUILDS)
     _say(f"all {len(PROGRAMS)} programs are in {folder}, {time.monotonic() - started:.0f} s")
 
 
@@ -148,14 +148,20 @@ def build(program: Program, folder: Path, environment: dict[str, str], modules: 
     target.rename(folder / program.name)
 
 
-def _prune() -> None:
-    builds = sorted(cache_folder().glob("*/bin"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for build in builds[KEPT_BUILDS:]:
-        shutil.rmtree(build.parent, ignore_errors=True)
+def require_go(what: str) -> None:
+    """ClusterError where there is no Go to build something with."""
+    if shutil.which("go") is None:
+        raise ClusterError(f"no go on PATH to build {what} with: get it from https://go.dev/dl")
+
+
+def prune(builds: Iterable[Path], kept: int) -> None:
+    """Delete the oldest of several builds' folders."""
+    for folder in sorted(builds, key=lambda path: path.stat().st_mtime, reverse=True)[kept:]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _progress(label: str) -> Iterator[None]:
+def progress(label: str) -> Iterator[None]:
     """Say what is being built, that it still is every half minute, and how long it took."""
     started = time.monotonic()
     done = threading.Event()
