@@ -103,7 +103,7 @@ def _retarget(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
         prefix = keeping.abandoned(prefix, "Superseded", retain, now)
         done.notes.append(Note(False, "RolloutSuperseded", f"{asked.version} is asked for in place of {prefix.target}"))
     prefix = replace(prefix, target=asked.version)
-    steered = steer.stale(seen.annotation, asked.version)
+    steered = seen.annotation if steer.too_early(seen.annotation) else rollout.steered
     if steered and steered != rollout.steered:
         done.notes.append(
             Note(True, "AnnotationIgnored", f"{steered} is not for {asked.version}: add @{asked.version}")

@@ -26,24 +26,24 @@ def read(value: str) -> Order | None:
     return Order(verb, version) if verb in VERBS and not value.strip().endswith("@") else None
 
 
-def stale(value: str, target: str) -> str:
-    """Return what of an annotation has been said before the rollout of `target` began, and so is not for it.
+def too_early(value: str) -> bool:
+    """Return whether what an annotation says, and nobody has looked at, is not for a rollout that only begins now.
 
     A bare verb was meant for what was on its way when it was written. One with a version waits for that version.
     """
     order = read(value)
-    return "" if order is not None and order.version == target else value
+    return order is None or not order.version
 
 
 def steer(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
     """Do what the annotation says, once: the state remembers what it has looked at."""
     prefix, rollout = done.state
     said = seen.annotation
-    if said == rollout.steered:
+    order = read(said)
+    if said == rollout.steered or (order is not None and order.version not in ("", prefix.target)):
         return
     done.state = State(prefix, replace(rollout, steered=said))
-    order = read(said)
-    if not said or (order is not None and order.version not in ("", prefix.target)):
+    if not said:
         return
     if order is None:
         what = f"{said!r} is not understood: write {', '.join(VERBS)}, alone or with @VERSION"
