@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llmcache_operator import argocd
 from llmcache_operator.crd import definition, definition_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,7 @@ def main() -> None:
     files = {
         ROOT / "crds" / CRD: definition_yaml(),
         ROOT / "charts" / "llmcache" / "files" / CRD: definition_yaml(),
+        ROOT / "examples" / "16-gitops" / "argocd" / "argocd-cm.yaml": argocd.config_map_yaml(),
         ROOT / "docs" / "reference.md": REFERENCE_HEAD + "".join(_rows()),
     }
     stale = [file for file, text in files.items() if not file.exists() or file.read_text() != text]

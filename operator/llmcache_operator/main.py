@@ -1,4 +1,4 @@
-"""The command line: `llmcache-operator run | render | crd`."""
+"""The command line: `llmcache-operator run | render | crd | argocd`."""
 
 import argparse
 import asyncio
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmcache_gateway.config import ConfigError
+from llmcache_operator import argocd
 from llmcache_operator.crd import definition_yaml
 from llmcache_operator.errors import LeaseLost, UsageError
 from llmcache_operator.render import render
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
 
     crd = commands.add_parser("crd", help="print the CustomResourceDefinition")
     crd.set_defaults(command=_crd)
+
+    health = commands.add_parser("argocd", help="print what Argo CD is to know of LLMCaches, for its ConfigMap")
+    health.set_defaults(command=_argocd)
     return parser
 
 
@@ -118,4 +122,9 @@ def _render(arguments: argparse.Namespace) -> int:
 
 def _crd(_: argparse.Namespace) -> int:
     sys.stdout.write(definition_yaml())
+    return 0
+
+
+def _argocd(_: argparse.Namespace) -> int:
+    sys.stdout.write(argocd.config_map_yaml())
     return 0

@@ -20,6 +20,11 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
+def document(one: Any) -> str:
+    """Return one object as YAML text."""
+    return yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
 def documents(objects: Iterable[Any]) -> str:
     """Return objects as the documents of one YAML text."""
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True, explicit_start=True)
