@@ -78,10 +78,11 @@ def read_controls(headers: CIMultiDict[str] | CIMultiDictProxy[str], body_object
         return _NOTHING  # by far the most requests
     found = _from_cache_control(headers)
     own = _from_body(body_object)
-    ttl = _ttl_header(headers)
-    namespace = headers.get(NAMESPACE_HEADER, "") or own.namespace
-    if own.namespace and own.namespace != namespace:
+    ttl = min(map(_ttl, headers.getall(TTL_HEADER, ())), default=FOREVER)
+    named = {*headers.getall(NAMESPACE_HEADER, ()), own.namespace} - {""}
+    if len(named) > 1:
         raise _bad("cache.namespace", f"{NAMESPACE_HEADER} and cache.namespace name two namespaces: send one")
+    namespace = next(iter(named), "")
     if len(namespace) > MAX_NAMESPACE:
         raise _bad("cache.namespace", f"a namespace has at most {MAX_NAMESPACE} characters")
     return Controls(
@@ -174,8 +175,8 @@ def _delta(argument: str | None, *, unset: float, malformed: float) -> float:
     """Return delta-seconds (RFC 9111, section 1.2.2)."""
     if argument is None:
         return unset
-    # Ten digits are more than any lifetime; a longer number means forever (RFC 9111, section 1.2.2).
-    return float(argument[:10]) if argument.isascii() and argument.isdigit() else malformed
+    # More than any lifetime means forever (RFC 9111, section 1.2.2).
+    return min(float(argument), MAX_SECONDS) if argument.isascii() and argument.isdigit() else malformed
 
 
 def _from_body(value: Any) -> Controls:
@@ -217,10 +218,7 @@ def _number(value: Mapping[str, Any], name: str) -> float:
     return float(number)
 
 
-def _ttl_header(headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> float:
-    value = headers.get(TTL_HEADER)
-    if value is None:
-        return FOREVER
+def _ttl(value: str) -> float:
     try:
         return _seconds(value)
     except ValueError:
@@ -229,7 +227,7 @@ def _ttl_header(headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> float:
 
 
 def _seconds(text: str) -> float:
-    return float(text[:10]) if text.isascii() and text.isdigit() else seconds(text[:32])
+    return min(float(text), MAX_SECONDS) if text.isascii() and text.isdigit() else seconds(text[:32])
 
 
 def _bad(param: str, message: str) -> RequestError:

@@ -118,6 +118,8 @@ class Handler:
         reason = question.settings.bypass(dialect, question.request, question.controls)
         question.recorded = reason is None
         if reason is not None:
+            if question.controls.only_if_cached:
+                raise _only_if_cached()
             exchange.outcome, exchange.reason, exchange.forward = "BYPASS", reason, "bypass"
             return await self._forwarder.forward(exchange, question)
 
@@ -132,8 +134,7 @@ class Handler:
         if response is not None:
             return response
         if question.controls.only_if_cached:
-            message = "Nothing is stored for this request that may be served, and it asked for nothing else."
-            raise RequestError(504, message, code="only_if_cached")
+            raise _only_if_cached()
         exchange.outcome = "MISS"
         try:
             return await self._forwarder.forward(exchange, question)
@@ -169,9 +170,9 @@ class Handler:
         """Return what a body asks, and what holds for it; RequestError for one that can't be read."""
         head, runtime = exchange.head, exchange.runtime
         members = canonical.decode(body)
-        own = members.pop("cache", None) if isinstance(members, dict) else None
-        if own is not None:
-            body = _without_cache_member(body)
+        own = None
+        if isinstance(members, dict) and "cache" in members:
+            own, body = members.pop("cache"), _without_cache_member(body)
         controls = head.controls(own)
         request = dialect.parse(members, body)
         upstream = runtime.upstream_for(dialect, request.model)
@@ -440,6 +441,12 @@ def _refuse_borrowed_credential(exchange: Exchange, question: Question) -> None:
             f"that client can fill its entries: send its credential, and no {TENANT_HEADER}."
         )
         raise RequestError(409, message, code="no_own_credential", param=TENANT_HEADER)
+
+
+def _only_if_cached() -> RequestError:
+    """Return what is said to a client that wants nothing from upstream where the cache has, or knows, nothing."""
+    message = "Nothing is stored for this request that may be served, and it asked for nothing else."
+    return RequestError(504, message, code="only_if_cached")
 
 
 def _without_cache_member(body: bytes) -> bytes:

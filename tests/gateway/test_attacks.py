@@ -457,3 +457,19 @@ async def test_headers_of_a_front_with_names_of_its_own_split_what_is_shared_war
         assert gateway.running.reloader.check()
         assert await outcomes(gateway, GOOD, headers=red | {"X-From": "another-secret"}) == ["HIT"]
         assert await outcomes(gateway, GOOD, headers=blue | {"X-From": "another-secret"}) == ["MISS"]
+
+
+@pytest.mark.parametrize("mode", ["Disabled", "OptIn", "Enabled"])
+async def test_a_request_for_what_is_cached_only_was_asked_and_paid_for_where_it_passes_the_cache_by(
+    start_gateway: StartGateway, provider: Provider, mode: str
+) -> None:
+    wish = "only-if-cached, no-store" if mode == "Enabled" else "only-if-cached"
+    async with start_gateway(manifest(provider.base_url, cache={"mode": mode})) as gateway:
+        response = await gateway.post(GOOD, headers={"Cache-Control": wish})
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "only_if_cached")
+    assert provider.calls == []
+
+
+async def test_an_empty_cache_object_went_upstream(gateway: TestGateway, provider: Provider) -> None:
+    await gateway.post({**GOOD, "cache": None})
+    assert provider.calls[0]["body"] == GOOD

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
-from llmcache_gateway.freshness import FOREVER, Controls, Use, judge, read_controls, response_ttl
+from llmcache_gateway.freshness import FOREVER, MAX_SECONDS, Controls, Use, judge, read_controls, response_ttl
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 
@@ -40,10 +40,13 @@ def controls(*headers: tuple[str, str], cache: Any = None) -> Controls:
         ([("Cache-Control", "max-age=soon")], None, Controls(max_age=0)),
         ([("Cache-Control", "max-age=-1")], None, Controls(max_age=0)),
         ([("Cache-Control", "min-fresh=x")], None, Controls(min_fresh=FOREVER)),
+        ([("Cache-Control", "min-fresh=000000000099")], None, Controls(min_fresh=99)),
+        ([("Cache-Control", f"max-age={'9' * 400}")], None, Controls(max_age=MAX_SECONDS)),
         ([("Pragma", "no-cache")], None, Controls(no_cache=True)),
         ([("Pragma", "no-cache"), ("Cache-Control", "max-age=9")], None, Controls(max_age=9)),
         ([("X-LLMCache-TTL", "600")], None, Controls(ttl=600)),
         ([("X-LLMCache-TTL", "10m")], None, Controls(ttl=600)),
+        ([("X-LLMCache-TTL", "600"), ("X-LLMCache-TTL", "5")], None, Controls(ttl=5)),
         ([("X-LLMCache-Namespace", "n")], None, Controls(namespace="n")),
         (
             [("X-LLMCache-Tags", "faq, doc:17,,faq"), ("X-LLMCache-Tags", "b")],
@@ -76,6 +79,7 @@ def test_what_a_client_asks(headers: list[tuple[str, str]], cache: Any, expected
         ([], {"no-store": "yes"}, "cache.no-store"),
         ([], {"namespace": 5}, "cache.namespace"),
         ([("X-LLMCache-Namespace", "a")], {"namespace": "b"}, "cache.namespace"),
+        ([("X-LLMCache-Namespace", "a"), ("X-LLMCache-Namespace", "b")], None, "cache.namespace"),
         ([("X-LLMCache-Namespace", "a" * 201)], None, "cache.namespace"),
         ([("X-LLMCache-Tags", "two words")], None, "X-LLMCache-Tags"),
         ([("X-LLMCache-Tags", "a" * 101)], None, "X-LLMCache-Tags"),
