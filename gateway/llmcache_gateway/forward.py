@@ -12,7 +12,6 @@ from typing import Any, Final
 from aiohttp import web
 
 from llmcache_gateway import hooked, record, replay
-from llmcache_gateway.dialects.base import Verdict
 from llmcache_gateway.errors import LostCallError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
@@ -211,6 +210,9 @@ class Forwarder:
             if recording.ended:
                 break
             await flight.room()
+        last = _unended(splitter, question, recording)
+        recording.add_events(last, time.perf_counter())
+        flight.add(last)
         await self._land(flight, runtime, question, recording, key)
 
     async def _take_body(
@@ -231,7 +233,7 @@ class Forwarder:
                 flight.add([chunk])
             flight.finish(None)
             return True
-        if added and question.recorded and answer.status == 400 and b"stream_options" in recording.body:
+        if added and _refuses_addition(question, answer, recording):
             return False
         flight.status, flight.headers = answer.status, answer.headers
         await self._land(flight, runtime, question, recording, key)
@@ -264,14 +266,15 @@ class Forwarder:
     async def refresh(self, runtime: Runtime, question: Question, key: str) -> str:
         """Ask upstream for nobody, store the answer, and return what came of it as a stable word."""
         question.epoch = runtime.store.epoch
-        call = await hooked.changed_call(runtime.hooks, question, question.call())
         try:
-            async with question.upstream.send(call) as answer:
-                verdict = await self._collect(runtime, question, answer, key)
+            came = await self._collect(runtime, question, key)
+            if not came:
+                question.recorded = False
+                came = await self._collect(runtime, question, key)
         except UpstreamError as error:
             log.warning("a stale entry could not be refreshed: %s", error.message)
             return "failed"
-        return "stored" if verdict.store else verdict.reason
+        return came
 
     async def fetch(self, exchange: Exchange, question: Question, body: bytes, limit: int) -> Fetched | None:
         """Ask upstream with another body, and return the whole answer; None when it is larger than `limit` bytes."""
@@ -299,22 +302,32 @@ class Forwarder:
             runtime, question, recording, headers, key, ttl=question.controls.ttl
         )
 
-    async def _collect(self, runtime: Runtime, question: Question, answer: Answer, key: str) -> Verdict:
-        streamed = answer.content_type == CONTENT_TYPE
+    async def _collect(self, runtime: Runtime, question: Question, key: str) -> str:
+        """Ask upstream, store the answer, and say what came of it; nothing when what the gateway added is refused."""
+        call = question.call()
+        added = call.body != question.request.body
+        call = await hooked.changed_call(runtime.hooks, question, call)
         recording = _recording(question, runtime)
         splitter = EventSplitter(MAX_EVENT_BYTES)
-        async for chunk in answer.chunks:
-            if streamed:
-                recording.add_events(splitter.feed(chunk), time.perf_counter())
-            else:
-                recording.add_body(chunk)
-            if recording.over:
-                break
+        async with question.upstream.send(call) as answer:
+            streamed = answer.content_type == CONTENT_TYPE
+            async for chunk in answer.chunks:
+                if streamed:
+                    recording.add_events(splitter.feed(chunk), time.perf_counter())
+                else:
+                    recording.add_body(chunk)
+                if recording.over:
+                    break
+        if added and _refuses_addition(question, answer, recording):
+            return ""
+        if streamed:
+            recording.add_events(_unended(splitter, question, recording), time.perf_counter())
         hooked.observe(runtime.hooks, question, answer.status, recording, streamed=streamed)
         verdict = recording.verdict(answer.status)
-        if verdict.store:
-            await self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
-        return verdict
+        if not verdict.store:
+            return verdict.reason
+        stored = await self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
+        return "stored" if stored else "not-stored"
 
     async def _store(
         self,
@@ -378,6 +391,16 @@ def _call_name(exchange: Exchange, question: Question) -> str:
     if not question.upstream.passthrough:
         return exchange.key or ""
     return f"{exchange.key} {exchange.runtime.tenants.credential(question.headers)}"
+
+
+def _unended(splitter: EventSplitter, question: Question, recording: record.Recording) -> list[bytes]:
+    """Return a stream's last event where only the blank line behind it is missing: any other may be half of one."""
+    return [] if recording.ended else [block for block in splitter.end() if question.dialect.is_terminal(block)]
+
+
+def _refuses_addition(question: Question, answer: Answer, recording: record.Recording) -> bool:
+    """Say whether an answer refuses what the gateway added to a request."""
+    return question.recorded and answer.status == 400 and b"stream_options" in recording.body
 
 
 def _recording(question: Question, runtime: Runtime) -> record.Recording:

@@ -54,10 +54,10 @@ class EventSplitter:
             raise UpstreamError(f"one event of the stream is larger than {self._max} bytes")
         return blocks
 
-    @property
-    def rest(self) -> bytes:
-        """What has come since the last whole event."""
-        return bytes(self._buffer)
+    def end(self) -> list[bytes]:
+        """Return the block that the stream ended within, whose blank line did not come; none when there is none."""
+        block = bytes(self._buffer).strip(b"\r\n")
+        return [b"\n".join(_LINE_END.split(block))] if block else []
 
 
 def is_comment(block: bytes) -> bool:

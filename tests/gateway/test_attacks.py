@@ -473,3 +473,58 @@ async def test_a_request_for_what_is_cached_only_was_asked_and_paid_for_where_it
 async def test_an_empty_cache_object_went_upstream(gateway: TestGateway, provider: Provider) -> None:
     await gateway.post({**GOOD, "cache": None})
     assert provider.calls[0]["body"] == GOOD
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+async def test_a_last_event_without_its_blank_line_was_lost_and_its_stream_never_stored(
+    gateway: TestGateway, provider: Provider, ending: str
+) -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        *events, last = chunks_of(completion(1, "gpt-4o", "whole"), True)
+        await response.write("".join(f"data: {one}\n\n" for one in events).encode() + f"data: {last}{ending}".encode())
+        return response
+
+    provider.behave = stream
+    answers = [await gateway.post({**GOOD, "stream": True}) for _ in range(2)]
+    assert [answer.headers["X-LLMCache"] for answer in answers] == ["MISS", "HIT"]
+    assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
+
+
+async def test_half_an_event_at_the_end_of_a_stream_is_passed_on_to_nobody(
+    gateway: TestGateway, provider: Provider
+) -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        first, second, *_ = chunks_of(completion(1, "gpt-4o", "half"), True)
+        await response.write(f"data: {first}\n\ndata: {second[:30]}".encode())
+        return response
+
+    provider.behave = stream
+    for _ in range(2):
+        answer = await gateway.post({**GOOD, "stream": True})
+        assert (answer.headers["X-LLMCache"], answer.text.count("data: ")) == ("MISS", 1)
+
+
+async def test_a_stale_stream_was_never_refreshed_from_an_upstream_without_stream_options(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    async def old(request: web.Request) -> web.StreamResponse:
+        body = provider.calls[-1]["body"]
+        if "stream_options" in body:
+            return web.json_response({"error": {"message": "unknown field stream_options"}}, status=400)
+        return await provider.chat(request, body)
+
+    provider.behave = old
+    streamed, now = {**GOOD, "stream": True}, [1000.0]
+    cache = {"ttl": "10s", "staleWhileRevalidate": "1h"}
+    async with start_gateway(manifest(provider.base_url, cache=cache), clock=lambda: now[0]) as gateway:
+        await outcomes(gateway, streamed)
+        now[0] += 11
+        assert await outcomes(gateway, streamed) == ["STALE"]
+        async with asyncio.timeout(5):
+            while not await gateway.metric('llmcache_refreshes_total{result="stored"}'):  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.05)
+        assert await outcomes(gateway, streamed) == ["HIT"]
