@@ -3,18 +3,18 @@
 No route ever shows a prompt or an answer.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
+from llmcache_gateway import canonical
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, StoreError
 from llmcache_gateway.invalidate import KEY, Invalidator, Job, Selection, of_keys, read_selection
 from llmcache_gateway.marks import ALL
-from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.plainjson import dumps, raw_members
 from llmcache_gateway.runtime import Runtime
 
 WAIT_SECONDS: Final = 1.0
@@ -50,9 +50,10 @@ class CacheRoutes:
 
     async def invalidate(self, http: web.Request) -> web.Response:
         runtime = self._runtime()
-        wanted = await body_of(http)
+        written = await http.read()
+        wanted = plain(written)
         request = wanted.get("request") if isinstance(wanted, dict) else None
-        keys = await self._keys(runtime, request) if isinstance(request, dict) else []
+        keys = await self._keys(runtime, member(written, "request")) if isinstance(request, dict) else []
         selection, dry_run = read_selection(wanted, keys)
         if dry_run:
             return json_answer(
@@ -105,7 +106,7 @@ class CacheRoutes:
         return json_answer({"status": "healthy", "cache_type": store.name, "ping_response": True})
 
     async def delete(self, http: web.Request) -> web.Response:
-        wanted = await body_of(http)
+        wanted = plain(await http.read())
         if not isinstance(wanted, dict) or set(wanted) != {"keys"}:
             raise RequestError(400, 'keys: send {"keys": ["…"]} and nothing else', param="keys")
         selection, _ = read_selection(wanted)
@@ -120,16 +121,20 @@ class CacheRoutes:
         job = await self._invalidator.begin(runtime, selection, WAIT_SECONDS)
         return json_answer(_shown(job), 202 if job.state == "running" else 200)
 
-    async def _keys(self, runtime: Runtime, request: Mapping[str, Any]) -> list[str]:
-        asked = read_request(request, "request.")
+    async def _keys(self, runtime: Runtime, written: bytes) -> list[str]:
+        asked = read_request(written, "request.")
         try:
             return await self._keys_of(runtime, *asked)
         except RequestError as error:
             raise _bad("request", error.message) from None
 
 
-def read_request(request: Any, where: str = "") -> tuple[str, CIMultiDict[str], bytes, str | None]:
-    """Return path, headers, body and tenant of a request given as an object; RequestError(400) for what is none."""
+def read_request(written: bytes, where: str = "") -> tuple[str, CIMultiDict[str], bytes, str | None]:
+    """Return path, headers, body and tenant of a request given as an object; RequestError(400) for what is none.
+
+    The body is the client's, byte for byte: its numbers may have more digits than any reader keeps.
+    """
+    request = plain(written)
     if not isinstance(request, dict):
         raise _bad("body", 'send an object, such as {"path": "/v1/chat/completions", "body": {…}}')
     for name in request:
@@ -144,7 +149,7 @@ def read_request(request: Any, where: str = "") -> tuple[str, CIMultiDict[str], 
         raise _bad(f"{where}headers", 'it must be an object of texts, such as {"Authorization": "Bearer sk-…"}')
     if tenant is not None and (not isinstance(tenant, str) or not tenant or ":" in tenant):
         raise _bad(f"{where}tenant", "it must be a tenant, the third part of a key")
-    return path, CIMultiDict(headers), dumps(request["body"]), tenant
+    return path, CIMultiDict(headers), member(written, "body"), tenant
 
 
 def told(
@@ -163,12 +168,20 @@ def told(
     return handle
 
 
-async def body_of(http: web.Request) -> Any:
+def plain(written: bytes) -> Any:
     """Return a request's body as plain data; RequestError(400) when it is no JSON."""
     try:
-        return loads(await http.read())
-    except (ValueError, msgspec.DecodeError):
-        raise _bad("body", "it is no JSON") from None
+        return canonical.decode(written)
+    except RequestError as error:
+        raise _bad("body", error.message) from None
+
+
+def member(written: bytes, name: str) -> bytes:
+    """Return a member of an object as it is written; RequestError(400) where the object can't be taken apart."""
+    members = raw_members(written)
+    if members is None or name not in members:
+        raise _bad("body", f"{name} can't be taken out of it")
+    return bytes(members[name])
 
 
 def _shown(job: Job) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from llmcache_gateway.about import About
-from llmcache_gateway.admin_cache import body_of, json_answer, metadata, read_request, told
+from llmcache_gateway.admin_cache import json_answer, metadata, read_request, told
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Exchange, Question
@@ -54,7 +54,7 @@ class ExplainRoute:
 
     async def explain(self, http: web.Request) -> web.Response:
         """Explain a request given as path, body and, where they count, headers and tenant."""
-        asked = read_request(await body_of(http))
+        asked = read_request(await http.read())
         runtime = self._runtime()
         try:
             exchange, question = self._about.read(runtime, *asked)
@@ -72,7 +72,8 @@ class ExplainRoute:
         shown["ingredients"] = ingredients(made_of, question.request, settings, exchange.head, question.dropped)
         reason = settings.bypass(question.dialect, question.request, question.controls)
         if reason is not None:
-            return json_answer({"decision": {"outcome": "BYPASS", "reason": reason}, "key": None, **shown})
+            decision: dict[str, Any] = {"outcome": "BYPASS", "reason": reason}
+            return json_answer({"decision": _or_504(decision, question), "key": None, **shown})
         key = await self._handler.key_of(exchange, question)
         standard = self._handler.digest_of(exchange, question)
         if key.rpartition(":")[2] != standard:
@@ -84,9 +85,7 @@ class ExplainRoute:
         shown |= {"version": exchange.version, "entry": None if entry is None else metadata(key, entry)}
         if decision["outcome"] == "MISS" and entry is None:
             shown["nearest"] = await self._nearest(runtime, exchange, question, made_of, key)
-        if decision["outcome"] == "MISS" and question.controls.only_if_cached:
-            decision |= {"outcome": "ERROR", "status": 504, "message": "the request is only-if-cached"}
-        return json_answer({"decision": decision, "key": key, **shown})
+        return json_answer({"decision": _or_504(decision, question), "key": key, **shown})
 
     async def _decision(
         self, runtime: Runtime, question: Question, key: str, parts: list[str] | None
@@ -139,6 +138,13 @@ class ExplainRoute:
             if found:
                 compared.append(_Near(await self._handler.key_of(exchange, other), found, alike(found)))
         return compared
+
+
+def _or_504(decision: dict[str, Any], question: Question) -> dict[str, Any]:
+    """Return a decision as it is for a client that may want nothing from upstream."""
+    if decision["outcome"] in ("MISS", "BYPASS") and question.controls.only_if_cached:
+        return decision | {"outcome": "ERROR", "status": 504, "message": "the request is only-if-cached"}
+    return decision
 
 
 def _refused(error: RequestError) -> dict[str, Any]:

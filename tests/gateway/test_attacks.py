@@ -528,3 +528,26 @@ async def test_a_stale_stream_was_never_refreshed_from_an_upstream_without_strea
             while not await gateway.metric('llmcache_refreshes_total{result="stored"}'):  # noqa: ASYNC110 (only asking tells)
                 await asyncio.sleep(0.05)
         assert await outcomes(gateway, streamed) == ["HIT"]
+
+
+@pytest.mark.parametrize(
+    "number", ["0.1000000000000000055511151231257827", "1e400", "123456789012345678901234567890.5"]
+)
+async def test_a_request_with_a_long_number_could_not_be_taken_back(
+    gateway: TestGateway, provider: Provider, number: str
+) -> None:
+    """It was read as another number: nothing was matched, and nobody told."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response(completion(1, "gpt-4o", "yes"))
+
+    provider.behave = answer
+    body = f'{{"model": "gpt-4o", "messages": [], "x": {number}}}'
+    assert await outcomes(gateway, body.encode(), body.encode()) == ["MISS", "HIT"]
+    asked = f'{{"path": "/v1/chat/completions", "body": {body}}}'
+    async with httpx.AsyncClient(headers=ADMIN) as admin:
+        at = f"{gateway.admin_url}/admin/v1"
+        explained = (await admin.post(f"{at}/explain", content=asked)).json()
+        told = (await admin.post(f"{at}/invalidate", content=f'{{"request": {asked}}}')).json()
+    assert (explained["decision"]["outcome"], told["deleted"]) == ("HIT", 1)
+    assert await outcomes(gateway, body.encode()) == ["MISS"]

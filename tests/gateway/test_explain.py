@@ -163,6 +163,7 @@ async def test_each_decision_has_its_reason(start_gateway: StartGateway, provide
         assert await decision(headers={"Cache-Control": "no-cache"}) == ("MISS", "request")
         assert await decision(headers={"Cache-Control": "no-cache, only-if-cached"}) == ("ERROR", "request")
         assert await decision(headers={"Cache-Control": "no-store"}) == ("BYPASS", "no-store")
+        assert await decision(headers={"Cache-Control": "no-store, only-if-cached"}) == ("ERROR", "no-store")
         assert await decision(headers={"X-LLMCache-Version": "v1"}) == ("ERROR", "not_for_clients")
         assert await decision(headers={"X-LLMCache-Admin": ADMIN_TOKEN, "X-LLMCache-Version": "v1"}) == ("HIT", "fresh")
         assert await decision(path="/v1/files") == ("BYPASS", "unknown-path")
