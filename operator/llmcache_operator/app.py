@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from llmcache_operator import handlers, health, logs
+from llmcache_operator import handlers, health, logs, redis_admin
 from llmcache_operator.election import Election
 from llmcache_operator.errors import ApiError
 from llmcache_operator.gateways import Gateways, http_client
@@ -41,6 +41,7 @@ async def serve(settings: Settings, log_level: str) -> None:
         reconciler = Reconciler(
             kube=kube,
             gateways=Gateways(http),
+            configure_redis=redis_admin.configure,
             images=settings.images,
             metrics=metrics,
             clock=lambda: datetime.now(UTC),

@@ -7,7 +7,7 @@ from llmcache_operator.observed import Observed, Trouble
 from llmcache_operator.rollout.machine import wake
 from llmcache_operator.rollout.state import UNDER_WAY, State
 from llmcache_operator.specs import COMPONENT_GATEWAY
-from llmcache_operator.status import Condition, GatewaysStatus, Status, Warned
+from llmcache_operator.status import Condition, GatewaysStatus, RedisChange, RedisState, Status, Warned
 from llmcache_operator.work import Outcome
 
 # Gateways notice a changed configuration on their own: nothing tells the operator when they have.
@@ -91,10 +91,32 @@ def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
         replicas=seen.gateways.replicas if seen.gateways else 0,
         ready_replicas=seen.gateways.ready if seen.gateways else 0,
         selector=seen.identity.label_selector(COMPONENT_GATEWAY),
+        redis=_redis(seen, previous, now),
         warnings=[Warned(reason=warning.reason, message=warning.message) for warning in seen.warnings],
         gateways=GatewaysStatus(ready=seen.ready, on_current_config=seen.current),
     )
     return Decision(status, _outcome(seen, trouble if trouble is not aborted else None, progress, now))
+
+
+def _redis(seen: Observed, previous: Status, now: datetime) -> RedisState | None:
+    if not seen.revision:
+        return previous.redis  # a spec that can't be understood changes nothing
+    if not seen.redis_wanted:
+        return None
+    before, turned = previous.redis or RedisState(), seen.redis_turned
+    change = before.last_change
+    if turned.restarts or turned.set_live:
+        change = RedisChange(
+            how="Restart" if turned.restarts else "Live",
+            message=(turned.restarts or turned.set_live)[:1024],
+            time=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        )
+    return RedisState(
+        ready=seen.redis is not None and seen.redis.ready > 0,
+        memory=turned.memory or before.memory,
+        maxmemory_policy=turned.policy or before.maxmemory_policy,
+        last_change=change,
+    )
 
 
 def _gravest(seen: Observed) -> Trouble | None:

@@ -6,6 +6,7 @@ OperatorError
 │   ├── Conflict          409: somebody else was faster, or the object was made anew
 │   └── Refused           403, 422: the object will not be taken until something else changes
 ├── GatewayUnreachable    a gateway's admin port gave no usable answer
+├── RedisUnreachable      the managed Redis could not be asked, or refused to change a setting
 ├── LeaseLost             another operator may lead: this one must end; becomes exit code 1
 └── UsageError            the command line can't be followed; becomes exit code 2
 """
@@ -38,6 +39,10 @@ class Refused(ApiError):
 
 class GatewayUnreachable(OperatorError):
     """A gateway's admin port gave no usable answer."""
+
+
+class RedisUnreachable(OperatorError):
+    """The managed Redis could not be asked, or refused to change a setting."""
 
 
 class LeaseLost(OperatorError):

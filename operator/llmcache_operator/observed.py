@@ -54,6 +54,18 @@ class Rollout(NamedTuple):
     """Why pods can't even be created: a quota, a Pod Security Standard."""
 
 
+class Turned(NamedTuple):
+    """What has become of the managed Redis in this turn."""
+
+    memory: str = ""
+    """The maxmemory in force; empty when it could not be asked."""
+    policy: str = ""
+    set_live: str = ""
+    """What the running one took, for people."""
+    restarts: str = ""
+    """Why its pod is made anew, for people."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """The snapshot. What depends on a readable spec is None where the spec can't be understood."""
@@ -71,6 +83,7 @@ class Observed:
     gateways: Rollout | None = None
     redis: Rollout | None = None
     redis_wanted: bool = False
+    redis_turned: Turned = field(default_factory=Turned)
     pods: tuple[Pod, ...] = ()
     """The gateways' pods that are not on their way out."""
     revision: str = ""

@@ -1,27 +1,29 @@
 """One reconciliation: gather, plan, apply, decide, and write the status last."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
-from llmcache_gateway.config import ConfigError, LLMCache
+from llmcache_gateway.config import ConfigError, LLMCache, ManagedRedis
 from llmcache_operator import events, gather, specs
 from llmcache_operator.decide import decide
-from llmcache_operator.errors import ApiError, Conflict, NotFound, Refused
+from llmcache_operator.errors import ApiError, Conflict, NotFound, RedisUnreachable, Refused
 from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
 from llmcache_operator.manifests import read
 from llmcache_operator.metrics import Metrics
-from llmcache_operator.observed import Observed, Trouble, kind_missing, read_pods, read_rollout
+from llmcache_operator.observed import Observed, Pod, Trouble, Turned, kind_missing, read_pods, read_rollout
 from llmcache_operator.plan import Plan, plan
+from llmcache_operator.redis_changes import claim_refused, in_force, restarts
 from llmcache_operator.rolling import Rolling
 from llmcache_operator.rollout import steer
 from llmcache_operator.rollout.stages import first
 from llmcache_operator.rollout.state import served
 from llmcache_operator.rollout.turn import Asked, Note
 from llmcache_operator.specs import HANDED_OVER, Identity, Key, Object
+from llmcache_operator.specs.redis import live_settings
 from llmcache_operator.status import Status, read_status
 from llmcache_operator.work import Outcome
 
@@ -40,6 +42,8 @@ class Reconciler:
 
     kube: Kube
     gateways: Gateways
+    configure_redis: Callable[[str, str, Mapping[str, str]], Awaitable[dict[str, str]]]
+    """Brings the Redis at an address, with a password, to settings; returns what those were that it had otherwise."""
     images: specs.Images
     metrics: Metrics
     clock: Callable[[], datetime]
@@ -90,7 +94,7 @@ class Reconciler:
         state = previous.state or first(asked, now)
         prefix = specs.active_prefix(state.prefix.name, served(state))
         config = specs.gateway_configuration(manifest, identity, prefix)
-        managed = specs.managed_redis(manifest) is not None
+        managed = specs.managed_redis(manifest)
         own = [("Secret", identity.gateway), ("Secret", identity.redis)]
         live = await gather.objects(self.kube, identity.namespace, own)
         values = specs.generated(live[own[0]], live[own[1]], self.random)
@@ -99,37 +103,51 @@ class Reconciler:
         # What is no longer asked for can be there only after a change of spec that has not been carried out.
         settled = previous.observed_generation == generation and previous.undisturbed
         former = [] if settled else specs.former_children(manifest, identity)
-        keys = [(child["kind"], child["metadata"]["name"]) for child in desired] + former
+        keys = [_key(child) for child in desired] + former
         live |= await gather.objects(self.kube, identity.namespace, [key for key in keys if key not in live])
         absent = await gather.absent_kinds(self.kube, {key: live[key] for key in keys if key not in former})
         desired = [child for child in desired if child["kind"] not in absent]
-        made = {identity.gateway, identity.redis} if managed else {identity.gateway}
+        made = {identity.gateway, identity.redis} if managed is not None else {identity.gateway}
         wanted = {name: keys for name, keys in specs.referenced_secrets(config).items() if name not in made}
         missing = await gather.missing_secrets(self.kube, identity.namespace, wanted)
+
+        stateful = ("StatefulSet", identity.redis)
+        before = live.get(stateful)
+        refused = claim_refused(live.get(("PersistentVolumeClaim", identity.redis)), managed) if managed else ""
+        if refused:
+            desired = [child for child in desired if child["kind"] != "PersistentVolumeClaim"]
 
         todo = plan(desired, live, former, identity.uid or "", specs.initial(manifest, identity))
         waiting = None
         if missing:
             waiting = Trouble("SecretMissing", "; ".join(missing))
             held = {("ConfigMap", identity.gateway), ("Deployment", identity.name)}
-            todo.apply = [child for child in todo.apply if (child["kind"], child["metadata"]["name"]) not in held]
+            todo.apply = [child for child in todo.apply if _key(child) not in held]
         elif todo.leaving:
             waiting = Trouble("WaitingForDeletion", f"the former {_list(todo.leaving)} must be gone first")
         troubles = await self._execute(todo, live)
+        troubles += [Trouble("VolumeImmutable", refused, lasting=True)] if refused else []
 
         pods = await gather.pods(self.kube, identity)
         gateways = read_pods(pods.get("gateway", []), "gateway")
-        others = read_pods(pods.get("redis", []), "redis") if managed else ()
+        others = read_pods(pods.get("redis", []), "redis") if managed is not None else ()
+        redis = read_rollout(live.get(stateful)) if managed is not None else None
         troubles += [waiting] if waiting and missing else []
         troubles += [pod.trouble for pod in (*gateways, *others) if pod.trouble is not None]
+        turned = Turned(restarts=next((restarts(before, one) for one in todo.apply if _key(one) == stateful), ""))
+        if managed is not None and redis is not None and redis.settled:
+            turned, trouble = await self._configure(managed, others, values.redis_admin_password)
+            troubles += [trouble] if trouble is not None else []
         seen = Observed(
             identity=identity,
             generation=generation,
             state=state,
             wait_for_promotion=manifest.spec.rollout.wait_for_promotion,
             gateways=read_rollout(live.get(("Deployment", identity.name))),
-            redis=read_rollout(live.get(("StatefulSet", identity.redis))) if managed else None,
-            redis_wanted=managed,
+            redis=redis,
+            redis_wanted=managed is not None,
+            redis_turned=turned,
+            notes=tuple(_redis_notes(turned)),
             pods=gateways,
             revision=config.revision,
             reports=await gather.reports(self.gateways, gateways, values.admin_token),
@@ -150,11 +168,24 @@ class Reconciler:
         )
         return await rolling.turn(seen, state, annotation, now)
 
+    async def _configure(
+        self, asked: ManagedRedis, pods: Sequence[Pod], password: str
+    ) -> tuple[Turned, Trouble | None]:
+        """Bring the running Redis to what is asked for: whoever changed it, and whatever a restart has read."""
+        ready = next((pod for pod in pods if pod.ready and pod.address), None)
+        if ready is None:
+            return Turned(), None
+        try:
+            before = await self.configure_redis(ready.address, password, live_settings(asked))
+        except RedisUnreachable as error:
+            return Turned(), Trouble("RedisNotConfigured", f"pod {ready.name} may run with other settings: {error}")
+        return Turned(asked.memory, asked.maxmemory_policy, in_force(before, asked)), None
+
     async def _execute(self, todo: Plan, live: dict[Key, Object | None]) -> list[Trouble]:
         """Carry a plan out; put into `live` what came of it, and return what went wrong for good."""
         troubles = []
         for child in todo.apply:
-            key = (child["kind"], child["metadata"]["name"])
+            key = _key(child)
             try:
                 if key in todo.hand_over:
                     await self.kube.apply(todo.hand_over[key], manager=HANDED_OVER)
@@ -222,6 +253,15 @@ class Reconciler:
         except ApiError as error:
             # The status says it too: an Event is not worth another try.
             log.warning("%s/%s: %s", identity.namespace, identity.name, error)
+
+
+def _key(child: Object) -> Key:
+    return child["kind"], child["metadata"]["name"]
+
+
+def _redis_notes(turned: Turned) -> list[Note]:
+    told = {"RedisReconfigured": turned.set_live, "RedisRestarting": turned.restarts}
+    return [Note(False, reason, text) for reason, text in told.items() if text]
 
 
 def _list(keys: list[Key]) -> str:

@@ -19,7 +19,9 @@ def render(text: str, images: specs.Images) -> str:
 
 def _children(manifest: LLMCache, images: specs.Images) -> list[specs.Object]:
     identity = specs.Identity(manifest.metadata.name, manifest.metadata.namespace)
-    values = specs.Generated(admin_token=PLACEHOLDER, tenant_key=PLACEHOLDER, redis_password=PLACEHOLDER)
+    values = specs.Generated(
+        admin_token=PLACEHOLDER, tenant_key=PLACEHOLDER, redis_password=PLACEHOLDER, redis_admin_password=PLACEHOLDER
+    )
     return [_legible(child) for child in specs.children(manifest, identity, images, values)]
 
 

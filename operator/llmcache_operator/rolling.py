@@ -69,7 +69,7 @@ class Rolling:
         except Refused as error:
             # A quota, or a right that is missing: warming only helps, so that the rollout goes on without.
             done = step(state, self.asked, replace(found, warmed=Warmed("failed", error.message)), now)
-        return replace(seen, state=done.state, notes=tuple(done.notes), changed=done.state != state)
+        return replace(seen, state=done.state, notes=(*seen.notes, *done.notes), changed=done.state != state)
 
     async def _act(self, done: Step, ready: Mapping[str, Pod], job: Object | None, now: datetime) -> None:
         for action in done.actions:

@@ -33,6 +33,32 @@ class GatewaysStatus(StatusPart, frozen=True, kw_only=True):
     on_current_config: Annotated[int, described("Ready gateways that run the current configuration.")]
 
 
+class RedisChange(StatusPart, frozen=True, kw_only=True):
+    """A change of the managed Redis."""
+
+    how: Annotated[
+        Literal["Live", "Restart"],
+        described(
+            "Live: the running Redis took it. Restart: its pod was made anew, which empties one without persistence."
+        ),
+    ]
+    message: Annotated[Text, described("What was changed, for people.")]
+    time: Annotated[Timestamp, described("When it began.")]
+
+
+class RedisState(StatusPart, frozen=True, kw_only=True):
+    """The managed Redis."""
+
+    ready: Annotated[bool, described("Whether it takes requests.")] = False
+    memory: Annotated[
+        Annotated[str, Meta(max_length=32)] | None, described("The maxmemory in force, as it was last seen.")
+    ] = None
+    maxmemory_policy: Annotated[
+        Annotated[str, Meta(max_length=32)] | None, described("The policy in force, as it was last seen.")
+    ] = None
+    last_change: Annotated[RedisChange | None, described("The last change, and what it took.")] = None
+
+
 class Warned(StatusPart, frozen=True, kw_only=True):
     """A part of spec that has no effect here."""
 
@@ -64,7 +90,7 @@ class Status(StatusPart, frozen=True, kw_only=True):
         Annotated[str, Meta(max_length=512)] | None, described("Label selector of the gateway pods, for autoscalers.")
     ] = None
     gateways: Annotated[GatewaysStatus | None, described("How far the gateways are.")] = None
-
+    redis: Annotated[RedisState | None, described("The Redis that the operator runs, if it does.")] = None
     warnings: Annotated[
         list[Warned],
         described("Parts of spec that have no effect here, while everything else goes on.", max_length=16),

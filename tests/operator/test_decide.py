@@ -8,10 +8,10 @@ import pytest
 
 from llmcache_operator import events
 from llmcache_operator.decide import Decision, decide
-from llmcache_operator.observed import Observed, Pod, Report, Rollout, Trouble, kind_missing
+from llmcache_operator.observed import Observed, Pod, Report, Rollout, Trouble, Turned, kind_missing
 from llmcache_operator.rollout.state import Phase, PrefixStatus, RolloutStatus, State
 from llmcache_operator.specs import Identity
-from llmcache_operator.status import Status, read_status
+from llmcache_operator.status import RedisChange, RedisState, Status, read_status
 from llmcache_operator.work import Outcome
 
 BLANK = Status(observed_generation=-1)
@@ -322,3 +322,29 @@ def test_what_has_no_effect_in_a_cluster_is_a_warning_that_is_told_once_and_harm
     assert events.turns(warned.status, warned.status) == []
     assert events.turns(warned.status, healthy) == []
     assert read_status(warned.status.to_dict()).warnings == warned.status.warnings
+
+
+def _with_redis(**more: Any) -> Observed:
+    return replace(HEALTHY, redis_wanted=True, redis=Rollout(1, 1, 1, True), **more)
+
+
+def test_a_managed_redis_shows_what_is_in_force_and_what_the_last_change_took() -> None:
+    first = decide(_with_redis(redis_turned=Turned("64Mi", "allkeys-lru")), BLANK, NOW).status
+    assert first.redis == RedisState(ready=True, memory="64Mi", maxmemory_policy="allkeys-lru")
+
+    live = decide(
+        _with_redis(redis_turned=Turned("80Mi", "allkeys-lru", "set without a restart: x")), first, NOW
+    ).status
+    change = RedisChange(how="Live", message="set without a restart: x", time="2026-11-23T12:00:00Z")
+    assert live.redis == RedisState(ready=True, memory="80Mi", maxmemory_policy="allkeys-lru", last_change=change)
+
+    # What is not known this time is what it was.
+    assert decide(_with_redis(), live, LATER).status.redis == live.redis
+
+    restart = decide(_with_redis(redis_turned=Turned(restarts="its image is x")), live, LATER).status.redis
+    assert restart is not None
+    assert restart.last_change == RedisChange(how="Restart", message="its image is x", time="2026-11-23T13:00:00Z")
+    assert restart.memory == "80Mi"
+
+    assert decide(replace(HEALTHY, revision="", troubles=(INVALID,)), live, LATER).status.redis == live.redis
+    assert decide(HEALTHY, live, LATER).status.redis is None

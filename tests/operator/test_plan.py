@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 def _desired() -> list[specs.Object]:
     manifest = read(yaml.safe_load(EXAMPLE.read_text()))
-    return specs.children(manifest, IDENTITY, specs.Images("gw", "redis"), specs.Generated("a", "b", "c"))
+    return specs.children(manifest, IDENTITY, specs.Images("gw", "redis"), specs.Generated("a", "b", "c", "d"))
 
 
 def _live() -> dict[specs.Key, specs.Object | None]:
@@ -142,7 +142,7 @@ def test_a_child_of_the_former_llmcache_of_that_name_is_waited_for() -> None:
     made = plan(_desired(), _live(), [], "uid-2")
     identity = specs.Identity("shared", "default", "uid-2")
     manifest = read(yaml.safe_load(EXAMPLE.read_text()))
-    desired = specs.children(manifest, identity, specs.Images("gw", "redis"), specs.Generated("a", "b", "c"))
+    desired = specs.children(manifest, identity, specs.Images("gw", "redis"), specs.Generated("a", "b", "c", "d"))
     made = plan(desired, _live(), [], "uid-2")
     assert (made.apply, made.taken) == ([], [])
     assert SERVICE in made.leaving

@@ -88,6 +88,16 @@ ACCEPTED = {
     "an Anthropic endpoint": _manifest(upstreams=[ANTHROPIC]),
     "an Anthropic endpoint below a path": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://x/v1beta/anthropic/"}]),
     "a managed Redis with all defaults": _tiered(managed={}),
+    "a Redis that keeps its entries": _tiered(managed={"memory": "512Mi", "persistence": {"size": "1Gi"}}),
+    "a volume of just what memory holds": _tiered(managed={"memory": "1Gi", "persistence": {"size": "1024Mi"}}),
+    "a Redis with everything": _tiered(
+        managed={
+            "memory": "1Ti",
+            "image": "registry.example/redis:8.2",
+            "modules": ["/usr/local/lib/redis/modules/redisearch.so"],
+            "persistence": {"size": "2048Gi", "storageClass": "fast", "mode": "Snapshots"},
+        }
+    ),
     "a managed Redis of a size": _tiered(managed={"memory": "512Mi", "maxmemoryPolicy": "allkeys-lfu"}),
     "an external Redis": _tiered(external={"url": "rediss://redis.example:6379/1"}),
     "Sentinels": _tiered(external={"sentinel": SENTINEL | {"database": 3, "credential": LOGIN}, "credential": LOGIN}),
@@ -324,6 +334,12 @@ REFUSED = {
     "a client's certificate without its key": _tiered(
         external={"url": "rediss://x:6379", "tls": {"clientCertificate": {"certificate": PEM}}}
     ),
+    "a volume that is smaller than memory": _tiered(managed={"memory": "2Gi", "persistence": {"size": "2047Mi"}}),
+    "a volume in thousands": _tiered(managed={"persistence": {"size": "5G"}}),
+    "a volume of no size": _tiered(managed={"persistence": {}}),
+    "a way to keep entries that is none": _tiered(managed={"persistence": {"size": "5Gi", "mode": "rdb"}}),
+    "a module without its path": _tiered(managed={"modules": ["redisearch.so"]}),
+    "a module with arguments": _tiered(managed={"modules": ["/a.so TIMEOUT 5"]}),
     "Redis memory in bytes": _tiered(managed={"memory": "1000000"}),
     "Redis memory in thousands": _tiered(managed={"memory": "512M"}),
     "Redis memory with a leading zero": _tiered(managed={"memory": "0512Mi"}),
@@ -433,10 +449,13 @@ def _fill(schema: dict[str, Any], value: Any) -> None:
 
 def _broken_rules(schema: dict[str, Any], value: Any, path: str = "self") -> Iterator[tuple[str, str]]:
     for rule in schema.get("x-kubernetes-validations", ()):
+        context = cel.Context({"self": value})
+        # Of Kubernetes' own library of strings, which this evaluator lacks.
+        context.add_function("replace", str.replace)
         try:
-            if cel.evaluate(rule["rule"], {"self": value}) is not True:
+            if cel.evaluate(rule["rule"], context) is not True:
                 yield path, rule["message"]
-        except (ValueError, TypeError, RuntimeError):
+        except (KeyError, ValueError, TypeError, RuntimeError):
             # A rule that meets a value of another type than its schema says: the schema has refused it already.
             yield path, "not of the schema's type"
     if isinstance(value, dict):

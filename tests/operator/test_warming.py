@@ -16,7 +16,7 @@ from llmcache_operator.rollout.turn import Warmed
 from llmcache_operator.specs import warming
 
 IMAGES = specs.Images("llmcache-gateway:test", "redis:test", "IfNotPresent")
-VALUES = specs.Generated(admin_token="admin", tenant_key="tenant", redis_password="password")
+VALUES = specs.Generated(admin_token="admin", tenant_key="tenant", redis_password="password", redis_admin_password="")
 QUICKSTART = Path(__file__).parents[2] / "examples" / "01-quickstart" / "llmcache.yaml"
 IDENTITY = specs.Identity("demo", "ai", "uid-1")
 BOTH = {

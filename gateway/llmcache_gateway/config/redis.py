@@ -3,11 +3,56 @@
 import re
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from llmcache_gateway.config.model import Model, SecretRef, described
 from llmcache_gateway.config.rules import Rule
-from llmcache_gateway.config.scalars import Bytes
+from llmcache_gateway.config.scalars import Bytes, SecretName, byte_count
+
+_WHOLE = r"[1-9][0-9]{0,5}(Mi|Gi|Ti)"
+
+
+def _mebibytes(path: str) -> str:
+    """Return CEL for the number of mebibytes of a whole quantity."""
+    number = f"int({path}.replace('Mi', '').replace('Gi', '').replace('Ti', ''))"
+    return f"{number} * ({path}.endsWith('Mi') ? 1 : {path}.endsWith('Gi') ? 1024 : 1048576)"
+
+
+def _whole(quantity: str) -> bool:
+    return re.fullmatch(_WHOLE, quantity) is not None
+
+
+class Persistence(Model, frozen=True, kw_only=True):
+    """A volume that keeps what is in Redis through restarts of its pod."""
+
+    RULES = (
+        Rule(
+            cel=f"self.size.matches('^{_WHOLE}$')",
+            holds=lambda p: _whole(p.size),
+            message="size must be a whole number of Mi, Gi or Ti, such as 5Gi",
+            field="size",
+        ),
+    )
+
+    size: Annotated[
+        Bytes,
+        described(
+            "Size of the volume. AppendOnly writes its log anew beside the old one: twice `memory` is on the safe "
+            "side. It can grow where the storage class allows it, and never shrink."
+        ),
+    ]
+    storage_class: Annotated[
+        SecretName | None,
+        described("Storage class of the volume; the cluster's default when left out. It can't be changed."),
+    ] = None
+    mode: Annotated[
+        Literal["AppendOnly", "Snapshots"],
+        described(
+            "AppendOnly logs each write and loses a second of them at most. Snapshots writes everything from time to "
+            "time, at the latest after an hour, and loses what came since."
+        ),
+    ] = "AppendOnly"
 
 
 class ManagedRedis(Model, frozen=True, kw_only=True):
@@ -15,25 +60,51 @@ class ManagedRedis(Model, frozen=True, kw_only=True):
 
     RULES = (
         Rule(
-            cel="self.memory.matches('^[1-9][0-9]*(Mi|Gi|Ti)$')",
-            holds=lambda r: re.fullmatch(r"[1-9][0-9]*(Mi|Gi|Ti)", r.memory) is not None,
+            cel=f"self.memory.matches('^{_WHOLE}$')",
+            holds=lambda r: _whole(r.memory),
             message="memory must be a whole number of Mi, Gi or Ti, such as 256Mi",
             field="memory",
+        ),
+        Rule(
+            cel=f"!has(self.persistence) || !self.memory.matches('^{_WHOLE}$') "
+            f"|| !self.persistence.size.matches('^{_WHOLE}$') "
+            f"|| {_mebibytes('self.persistence.size')} >= {_mebibytes('self.memory')}",
+            holds=lambda r: (
+                r.persistence is None
+                or not _whole(r.memory)
+                or not _whole(r.persistence.size)
+                or byte_count(r.persistence.size) >= byte_count(r.memory)
+            ),
+            message="the volume must hold at least what memory does: enlarge persistence.size, or lower memory",
+            field="persistence",
         ),
     )
 
     memory: Annotated[
         Bytes,
-        described("Redis' maxmemory. The pod's memory limit is half as much again, for its overhead."),
+        described(
+            "Redis' maxmemory. The pod's memory limit is at least half as much again, in steps of a third or a half: a "
+            "change within a step needs no restart."
+        ),
     ] = "256Mi"
     maxmemory_policy: Annotated[
         Literal["allkeys-lru", "allkeys-lfu", "volatile-lru", "volatile-lfu", "volatile-ttl", "noeviction"],
-        described("What Redis drops when its memory is full."),
+        described("What Redis drops when its memory is full. A change needs no restart."),
     ] = "allkeys-lru"
+    persistence: Annotated[
+        Persistence | None,
+        described("Keep entries on a volume. Without it, a restart of Redis empties the cache."),
+    ] = None
     image: Annotated[
         Annotated[str, Meta(min_length=1, max_length=512)] | None,
         described("Image of Redis or Valkey, at least version 6.2. Without it, the operator's default."),
     ] = None
+    modules: Annotated[
+        list[Annotated[str, Meta(title="the path of a module", pattern=r"^/[A-Za-z0-9._/-]+$", max_length=256)]],
+        described(
+            "Modules of the image that Redis loads, such as /usr/local/lib/redis/modules/redisearch.so.", max_length=16
+        ),
+    ] = msgspec.field(default_factory=list)
 
 
 class RedisLogin(Model, frozen=True, kw_only=True):

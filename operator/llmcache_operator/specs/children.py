@@ -22,6 +22,7 @@ Key = tuple[str, str]
 """Kind and name of a child."""
 
 REDIS_KINDS = ("StatefulSet", "Service", "ConfigMap", "Secret", "NetworkPolicy")
+"""Kinds that every managed Redis has one of."""
 
 OPTIONAL_KINDS = frozenset({"HTTPRoute", "PrometheusRule", "ServiceMonitor"})
 """Kinds that a cluster may lack: each comes with a CustomResourceDefinition of somebody else's."""
@@ -40,6 +41,7 @@ def children(
             redis.config_map(identity, managed),
             network.redis_policy(identity, redis.PORT),
             redis.service(identity),
+            *redis.claim(identity, managed),
             redis.stateful_set(identity, managed, images, values),
         ]
     asked = manifest.spec.gateway
@@ -69,8 +71,9 @@ def former_children(manifest: LLMCache, identity: Identity) -> list[Key]:
         ("PrometheusRule", identity.name): watched is not None and watched.alerts,
         ("ConfigMap", monitoring.dashboard_name(identity)): watched is not None and watched.dashboards,
     }
-    managed = managed_redis(manifest) is not None
-    wanted |= {(kind, identity.redis): managed for kind in REDIS_KINDS}
+    managed = managed_redis(manifest)
+    wanted |= {(kind, identity.redis): managed is not None for kind in REDIS_KINDS}
+    wanted["PersistentVolumeClaim", identity.redis] = managed is not None and managed.persistence is not None
     return [key for key, asked_for in wanted.items() if not asked_for]
 
 

@@ -24,8 +24,8 @@ def gateway_policy(identity: Identity, asked: NetworkPolicy, port: int, admin_po
 
 
 def redis_policy(identity: Identity, port: int) -> Object:
-    """Return the policy of the managed Redis: its gateways, and nobody else."""
-    rules = [_rule(port, [_pods(identity.selector(COMPONENT_GATEWAY))])]
+    """Return the policy of the managed Redis: its gateways, the operator that sets it up, and nobody else."""
+    rules = [_rule(port, [_pods(identity.selector(COMPONENT_GATEWAY)), OPERATOR])]
     return _policy(identity, identity.redis, COMPONENT_REDIS, rules)
 
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,9 @@ from llmcache_operator.specs.identity import COMPONENT_GATEWAY, COMPONENT_REDIS,
 # The gateway reads, writes, scans, deletes, publishes, subscribes and runs scripts. `client` is dangerous as a whole
 # up to Redis 6.2; what is let in again by name is what a client library says when it connects.
 REDIS_RIGHTS = "~* &* +@all -@admin -@dangerous +info +client|id +client|setname +client|getname"
+REDIS_ADMIN: Final = "llmcache-operator"
+# The operator reads and changes settings of a running Redis, and sees no entry.
+REDIS_ADMIN_RIGHTS = "resetkeys resetchannels -@all +config|get +config|set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Generated:
     admin_token: str
     tenant_key: str
     redis_password: str
+    redis_admin_password: str
 
 
 def generated(gateway: Object | None, redis: Object | None, random: Callable[[], str]) -> Generated:
@@ -31,6 +35,7 @@ def generated(gateway: Object | None, redis: Object | None, random: Callable[[],
         admin_token=_value(gateway, "admin-token") or random(),
         tenant_key=_value(gateway, "tenant-key") or random(),
         redis_password=_value(redis, "password") or random(),
+        redis_admin_password=_value(redis, "admin-password") or random(),
     )
 
 
@@ -41,15 +46,26 @@ def gateway_secret(identity: Identity, values: Generated) -> Object:
 
 
 def redis_secret(identity: Identity, values: Generated) -> Object:
-    """Return the Secret of the managed Redis: the gateways' password, and the ACL file that knows its hash only."""
-    data = {"password": values.redis_password, "users.acl": redis_acl(values)}
+    """Return the Secret of the managed Redis: the gateways' password, ours, and the ACL file that has their hashes."""
+    data = {
+        "password": values.redis_password,
+        "admin-password": values.redis_admin_password,
+        "users.acl": redis_acl(values),
+    }
     return _secret(identity, identity.redis, COMPONENT_REDIS, data)
 
 
 def redis_acl(values: Generated) -> str:
-    """Return Redis' ACL file: one user with what a gateway does, and nobody else."""
-    digest = hashlib.sha256(values.redis_password.encode()).hexdigest()
-    return f"user default off\nuser llmcache on #{digest} {REDIS_RIGHTS}\n"
+    """Return Redis' ACL file: a user with what a gateway does, one with what the operator does, and nobody else."""
+    gateway, admin = (
+        hashlib.sha256(password.encode()).hexdigest()
+        for password in (values.redis_password, values.redis_admin_password)
+    )
+    return (
+        "user default off\n"
+        f"user llmcache on #{gateway} {REDIS_RIGHTS}\n"
+        f"user {REDIS_ADMIN} on #{admin} {REDIS_ADMIN_RIGHTS}\n"
+    )
 
 
 def referenced_secrets(config: GatewayConfig) -> dict[str, list[str]]:
