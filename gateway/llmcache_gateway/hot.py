@@ -123,7 +123,7 @@ def asked(
     dropped: tuple[str, ...],
     digest: str,
 ) -> Asked | None:
-    """Return a request as it can be asked again; None where that would take a secret or not make the same key."""
+    """Return a request as it can be asked again; None where it can't, would take a secret, or make another key."""
     fields = parse_qsl(target.partition("?")[2], keep_blank_values=True)
     own = {name.lower() for name in dropped}
     named = {name: ", ".join(values) for name, values in counted(headers, frozenset()).items() if name not in own}
@@ -140,7 +140,23 @@ def asked(
         if members is None:
             return None
         body = msgspec.json.encode({**members, "cache": {"use-cache": True}})
+    if not _can_be_told(named, body):
+        return None
     return Asked(tenant, model, target, named, body, digest)
+
+
+def _can_be_told(headers: Mapping[str, str], body: bytes) -> bool:
+    """Say whether a request can stand in a list, so that one client's can't spoil the list for all the others.
+
+    Bytes beyond ASCII in a header, and halves of surrogate pairs, are taken from clients, but not by every reader.
+    """
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        return False
+    try:
+        msgspec.json.decode(b"[[[[%b]]]]" % body)  # as deep as a list has it
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def shown(requests: list[tuple[Asked, Counter[Asked]]]) -> list[dict[str, Any]]:

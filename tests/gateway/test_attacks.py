@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.gateway.conftest import ADMIN, ADMIN_TOKEN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider, chunks_of, completion, send_events
+from tests.gateway.test_command_line import finish, start
 from tests.redis_server import RedisServer
 
 GOOD: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
@@ -551,3 +552,23 @@ async def test_a_request_with_a_long_number_could_not_be_taken_back(
         told = (await admin.post(f"{at}/invalidate", content=f'{{"request": {asked}}}')).json()
     assert (explained["decision"]["outcome"], told["deleted"]) == ("HIT", 1)
     assert await outcomes(gateway, body.encode()) == ["MISS"]
+
+
+@pytest.mark.parametrize(
+    ("value", "more"), [(b"\xff", b""), ("é".encode(), b""), (b"plain", b',"x":"\\ud800"')], ids=["bytes", "é", "half"]
+)
+async def test_one_clients_odd_request_kept_everybody_from_what_is_asked_most(
+    start_gateway: StartGateway, value: bytes, more: bytes
+) -> None:
+    """The list was an error, or one that `warm` could not read or ask: no rollout was warmed any more."""
+    odd = b'{"model":"m","messages":[{"role":"user","content":"odd"}]%b}' % more
+    async with start_gateway(manifest(None)) as gateway, httpx.AsyncClient(headers=ADMIN) as admin:
+        for _ in range(2):
+            answer = await gateway.post(odd, headers=httpx.Headers([(b"X-Mine", value)]))
+            assert answer.status_code == 200
+            await gateway.post(GOOD)
+        requests = (await admin.get(f"{gateway.admin_url}/admin/v1/hot")).json()["requests"]
+        assert [one["body"] for one in requests] == [GOOD]
+        hot = ["--from-hot", gateway.admin_url]
+        warm = await start("warm", "--url", gateway.url, *hot, LLMCACHE_ADMIN_TOKEN=ADMIN_TOKEN)
+        assert (await finish(warm))[0] == 0

@@ -286,6 +286,14 @@ def test_an_empty_list_and_many_bad_lines_are_told_in_few_words() -> None:
     assert problems[-1] == "and 80 further bad lines"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("X-Mine", "é"), ("Content-Length", "5"), ("transfer-encoding", "chunked")]
+)
+def test_a_header_that_can_t_be_sent_is_a_bad_line_and_no_run_that_ends_half_way(name: str, value: str) -> None:
+    _, problems = check_lines([line(headers={name: value}).encode()])
+    assert problems[0].startswith("line 1: 'headers' ")
+
+
 async def test_a_terminal_gets_a_bar(gateway: TestGateway, tmp_path: Path) -> None:
     file = requests_file(tmp_path, line("one"), line("two"))
     ours, theirs = os.openpty()

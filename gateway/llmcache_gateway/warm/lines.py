@@ -6,11 +6,15 @@ from typing import Any, Final
 
 import msgspec
 
+from llmcache_gateway.headers import HOP_BY_HOP
+
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 """Longest line that is read: what a gateway takes as a request by default."""
 
 MAX_PROBLEMS: Final = 20
 """Most bad lines that are named one by one."""
+
+_OF_THE_CONNECTION: Final = HOP_BY_HOP | {"content-length", "expect", "host"}
 
 EXPECTED: Final = 'expected {"path": "/v1/chat/completions", "body": {…}}'
 
@@ -100,7 +104,10 @@ def _wrong(values: dict[str, Any], body_is_object: bool) -> str | None:
         return "'body' must be a JSON object"
     headers = values.get("headers")
     if headers is not None and not _are_headers(headers):
-        return "'headers' must be an object of header names and texts"
+        return "'headers' must be an object of header names and texts of ASCII"
+    fixed = sorted(name for name in headers or () if name.lower() in _OF_THE_CONNECTION)
+    if fixed:
+        return f"'headers' can't hold {fixed[0]!r}, which belongs to a connection"
     if not isinstance(values.get("tenant"), str | None):
         return "'tenant' must be a text"
     return None
@@ -110,6 +117,7 @@ def _are_headers(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(text, str)
         and name
+        and text.isascii()
         and text.isprintable()
         and name.isascii()
         and name.replace("-", "").replace("_", "").isalnum()
