@@ -1,6 +1,7 @@
 """Where hooks meet a request: what each is given, and what its result may change."""
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -20,6 +21,9 @@ from llmcache_gateway.upstreams.base import Call as UpstreamCall
 
 _HIDDEN: Final = frozenset(name.lower() for name in (*CREDENTIAL_HEADERS, *TRUSTED_HEADERS))
 _FIXED_HEADERS: Final = _HIDDEN | HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect"}
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What a header may be called (RFC 9110, section 5.6.2)."""
+
 _FIXED_MEMBERS: Final = frozenset({"stream", "stream_options"})
 
 
@@ -84,7 +88,7 @@ def _changed(call: UpstreamCall, changes: Any) -> UpstreamCall:
         raise ValueError(f"{', '.join(sorted(touched & _FIXED_MEMBERS))} can't be changed")
     headers = call.headers.copy()
     for name, value in changes.headers.items():
-        if name.lower() in _FIXED_HEADERS or not name.isascii() or "\r" in name + value or "\n" in name + value:
+        if name.lower() in _FIXED_HEADERS or not _TOKEN.fullmatch(name) or not value.isprintable():
             raise ValueError(f"the header {name!r} can't be set")
         headers[name] = value
     body = call.body

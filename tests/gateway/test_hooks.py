@@ -93,7 +93,15 @@ async def test_pre_upstream_changes_what_goes_upstream(
 
 
 @pytest.mark.parametrize(
-    "changes", ["members={'stream': True}", "headers={'Authorization': 'x'}", "headers={'X-A': 'a\\r\\nX-B: b'}"]
+    "changes",
+    [
+        "members={'stream': True}",
+        "headers={'Authorization': 'x'}",
+        "headers={'X-A': 'a\\r\\nX-B: b'}",
+        "headers={'X-A': 'a\\0'}",
+        "headers={'X A': 'a'}",
+        "headers={'': 'a'}",
+    ],
 )
 async def test_what_pre_upstream_may_not_change_is_refused_and_the_answer_not_stored(
     start_gateway: StartGateway, provider: Provider, folder: Path, changes: str
