@@ -35,7 +35,10 @@ MAX_BODY: Final = 256 * 1024
 """Longest body that waits here for its last byte, and longest answer that is written at once."""
 
 MAX_HEADS: Final = 1000
-"""Most heads that are remembered: about one for each client. Each is at most some kilobytes."""
+"""Most heads that are remembered: about one for each client."""
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+"""Longest head that is remembered: aiohttp takes some that are many times longer."""
 
 MAX_SEEN: Final = 500
 """Most requests that are remembered whole, with what was found for them."""
@@ -261,7 +264,7 @@ class Lane:
     def _learn(self, http: web.BaseRequest, head: bytes) -> None:
         dialect = dialect_of(http.method, http.raw_path.partition("?")[0])
         length = _LENGTH.search(head)
-        fits = dialect is not None and length is not None and http.version == HttpVersion11 and http.keep_alive
+        fits = len(head) <= MAX_HEAD_BYTES and http.version == HttpVersion11 and http.keep_alive
         if not fits or dialect is None or length is None or any(name in http.headers for name in _UNFIT):
             return
         runtime = self._runtime()

@@ -340,3 +340,12 @@ async def test_a_model_that_another_upstream_serves_now_is_no_hit_of_the_first(s
         gateway.rewrite(config)
         gateway.running.reloader.check()
         assert (await client.ask(asked)).headers["X-LLMCache"] == "MISS"
+
+
+async def test_a_very_long_head_is_not_remembered(echo: TestGateway) -> None:
+    """A thousand of them would fill the memory."""
+    long = [f"X-Forwarded-{number}: {'x' * 8000}" for number in range(5)]
+    async with connected(echo) as client:
+        answers = [await client.ask(request(body_of("hello"), *long)) for _ in range(3)]
+    assert [answer.headers["X-LLMCache"] for answer in answers] == ["MISS", "HIT", "HIT"]
+    assert await express(echo) == 0
