@@ -187,7 +187,7 @@ async def test_coalescing_example_makes_one_call_of_equal_requests(start_gateway
 
 
 async def test_pace_example_gives_a_stream_as_slowly_as_it_came_or_at_once(start_gateway: StartGateway) -> None:
-    async with start_gateway(manifest("12-pace")) as gateway:
+    async with start_gateway(manifest("18-pace")) as gateway:
 
         async def ask(model: str) -> tuple[str, bool]:
             """Return what the cache did, and whether all was there at once: only then has it a length."""
@@ -227,10 +227,10 @@ async def test_kubernetes_example_runs_by_itself_too_and_says_what_is_not_in_for
 async def test_rollout_example_takes_a_version_over_at_once_without_an_operator_and_says_so(
     start_gateway: StartGateway, redis_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async with start_gateway(manifest("14-rollout"), redis_url=redis_url) as gateway:
+    async with start_gateway(manifest("17-rollout"), redis_url=redis_url) as gateway:
         assert (await gateway.post(question())).headers["X-LLMCache-Prefix"] == "rollout:prompt-v1"
     assert "not in force without an operator: spec.redis.managed, spec.rollout" in capfd.readouterr().out
-    lines = (EXAMPLES / "14-rollout" / "requests.jsonl").read_bytes()
+    lines = (EXAMPLES / "17-rollout" / "requests.jsonl").read_bytes()
     assert lines == (EXAMPLES / "09-warming" / "requests.jsonl").read_bytes()
 
 
