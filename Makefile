@@ -2,6 +2,7 @@
 PYTHON ?= python3
 UPSTREAM ?= echo
 PORT ?= 4000
+CLUSTER ?= llmcache
 BIN := .venv/bin
 UV := $(BIN)/uv pip
 SOURCES := gateway/llmcache_gateway operator/llmcache_operator tests e2e bench scripts charts
@@ -30,12 +31,12 @@ e2e: $(DEV) ## the tests on a real cluster (E2E_KUBECONFIG=FILE: on yours)
 	@scripts/system-packages || [ -z "$$CI" ]
 	@$(BIN)/python -m pytest e2e
 
-cluster: $(DEV) ## a real cluster with the operator and the quickstart, left running
+cluster: $(DEV) ## a real cluster with operator and quickstart, left running (CLUSTER=NAME: one beside others)
 	@scripts/system-packages
-	@$(BIN)/python -m e2e.demo
+	@$(BIN)/python -m e2e.demo --name $(CLUSTER)
 
-cluster-down: $(DEV) ## end it
-	@$(BIN)/python -m e2e.cluster down
+cluster-down: $(DEV) ## end it (CLUSTER=NAME: that one)
+	@$(BIN)/python -m e2e.cluster down --name $(CLUSTER)
 
 bench: $(DEV) ## the gateway beside a bare aiohttp handler and nginx, in one run
 	@scripts/system-packages bench

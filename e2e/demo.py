@@ -1,35 +1,39 @@
 """`make cluster`: a real cluster with the operator and the quickstart, left running for a person."""
 
+import argparse
 import sys
 
 import helm_python
 
-from e2e.cluster import ClusterError, build_image, build_redis_image, down, missing, up
+from e2e.cluster import DEFAULT_NAME, ClusterError, build_image, build_redis_image, down, missing, up
 from e2e.cluster.layout import REPOSITORY
 from e2e.target import Target, image_values
 
-NAME = "llmcache"
 SYSTEM = "llmcache-system"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
+    parser.add_argument("--name", default=DEFAULT_NAME, help="the cluster (default %(default)s)")
+    name = parser.parse_args().name
     if lacking := missing():
         sys.exit("no cluster here, missing:\n" + "\n".join(lacking))
     try:
-        _start()
+        _start(name)
     except (ClusterError, helm_python.HelmError) as error:
-        down(NAME)
+        down(name)
         sys.exit(f"{error}\nthe cluster is taken down again")
 
 
-def _start() -> None:
+def _start(name: str) -> None:
     print("building the images")
     images = {
-        name: build_image(f"{name}/Dockerfile", f"localhost/llmcache/{name}:dev") for name in ("gateway", "operator")
+        program: build_image(f"{program}/Dockerfile", f"localhost/llmcache/{program}:dev")
+        for program in ("gateway", "operator")
     }
     redis = build_redis_image()
     print("starting the cluster")
-    info = up(NAME)
+    info = up(name)
     cluster = Target(info.kubeconfig, info)
     for tag in (*images.values(), redis):
         cluster.load(tag)
@@ -47,6 +51,7 @@ def _start() -> None:
     cluster.kubectl("wait", "llmcache/quickstart", "--for=condition=Ready", "--timeout=90s")
     address = cluster.kubectl("get", "service", "quickstart", "-o", "jsonpath={.spec.clusterIP}")
     body = '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What is a cache?"}]}'
+    chosen = "" if name == DEFAULT_NAME else f" CLUSTER={name}"
     print(
         f"""
 The cluster runs. Try:
@@ -57,8 +62,8 @@ The cluster runs. Try:
   kubectl patch llmc quickstart --type=merge -p '{{"spec": {{"prefix": {{"version": "v2"}}}}}}'
 
 The curl says MISS, and when pasted again HIT. After the patch, once `kubectl get llmc` shows v2 as ACTIVE (within
-seconds), it is a MISS under v2, and no pod has restarted. `make cluster` again brings the quickstart back as it was.
-Take it all down with: make cluster-down
+seconds), it is a MISS under v2, and no pod has restarted. The quickstart as it was: make cluster{chosen}
+Take it all down with: make cluster-down{chosen}
 """
     )
 
