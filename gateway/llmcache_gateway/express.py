@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Literal, cast
 
 from aiohttp import HttpVersion11, web
@@ -159,15 +160,19 @@ class Lane:
             # Whatever is wrong with a request or an entry, the request path says it, or does without.
             return None
 
-    async def look_up(self, lookup: Lookup) -> bytes | None:
-        """Ask the store, and return the answer; None when it is not for here."""
+    def look_up(self, lookup: Lookup) -> asyncio.Future[Found | None]:
+        """Ask the store, and return what will have its answer, which `looked_up` must be given, cancelled or not."""
         runtime = lookup.exchange.runtime
         runtime.enter()  # its store must not be closed meanwhile
-        try:
-            found = lookup.looked_up.found = await runtime.store.get(lookup.looked_up.key)
-        finally:
-            lookup.looked_up.seconds = time.perf_counter() - lookup.exchange.started
-            runtime.leave()
+        return runtime.store.ask(lookup.looked_up.key)
+
+    def looked_up(self, lookup: Lookup, asked: asyncio.Future[Found | None]) -> bytes | None:
+        """Return the answer to a request whose entry has been asked for; None when it is not for here."""
+        lookup.looked_up.seconds = time.perf_counter() - lookup.exchange.started
+        lookup.exchange.runtime.leave()
+        if asked.cancelled() or asked.exception() is not None:
+            return None
+        found = lookup.looked_up.found = asked.result()
         if found is None:
             return None
         try:
@@ -206,8 +211,7 @@ class Lane:
             content_type, answer = seen.content_type, seen.body
         else:
             content_type, answer = self._handler.replay(entry, question)
-            if seen is None or tier == "memory":  # from elsewhere, an entry is another object each time
-                self._remember(exchange, name, question, entry, content_type, answer)
+            self._remember(exchange, name, question, entry, content_type, answer)
         if len(answer) > MAX_BODY:
             return None
         headers = self._handler.hit_headers(exchange, question, entry, tier)
@@ -310,7 +314,7 @@ class LaneConnection(web.RequestHandler):
         self._begun = b""
         self._fed = 0
         self._held = b""
-        self._looking_up: asyncio.Task[None] | None = None
+        self._looking_up: asyncio.Future[Found | None] | None = None
         self._looked_up: LookedUp | None = None
         self._close_after = False
 
@@ -329,7 +333,8 @@ class LaneConnection(web.RequestHandler):
                     self._held = data
                     return
                 if isinstance(answer, Lookup):
-                    self._looking_up = self._loop.create_task(self._look_up(answer, data))
+                    self._looking_up = self._lane.look_up(answer)
+                    self._looking_up.add_done_callback(partial(self._answer, answer, data))
                     self._stay()
                     return
                 if answer is not None:
@@ -356,12 +361,12 @@ class LaneConnection(web.RequestHandler):
             self._looking_up.cancel()
         super().connection_lost(exc)
 
-    async def _look_up(self, lookup: Lookup, data: bytes) -> None:
+    def _answer(self, lookup: Lookup, data: bytes, asked: asyncio.Future[Found | None]) -> None:
         """Answer a request once the store has been asked, or leave it to aiohttp; then go on with what came since."""
-        try:
-            answer = await self._lane.look_up(lookup)
-        finally:
-            self._looking_up = None
+        self._looking_up = None
+        answer = self._lane.looked_up(lookup, asked)
+        if self.transport is None:
+            return  # its client has gone
         if answer is not None:
             self._write(answer)
         else:

@@ -39,6 +39,12 @@ WINDOW_LOG: Final = 23
 FRAMING_BYTES: Final = 64 * 2**10
 """What an entry may have beside its answer: content type, model, tags. Its events are counted apart."""
 
+MAX_LAST: Final = 500
+"""Most values that are remembered with what they say."""
+
+MAX_LAST_BYTES: Final = 16 * 2**10
+"""Longest value that is: MAX_LAST of them must not weigh beside the rest of the process."""
+
 _HEAD: Final = struct.Struct(">BBI")
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Entry)
@@ -105,6 +111,29 @@ class ValueFormat:
         if not reader.eof or reader.unused_data:
             raise BadEntryError("the stored value is not one whole zstd frame, or larger than an entry may be")
         return plain
+
+
+class LastRead:
+    """Reads values, and one that is the same to the byte as what was last read under its key not once more.
+
+    What a value says depends on nothing else, so an entry that is remembered is the one that reading would give.
+    """
+
+    def __init__(self, values: ValueFormat) -> None:
+        self._values = values
+        self._last: dict[str, tuple[bytes, Entry]] = {}
+
+    def from_bytes(self, key: str, value: object) -> Entry:
+        """Return what `ValueFormat.from_bytes` does, or raise what it does."""
+        last = self._last.get(key)
+        if last is not None and last[0] == value:
+            return last[1]
+        entry = self._values.from_bytes(key, value)
+        if isinstance(value, bytes) and len(value) <= MAX_LAST_BYTES:
+            self._last[key] = (value, entry)
+            if len(self._last) > MAX_LAST:
+                del self._last[next(iter(self._last))]
+        return entry
 
 
 def _checksum(key: str, packing: int, packed: bytes | memoryview) -> int:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
@@ -123,6 +124,27 @@ async def test_a_client_that_goes_during_a_lookup_leaves_nothing_behind(gateway:
     assert gateway.running.reloader.current.in_flight == 0
     async with connected(gateway) as client:
         assert (await client.ask(request(body_of("known")))).said == "echo: known"
+
+
+async def test_a_value_that_is_no_entry_is_a_miss_of_the_lane_counted_and_removed(
+    gateway: TestGateway, redis_url: str
+) -> None:
+    await learn(gateway, "known", "damaged")
+    await gateway.running.reloader.current.drained()
+    client_of_redis: Any = redis.asyncio.Redis.from_url(redis_url)
+    async with connected(gateway) as client:
+        key = (await client.ask(request(body_of("damaged")))).headers["X-LLMCache-Key"]
+        (name,) = [one async for one in client_of_redis.scan_iter(f"*{key}")]
+        value = await client_of_redis.get(name)
+        await client_of_redis.set(name, value[:-1] + b"?")
+        before = await express(gateway)
+        answer = await client.ask(request(body_of("damaged")))
+        assert (answer.said, answer.headers["X-LLMCache"]) == ("echo: damaged", "MISS")
+        assert await express(gateway) == before
+    assert await gateway.metric('llmcache_store_errors_total{op="read",store="redis"}') == 1
+    await gateway.running.reloader.current.store.flush()
+    assert await client_of_redis.get(name) != value[:-1] + b"?"
+    await client_of_redis.aclose()
 
 
 async def test_a_lookup_ends_under_the_configuration_that_it_began_with(

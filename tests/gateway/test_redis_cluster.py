@@ -8,7 +8,7 @@ import pytest
 from llmcache_gateway.stores import RedisStore
 from tests.gateway.redis_stores import NAMESPACE, shared
 from tests.gateway.test_store_contract import an_entry
-from tests.gateway.test_together import looked_up, reads
+from tests.gateway.test_together import calls, reads
 from tests.redis_server import RedisServer
 from tests.redis_topologies import Cluster, running_cluster
 
@@ -25,13 +25,13 @@ async def store(cluster: Cluster) -> AsyncIterator[RedisStore]:
 async def test_many_lookups_cost_each_node_few_round_trips(store: RedisStore, cluster: Cluster) -> None:
     for number in range(90):
         await store.put(f"k{number}", an_entry(f"answer {number}"))
-    before = [(reads(server), looked_up(server)) for server in cluster.primaries]
+    before = [(reads(server), calls(server, "get")) for server in cluster.primaries]
     found = await asyncio.gather(*(store.get(f"k{number}") for number in range(300)))
     for number, one in enumerate(found):
         assert (one.entry.blocks if one else None) == ([f"answer {number}".encode()] if number < 90 else None)
     lookups = 0
     for server, (read, looked) in zip(cluster.primaries, before, strict=True):
-        lookups += looked_up(server) - looked
+        lookups += calls(server, "get") - looked
         assert reads(server) - read <= 40  # nodes talk with each other, too
     assert lookups == 300
 

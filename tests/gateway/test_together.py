@@ -3,13 +3,14 @@
 import asyncio
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.errors import StoreError
+from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.together import MAX_NAMES, MAX_TRIPS, Together
 from tests.gateway.redis_stores import shared
 from tests.redis_server import RedisServer
@@ -27,8 +28,8 @@ def reads(server: RedisServer) -> int:
     return int(found[1])
 
 
-def looked_up(server: RedisServer) -> int:
-    found = re.search(r"cmdstat_get:calls=(\d+)", server.command("INFO", "commandstats"))
+def calls(server: RedisServer, command: str) -> int:
+    found = re.search(rf"cmdstat_{command}:calls=(\d+)", server.command("INFO", "commandstats"))
     return int(found[1]) if found is not None else 0
 
 
@@ -38,25 +39,46 @@ async def test_many_lookups_cost_few_round_trips_and_each_gets_its_own_answer(
     store = shared(redis_url, "t:", timeout_seconds=5.0)
     for number in range(200):
         await store.put(f"k{number}", an_entry(f"answer {number}"))
-    before, lookups = reads(redis_server), looked_up(redis_server)
+    before, lookups = reads(redis_server), calls(redis_server, "mget")
     found = await asyncio.gather(*(store.get(f"k{number}") for number in range(400)))
     for number, one in enumerate(found):
         assert (one.entry.blocks if one else None) == ([f"answer {number}".encode()] if number < 200 else None)
-    assert looked_up(redis_server) - lookups == 400
-    # A pipeline may arrive in more than one piece, a connection is greeted first, and redis-cli reads itself.
+    assert calls(redis_server, "mget") - lookups <= 400 / MAX_NAMES + MAX_TRIPS
+    # What is sent may arrive in more than one piece, a connection is greeted first, and redis-cli reads itself.
     assert reads(redis_server) - before <= 40
     await store.close()
 
 
-async def test_a_value_of_another_kind_fails_its_own_lookup_only(redis_url: str) -> None:
+async def test_a_user_who_may_not_look_up_many_at_once_does_one_by_one(
+    redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.command("ACL", "SETUSER", "older", "on", ">secret", "~t:*", "+@all", "-mget")
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "password").write_text("secret")
+    credential = {"username": "older", "secretRef": {"name": "redis", "key": "password"}}
+    url = f"redis://127.0.0.1:{redis_server.port}"
+    store = shared({"url": url, "credential": credential}, "t:", timeout_seconds=5.0, secrets=tmp_path)
+    redis_server.command("FLUSHALL")
+    await store.put("k1", an_entry("answer"))
+    before = calls(redis_server, "get")
+    for _ in range(2):
+        found = await asyncio.gather(*(store.get(f"k{number}") for number in range(3)))
+        assert [one is not None for one in found] == [False, True, False]
+    assert calls(redis_server, "get") - before == 6
+    assert ["+mget" in record.message for record in caplog.records] == [True]  # told once
+    await store.close()
+
+
+async def test_a_value_of_another_kind_takes_nothing_from_the_lookups_that_go_with_it(redis_url: str) -> None:
     store = shared(redis_url, "t:", timeout_seconds=5.0)
     await store.put("good", an_entry("good"))
     client: Any = redis.asyncio.Redis.from_url(redis_url)
     await client.rpush("t:list", "x")
-    good, bad = await asyncio.gather(store.get("good"), store.get("list"), return_exceptions=True)
-    assert not isinstance(good, BaseException)
+    good, bad = await asyncio.gather(store.get("good"), store.get("list"))
     assert good is not None
-    assert isinstance(bad, StoreError)
+    assert bad is None
+    await store.put("list", an_entry("in its place"))
+    assert await store.get("list") is not None
     await client.aclose()
     await store.close()
 
@@ -107,6 +129,22 @@ async def test_who_asks_again_as_the_last_trips_end_is_not_forgotten() -> None:
     go.set()
     async with asyncio.timeout(5):
         assert await asyncio.gather(*asking) == ["again", "b"]
+
+
+async def test_what_fails_to_be_read_fails_its_own_lookup_only() -> None:
+    async def fetch(names: list[str]) -> list[Any]:
+        return [ValueError(name) if name == "failed" else name for name in names]
+
+    def read(value: Any) -> Any:
+        if isinstance(value, Exception) or value == "bad":
+            raise BadEntryError(str(value))
+        return value.upper()
+
+    together = Together(fetch)
+    results = await asyncio.gather(
+        *(together.ask(name, read) for name in ("good", "bad", "failed")), return_exceptions=True
+    )
+    assert [str(one) for one in results] == ["GOOD", "bad", "failed"]
 
 
 async def test_what_a_trip_raises_all_its_lookups_are_given() -> None:

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError
-from llmcache_gateway.values import FRAMING_BYTES, PLAIN, SCHEMA, ZSTD, ValueFormat, zstd
+from llmcache_gateway.values import (
+    FRAMING_BYTES,
+    MAX_LAST,
+    MAX_LAST_BYTES,
+    PLAIN,
+    SCHEMA,
+    ZSTD,
+    LastRead,
+    ValueFormat,
+    zstd,
+)
 from tests.gateway.conftest import StartGateway, manifest
 
 PLAINLY = ValueFormat(compress_above=None, max_bytes=10_000)
@@ -182,6 +192,32 @@ def test_an_answer_of_the_smallest_events_can_be_read_up_to_the_bound() -> None:
     blocks = [b":" * 7] * (10_000 // 7)
     entry = Entry("sse", "text/event-stream", blocks, "m", now, now, now, pauses=bytes(2 * len(blocks)))
     assert PLAINLY.from_bytes("k", PLAINLY.to_bytes("k", entry)) == entry
+
+
+def test_the_same_bytes_are_not_read_again_others_are_whatever_was_read_before() -> None:
+    last, value = LastRead(PLAINLY), PLAINLY.to_bytes("k", ENTRY)
+    entry = last.from_bytes("k", value)
+    assert entry == ENTRY
+    assert last.from_bytes("k", bytes(bytearray(value))) is entry
+    with pytest.raises(BadEntryError):
+        last.from_bytes("another", value)
+    for at in range(len(value)):
+        with pytest.raises(BadEntryError):
+            last.from_bytes("k", value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :])
+    newer = msgspec.structs.replace(ENTRY, blocks=[b"data: newer", b"data: [DONE]"])
+    assert last.from_bytes("k", PLAINLY.to_bytes("k", newer)) == newer
+    assert last.from_bytes("k", value) == ENTRY
+
+
+def test_values_that_are_large_or_long_ago_are_not_remembered() -> None:
+    last = LastRead(ValueFormat(compress_above=None, max_bytes=10 * MAX_LAST_BYTES))
+    large = PLAINLY.to_bytes("k", msgspec.structs.replace(ENTRY, blocks=[b"x" * MAX_LAST_BYTES, b""]))
+    assert last.from_bytes("k", large) is not last.from_bytes("k", large)
+    first = PLAINLY.to_bytes("first", ENTRY)
+    entry = last.from_bytes("first", first)
+    for number in range(MAX_LAST):
+        last.from_bytes(f"k{number}", PLAINLY.to_bytes(f"k{number}", ENTRY))
+    assert last.from_bytes("first", first) is not entry
 
 
 @pytest.mark.parametrize(("above", "packing"), [(None, ZSTD), ("0", ZSTD), ("1Mi", PLAIN), ("Off", PLAIN)])

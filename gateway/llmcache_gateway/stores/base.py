@@ -1,5 +1,6 @@
 """The store port: where entries are kept."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
@@ -29,6 +30,12 @@ class Store(Protocol):
 
     async def get(self, key: str) -> Found | None:
         """Return an entry; None when there is none."""
+
+    def ask(self, key: str) -> asyncio.Future[Found | None] | None:
+        """Begin to do as `get` does, without a task for each caller; None where `get` has to be awaited.
+
+        An entry that is of no use (BadEntryError) is left to the caller to remove.
+        """
 
     async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         """Keep an entry until it is over, in place of one with the same key.

@@ -86,6 +86,9 @@ class DiskStore:
         entry = await self._run(lambda db: self._get(db, key))
         return Found(entry, self.name) if entry is not None else None
 
+    def ask(self, key: str) -> None:
+        return None
+
     async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         if entry.is_kept(self._clock()):
             await self._run(lambda db: self._put(db, _name(key), self._values.to_bytes(key, entry), entry.kept_until))

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from llmcache_gateway.entry import Entry
@@ -13,6 +15,7 @@ from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.breaker import State
 from llmcache_gateway.stores.circuit import Circuit, Op
 from llmcache_gateway.stores.coherence import Coherence
+from llmcache_gateway.stores.deadlines import Deadlines
 from llmcache_gateway.stores.guarded_leases import GuardedLeases
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.memory import MemoryStore
@@ -59,6 +62,7 @@ class GuardedStore:
         self._told_of_clocks = False
         self._near = near
         self._timeout = timeout_seconds
+        self._deadlines = Deadlines(timeout_seconds)
         self._background = max(background_seconds, timeout_seconds)
         self._metrics = metrics
         self._writes: set[asyncio.Task[None]] = set()
@@ -156,6 +160,19 @@ class GuardedStore:
             return None
         return await self._look_up(key, self._timeout)
 
+    def ask(self, key: str) -> asyncio.Future[Found | None]:
+        """Begin to do as `get` does, for a caller without a task; it costs none where the store needs none.
+
+        Cancelled, it takes nothing from the store's other callers.
+        """
+        asked = self._store.ask(key) if self._lookups.closed and self._coherence.current() else None
+        if asked is None:
+            return asyncio.ensure_future(self.get(key))
+        self._deadlines.bound(asked)
+        outcome: asyncio.Future[Found | None] = asyncio.get_running_loop().create_future()
+        asked.add_done_callback(partial(self._answered, key, time.perf_counter(), outcome))
+        return outcome
+
     def put_soon(self, key: str, entry: Entry, lease: Lease | None = None) -> bool:
         """Begin to store an entry in the background; say whether it was taken on.
 
@@ -206,6 +223,7 @@ class GuardedStore:
             await self.leases.close()
         await self._coherence.close()
         await self._store.close()
+        self._deadlines.close()
 
     async def _look_up(self, key: str, timeout_seconds: float) -> Found | None:
         found = None
@@ -213,21 +231,53 @@ class GuardedStore:
         try:
             async with asyncio.timeout(timeout_seconds):
                 found = await self._get(key)
-        except BadEntryError as error:
-            # The store is well, only what it held is not.
-            self._unreadable(error)
-            self._lookups.worked()
         except asyncio.CancelledError:
             self._lookups.given_up()
             raise
-        except StorePartError:
-            self._lookups.partly_failed()
-        except Exception as error:  # a server that is no Redis makes errors that no list foresees
-            self._lookups.failed(error)
+        except Exception as error:
+            self._failed(error)
         else:
             self._lookups.worked()
         self._metrics.lookup_seconds.add(time.perf_counter() - started)
         return found
+
+    def _failed(self, error: Exception) -> None:
+        """Note, and count, a lookup that failed."""
+        if isinstance(error, BadEntryError):
+            # The store is well, only what it held is not.
+            self._unreadable(error)
+            self._lookups.worked()
+        elif isinstance(error, StorePartError):
+            self._lookups.partly_failed()
+        else:  # a server that is no Redis makes errors that no list foresees
+            self._lookups.failed(error)
+
+    def _answered(
+        self, key: str, started: float, outcome: asyncio.Future[Found | None], asked: asyncio.Future[Found | None]
+    ) -> None:
+        """Give what the store was asked for to who waits for it: what `_look_up` does, for `ask`."""
+        found = None
+        try:
+            found = asked.result()
+        except asyncio.CancelledError:
+            self._lookups.given_up()  # the store is being closed
+        except Exception as error:
+            self._failed(error)
+            if isinstance(error, BadEntryError):
+                self._begin(self._remove(key), self._probes)
+        else:
+            self._lookups.worked()
+            if found is not None and not (self._coherence.admits(key, found.entry) and self._is_used(found.entry)):
+                found = None
+        self._metrics.lookup_seconds.add(time.perf_counter() - started)
+        if not outcome.done():
+            outcome.set_result(found)
+
+    async def _remove(self, key: str) -> None:
+        """Remove an entry that is of no use, if that can be done: it would only fail again."""
+        with suppress(Exception):
+            async with asyncio.timeout(self._background):
+                await self._store.delete(key)
 
     async def _get(self, key: str) -> Found | None:
         if not await self._coherence.catch_up():

@@ -73,6 +73,9 @@ class MemoryStore:
     async def get(self, key: str) -> Found | None:
         return self.get_now(key)
 
+    def ask(self, key: str) -> None:
+        return None
+
     def get_now(self, key: str) -> Found | None:
         held = self._main.get(key) or self._small.get(key)
         if held is None:

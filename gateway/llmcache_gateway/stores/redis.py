@@ -1,9 +1,11 @@
 """The Redis store: entries that all replicas share."""
 
+import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
@@ -15,7 +17,7 @@ from llmcache_gateway.stores.leases import Lease, LeaseKeeper, RedisLeases, put_
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
 from llmcache_gateway.stores.redis_cluster import NodeAwayError
 from llmcache_gateway.stores.redis_link import RedisLink
-from llmcache_gateway.values import ValueFormat
+from llmcache_gateway.values import LastRead, ValueFormat
 
 SCAN_BATCH: Final = 500
 """Keys that one SCAN is asked to look at, and of one batch."""
@@ -34,6 +36,7 @@ class RedisStore:
         self._namespace = namespace
         self._clock = clock
         self._values = values
+        self._last_read = LastRead(values)
 
     def get_now(self, key: str) -> Found | None:
         return None
@@ -42,15 +45,15 @@ class RedisStore:
         name = self._namespace + key
         with _store_errors():
             try:
-                value = await self._lookup(name)
-                if value is None:
-                    return None
-                entry = self._values.from_bytes(key, value)
+                found: Found | None = await self._link.get(name, partial(self._found, key))
             except BadEntryError:
                 with suppress(RedisError, RedisClusterException):  # a replica keeps it: then it is a miss each time
                     await self._link.call(name, "UNLINK", name)  # it would only fail again
                 raise
-        return Found(entry, self.name) if entry.is_kept(self._clock()) else None
+        return found
+
+    def ask(self, key: str) -> asyncio.Future[Found | None] | None:
+        return self._link.ask(self._namespace + key, partial(self._found, key))
 
     async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         milliseconds = math.floor((entry.kept_until - self._clock()) * 1000)
@@ -104,13 +107,17 @@ class RedisStore:
     async def close(self) -> None:
         await self._link.close()
 
-    async def _lookup(self, name: str) -> Any:
-        try:
-            return await self._link.get(name)
-        except ResponseError as error:
-            if "WRONGTYPE" in str(error):
-                raise BadEntryError("the stored value is no string") from None
-            raise
+    def _found(self, key: str, value: object) -> Found | None:
+        """Return what a value is, or raise the exception in its place, in the port's words."""
+        if value is None:
+            return None
+        if isinstance(value, Exception):
+            if isinstance(value, ResponseError) and "WRONGTYPE" in str(value):
+                raise BadEntryError("the stored value is no string")
+            with _store_errors():
+                raise value
+        entry = self._last_read.from_bytes(key, value)
+        return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 
 
 @contextmanager

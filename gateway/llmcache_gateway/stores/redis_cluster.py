@@ -26,7 +26,7 @@ from redis.exceptions import (
 
 from llmcache_gateway.stores.breaker import Breaker
 from llmcache_gateway.stores.redis_replicas import WAIT, note_unconfirmed
-from llmcache_gateway.stores.together import Together
+from llmcache_gateway.stores.together import Read, Together
 
 MAX_REDIRECTIONS: Final = 3
 """How often a call follows a key from node to node."""
@@ -54,12 +54,15 @@ class ClusterLink:
         self._learning: asyncio.Task[None] | None = None
         self._learnt_at = float("-inf")
 
-    async def get(self, name: str) -> Any:
+    async def get(self, name: str, read: Read) -> Any:
         node = await self._node(name)
         lookups = self._lookups.get(node.name)
         if lookups is None:
             lookups = self._lookups[node.name] = Together(partial(self._fetch, node.name))
-        return await lookups.get(name)
+        return await lookups.ask(name, read)
+
+    def ask(self, name: str, read: Read) -> None:
+        return None  # where it goes may have to be learnt first
 
     async def call(self, name: str, *command: Any) -> Any:
         (result,) = await self._calls(name, command)

@@ -66,6 +66,9 @@ class S3Store:
             raise
         return Found(entry, self.name) if entry.is_kept(self._clock()) else None
 
+    def ask(self, key: str) -> None:
+        return None
+
     async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         if entry.is_kept(self._clock()):
             await self._bucket.put(self._object(key), _with_key(key, self._values.to_bytes(key, entry)))

@@ -38,6 +38,9 @@ class TieredStore:
             await self.l1.put(key, found.entry)
         return found
 
+    def ask(self, key: str) -> None:
+        return None
+
     async def put(self, key: str, entry: Entry, lease: Lease | None = None) -> None:
         # L1 first: if L2 fails, this replica at least does not ask the provider again.
         await self.l1.put(key, entry)
