@@ -1,6 +1,7 @@
 """Redis stores for tests, made as the gateway makes them."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def shared(
     assert reader.problems == []
     link = connect(access, timeout_seconds=timeout_seconds)
     return RedisStore(link, namespace=namespace, clock=time.time, values=VALUES)
+
+
+def entries(names: Iterable[bytes]) -> list[bytes]:
+    """Return the names of entries among those that one gateway keeps in a Redis."""
+    return [name for name in names if b"@flight" not in name and b"@marks" not in name]
 
 
 def running(kind: str, request: pytest.FixtureRequest) -> Redis:

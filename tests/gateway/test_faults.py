@@ -21,6 +21,7 @@ import yaml
 
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
+from tests.gateway.redis_stores import entries
 from tests.gateway.test_command_line import address, serving
 from tests.gateway.traffic import Traffic, ask, live_traffic
 from tests.redis_server import RedisServer, free_port, running_redis
@@ -129,7 +130,7 @@ async def serves_hits(traffic: Traffic) -> None:
 async def test_a_store_that(
     name: str, start_gateway: StartGateway, provider: Provider, shared: Shared, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "llmcache_gateway.stores.guarded")
+    caplog.set_level(logging.INFO, "llmcache_gateway.stores")
     spoiled, affected = FAULTS[name]
     async with (
         start_gateway(config(provider, shared.proxy.url)) as gateway,
@@ -204,7 +205,7 @@ async def test_values_that_are_spoiled_while_they_are_read_are_misses_and_no_mor
 
     async def spoil_on(client: Any) -> None:
         while True:
-            names = await client.keys("*:v1:*")
+            names = entries(await client.keys("*:v1:*"))
             values = {name: await client.get(name) for name in names}
             for name, value in values.items():
                 if value:

@@ -28,6 +28,7 @@ from llmcache_gateway.values import (
     zstd,
 )
 from tests.gateway.conftest import StartGateway, manifest
+from tests.gateway.redis_stores import entries
 
 PLAINLY = ValueFormat(compress_above=None, max_bytes=10_000)
 PACKED = ValueFormat(compress_above=0, max_bytes=10_000)
@@ -233,7 +234,7 @@ async def test_the_gateway_compresses_what_goes_to_redis_as_it_is_told(
     assert again.headers["X-LLMCache"] == "HIT"
     assert again.content == first.content
     with redis.Redis.from_url(redis_url) as client:
-        (name,) = client.keys("*:v1:*")
+        (name,) = entries(client.keys("*:v1:*"))
         value = client.get(name)
     assert value[1] == packing
     assert (len(value) < len(first.content)) == (packing == ZSTD)
