@@ -7,7 +7,7 @@ is cut off.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from typing import Final
 
 from llmcache_gateway.errors import UpstreamError
@@ -31,7 +31,7 @@ class Flight:
 
     def __init__(self, *, stream: bool, started: float, epoch: int, limit: int, abandoned: Callable[[], None]) -> None:
         self.stream = stream
-        self.name: str | None = None
+        self.name: Hashable = None
         self.started = started
         self.epoch = epoch
         """The invalidation epoch in which the call upstream began."""
@@ -229,12 +229,12 @@ class Reader:
 
 
 class Flights:
-    """The flights of this process that others may join, by name."""
+    """The flights of this process that others may join, by a name of which the store is a part: epochs are its own."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._flights: dict[Hashable, Flight] = {}
 
-    def joinable(self, name: str, arrived: float, now: float, epoch: int, controls: Controls) -> Flight | None:
+    def joinable(self, name: Hashable, arrived: float, now: float, epoch: int, controls: Controls) -> Flight | None:
         """Return the flight that may answer a request that `arrived` then, both on `time.perf_counter`'s clock.
 
         A client that wants a newer answer (RFC 9111, `no-cache` and `max-age`) is not given one that was asked for
@@ -250,7 +250,7 @@ class Flights:
             return None
         return flight
 
-    def add(self, name: str, flight: Flight) -> None:
+    def add(self, name: Hashable, flight: Flight) -> None:
         """Let others join a flight from now on, in place of an older one."""
         flight.name = name
         self._flights[name] = flight

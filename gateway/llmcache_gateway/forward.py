@@ -95,7 +95,10 @@ class Forwarder:
         """Join the flight of that name, or begin one."""
         if exchange.outcome != "MISS" or not question.settings.coalesce:
             return self._depart(exchange, question, None, None)
-        flight = self._flights.joinable(name, exchange.started, time.perf_counter(), question.epoch, question.controls)
+        shared = (name, exchange.runtime.store)
+        flight = self._flights.joinable(
+            shared, exchange.started, time.perf_counter(), question.epoch, question.controls
+        )
         if flight is None:
             leases = exchange.runtime.store.leases if among_replicas else None
             return self._depart(exchange, question, name, leases)
@@ -123,7 +126,7 @@ class Forwarder:
             abandoned=abandoned,
         )
         if name is not None:
-            self._flights.add(name, flight)
+            self._flights.add((name, exchange.runtime.store), flight)
         claim = None
         if leases is not None and key is not None and name is not None:
             claim = Claim(

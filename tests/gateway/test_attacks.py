@@ -572,3 +572,30 @@ async def test_one_clients_odd_request_kept_everybody_from_what_is_asked_most(
         hot = ["--from-hot", gateway.admin_url]
         warm = await start("warm", "--url", gateway.url, *hot, LLMCACHE_ADMIN_TOKEN=ADMIN_TOKEN)
         assert (await finish(warm))[0] == 0
+
+
+async def test_a_call_from_before_an_invalidation_was_joined_after_a_reload_had_begun_another_store(
+    gateway: TestGateway, provider: Provider
+) -> None:
+    """The epochs of two stores can't be compared: that of the new one began at nothing."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def first_waits(request: web.Request) -> web.StreamResponse:
+        begun.set()
+        if len(provider.calls) == 1:
+            await go.wait()
+        return await provider.chat(request, GOOD)
+
+    provider.behave = first_waits
+    before = asyncio.create_task(gateway.post(GOOD))
+    await begun.wait()
+    async with httpx.AsyncClient(headers=ADMIN) as admin:
+        await admin.post(f"{gateway.admin_url}/admin/v1/invalidate", json={"all": True})
+    gateway.rewrite(manifest(provider.base_url, cache={"store": {"l1": {"entries": 10}}}))
+    assert gateway.running.reloader.check()
+    after = asyncio.create_task(gateway.post(GOOD))
+    await asyncio.sleep(0.3)
+    go.set()
+    assert (await after).headers["X-LLMCache"] == "MISS"
+    assert (await before).headers["X-LLMCache"] == "MISS"
+    assert len(provider.calls) == 2
