@@ -1,5 +1,7 @@
 """The digest: another one for every difference that can change the answer, the same for the rest."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,14 @@ from multidict import CIMultiDict
 from llmcache_gateway import key
 from llmcache_gateway.canonical import decode
 from llmcache_gateway.config import Cache
-from llmcache_gateway.dialects import Dialect, dialect_of
+from llmcache_gateway.dialects import (
+    Dialect,
+    anthropic_messages,
+    dialect_of,
+    openai_chat,
+    openai_embeddings,
+    openai_responses,
+)
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.heads import Head
 from llmcache_gateway.policy import default_settings
@@ -123,3 +132,20 @@ def test_a_schema_change_changes_every_key(monkeypatch: pytest.MonkeyPatch) -> N
 def test_deep_bodies_have_keys() -> None:
     nested = decode(b'{"a":' * 150 + b"1" + b"}" * 150)
     assert digest(OpenAIChat(), {"x": nested}) != digest(OpenAIChat(), {"x": nested["a"]})
+
+
+@pytest.mark.parametrize(
+    ("row", "ignored"),
+    [
+        ("chat completions, completions", openai_chat.IGNORED),
+        ("responses", openai_responses.IGNORED),
+        ("embeddings", openai_embeddings.IGNORED),
+        ("Anthropic messages", anthropic_messages.IGNORED),
+    ],
+)
+def test_the_docs_name_every_member_that_never_counts(row: str, ignored: frozenset[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith((f"| {row} |", "| all |"))]
+    named = {name.removesuffix("*") for line in lines for name in re.findall(r"`([^`]+)`", line)}
+    left_out = {name for name in ignored if name not in named and not name.startswith("prompt_cache_")}
+    assert (len(lines), left_out) == (2, set())
