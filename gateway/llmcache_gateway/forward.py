@@ -15,7 +15,7 @@ from llmcache_gateway import hooked, record, replay
 from llmcache_gateway.errors import LostCallError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
-from llmcache_gateway.freshness import response_ttl
+from llmcache_gateway.freshness import response_age, response_ttl
 from llmcache_gateway.giving import StaleInstead, give, stale_instead
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.replicas import Claim
@@ -349,6 +349,8 @@ class Forwarder:
             response_ttl(headers),
             random.random(),  # noqa: S311 (spreads expiry, hides nothing)
         )
+        age = response_age(headers)
+        ttl -= age  # the upstream is a cache itself, or behind one
         if ttl <= 0:
             self._metrics.store_skipped.labels("no-lifetime").inc()
             return False
@@ -359,7 +361,7 @@ class Forwarder:
         if decided.veto or not decided.ttl:
             self._metrics.store_skipped.labels("vetoed").inc()
             return False
-        lifetime = record.Lifetime(now=self._clock(), ttl=decided.ttl, stale=question.settings.stale)
+        lifetime = record.Lifetime(now=self._clock(), ttl=decided.ttl, stale=question.settings.stale, age=age)
         content_type = headers.get("Content-Type", replay.JSON_TYPE)
         entry = recording.entry(
             content_type=content_type,

@@ -151,6 +151,12 @@ def response_ttl(headers: Mapping[str, str]) -> float:
         return 0.0  # it meant to narrow; the narrowest reading is safe
 
 
+def response_age(headers: Mapping[str, str]) -> float:
+    """Return for how many seconds an answer had been in caches before it came here (RFC 9111, section 5.1)."""
+    value = headers.get("Age", "")
+    return min(float(value), MAX_SECONDS) if value.isascii() and value.isdigit() else 0.0
+
+
 def _from_cache_control(headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> Controls:
     if "Cache-Control" not in headers:
         # RFC 9111, section 5.4: Pragma counts only where Cache-Control is not there.

@@ -152,7 +152,7 @@ def answer_headers(given: Mapping[str, str], own: dict[str, str], *, decoded: bo
     """Return the upstream's headers as they may be passed on, with the cache's own in place of any it sent."""
     headers = CIMultiDict(given)
     others = [name for name in headers if name.lower().startswith("x-llmcache")]
-    for name in (*hop_headers(headers), *others, "Age", *(("Content-Length", "Content-Encoding") if decoded else ())):
+    for name in (*hop_headers(headers), *others, *(("Content-Length", "Content-Encoding") if decoded else ())):
         headers.popall(name, None)
     headers.update(own)
     return headers

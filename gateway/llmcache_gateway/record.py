@@ -14,11 +14,15 @@ Form = Literal["json", "sse"]
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """When an answer is recorded, for how long it is fresh, and for how long it is kept after that, in seconds."""
+    """When an answer is recorded, for how long it is fresh, for how long it is kept after that, in seconds.
+
+    `age` is for how many seconds other caches have had it.
+    """
 
     now: float
     ttl: float
     stale: float
+    age: float = 0.0
 
 
 class Recording:
@@ -103,7 +107,7 @@ class Recording:
             content_type=content_type,
             blocks=self._blocks if self._form == "sse" else [self.body],
             model=model,
-            stored_at=lifetime.now,
+            stored_at=lifetime.now - lifetime.age,
             fresh_until=lifetime.now + lifetime.ttl,
             kept_until=lifetime.now + lifetime.ttl + lifetime.stale,
             tags=list(tags),

@@ -11,7 +11,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.freshness import FOREVER, MAX_SECONDS, Controls, Use, judge, read_controls, response_ttl
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
-from tests.gateway.provider import Provider
+from tests.gateway.provider import Provider, completion
 
 GOOD: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -315,6 +315,35 @@ async def test_an_upstreams_own_ttl_narrows(timed: Any, provider: Provider) -> N
     assert (await ask(gateway))[0] == "HIT"
     clock.now += 40
     assert (await ask(gateway, Cache_Control="max-age=40"))[0] == "MISS"
+
+
+async def test_an_answer_from_another_cache_is_as_old_as_that_one_says(timed: Any, provider: Provider) -> None:
+    gateway, clock = timed
+
+    async def cached(request: web.Request) -> web.StreamResponse:
+        return web.json_response(completion(1, "gpt-4o", "old"), headers={"Age": "20"})
+
+    provider.behave = cached
+    first = await gateway.post(GOOD)
+    clock.now += 5
+    second = await gateway.post(GOOD)
+    assert [(one.headers["X-LLMCache"], one.headers["Age"]) for one in (first, second)] == [
+        ("MISS", "20"),
+        ("HIT", "25"),
+    ]
+    assert (await ask(gateway, Cache_Control="max-age=24"))[0] == "MISS"
+
+
+async def test_an_answer_that_another_cache_has_had_for_longer_than_the_ttl_is_not_stored(
+    timed: Any, provider: Provider
+) -> None:
+    gateway, _ = timed
+
+    async def ancient(request: web.Request) -> web.StreamResponse:
+        return web.json_response(completion(1, "gpt-4o", "old"), headers={"Age": "9" * 30})
+
+    provider.behave = ancient
+    assert [(await ask(gateway))[0] for _ in range(2)] == ["MISS", "MISS"]
 
 
 async def test_the_cache_object_reaches_neither_key_nor_upstream(timed: Any, provider: Provider) -> None:
