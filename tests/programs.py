@@ -1,5 +1,8 @@
-"""Programs of Go that the tests need: `python -m tests.programs` builds them once per machine, in three minutes."""
+"""What tests need of Go: `python -m tests.programs` builds and fetches it once per machine, in three minutes."""
 
+import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,9 +23,25 @@ def built(tool: Tool) -> str:
     return str(tool.path)
 
 
+def flux_definitions() -> list[Path]:
+    """Return the files of Flux's CustomResourceDefinitions, out of its controllers' modules."""
+    if shutil.which("go") is None:
+        missing("no go on PATH to fetch Flux's CustomResourceDefinitions with: get it from https://go.dev/dl")
+    modules = [f"github.com/fluxcd/{name}-controller" for name in ("helm", "kustomize", "source")]
+    fetch = ["go", "mod", "download", "-json", *modules]
+    fetched = subprocess.run(fetch, cwd=MODULES / "flux", capture_output=True, text=True, check=True).stdout
+    folders, decoder = [], json.JSONDecoder()
+    while fetched := fetched.lstrip():
+        module, end = decoder.raw_decode(fetched)
+        folders.append(Path(module["Dir"]))
+        fetched = fetched[end:]
+    return [file for folder in folders for file in sorted((folder / "config" / "crd" / "bases").glob("*.yaml"))]
+
+
 if __name__ == "__main__":
     try:
         for tool in (KSTATUS, S3_SERVER):
             tool.ensure()
+        flux_definitions()
     except ClusterError as error:
         sys.exit(f"tests.programs: {error}")

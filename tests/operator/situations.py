@@ -89,6 +89,7 @@ SITUATIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "spec was changed since the last look": _lagging,
     "its gateways are being made": _starting,
     "its gateways are replaced": _rolling,
+    "its managed Redis starts": lambda: llmcache(Life(CANARY).state, redis_wanted=True),
     "it serves": lambda: llmcache(Life(CANARY).state),
     "it is scaled to zero": lambda: llmcache(
         Life(CANARY).state, gateways=Rollout(wanted=0, replicas=0, ready=0, settled=True), pods=(), reports={}
@@ -113,6 +114,35 @@ SITUATIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "a version was aborted": lambda: llmcache(_failed().state),
     "Git says the old version again": lambda: llmcache(_failed().bump("v1").look().state),
     "it is being deleted": _leaving,
+}
+
+
+STEERED = ("abort", "pause", "promote")
+EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    # situation: what kstatus says, what Argo CD shows, and the actions that it offers
+    "nobody has looked at it": ("InProgress", "Progressing", ()),
+    "spec was changed since the last look": ("InProgress", "Progressing", ()),
+    "its gateways are being made": ("InProgress", "Progressing", ()),
+    "its gateways are replaced": ("InProgress", "Progressing", ()),
+    "its managed Redis starts": ("InProgress", "Progressing", ()),
+    "it serves": ("Current", "Healthy", ()),
+    "it is scaled to zero": ("Current", "Healthy", ()),
+    "a Secret is missing": ("InProgress", "Degraded", ()),
+    "the API server refuses a child": ("Failed", "Degraded", ()),
+    "the store can't be reached": ("Current", "Degraded", ()),
+    "a version is warmed": ("InProgress", "Progressing", STEERED),
+    "a version is a canary": ("InProgress", "Progressing", STEERED),
+    "a canary that nobody waits for": ("Current", "Healthy", STEERED),
+    "a canary waits for requests": ("InProgress", "Progressing", STEERED),
+    "a canary waits for a person": ("InProgress", "Suspended", STEERED),
+    "a canary was paused by hand": ("InProgress", "Suspended", ("abort", "promote", "resume")),
+    "a warming was paused by hand": ("InProgress", "Suspended", ("abort", "promote", "resume")),
+    "a version is promoted": ("InProgress", "Progressing", ("abort",)),
+    "the former version is kept": ("Current", "Healthy", ()),
+    "the former version is purged": ("Current", "Healthy", ()),
+    "a version was aborted": ("Failed", "Degraded", ()),
+    "Git says the old version again": ("Current", "Healthy", ()),
+    "it is being deleted": ("Terminating", "Healthy", ()),  # Argo CD says Progressing before it asks the Lua
 }
 
 

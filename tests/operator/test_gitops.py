@@ -14,35 +14,8 @@ from llmcache_operator import argocd
 from llmcache_operator.rollout.steer import ANNOTATION, VERBS, steer
 from llmcache_operator.rollout.turn import Asked, Seen, Step
 from tests.operator.life import CANARY, in_canary
-from tests.operator.situations import NOW, SITUATIONS, llmcache, state
+from tests.operator.situations import EXPECTED, NOW, SITUATIONS, llmcache, state
 from tests.programs import KSTATUS, built
-
-STEERED = ("abort", "pause", "promote")
-EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    # situation: what kstatus says, what Argo CD shows, and the actions that it offers
-    "nobody has looked at it": ("InProgress", "Progressing", ()),
-    "spec was changed since the last look": ("InProgress", "Progressing", ()),
-    "its gateways are being made": ("InProgress", "Progressing", ()),
-    "its gateways are replaced": ("InProgress", "Progressing", ()),
-    "it serves": ("Current", "Healthy", ()),
-    "it is scaled to zero": ("Current", "Healthy", ()),
-    "a Secret is missing": ("InProgress", "Degraded", ()),
-    "the API server refuses a child": ("Failed", "Degraded", ()),
-    "the store can't be reached": ("Current", "Degraded", ()),
-    "a version is warmed": ("InProgress", "Progressing", STEERED),
-    "a version is a canary": ("InProgress", "Progressing", STEERED),
-    "a canary that nobody waits for": ("Current", "Healthy", STEERED),
-    "a canary waits for requests": ("InProgress", "Progressing", STEERED),
-    "a canary waits for a person": ("InProgress", "Suspended", STEERED),
-    "a canary was paused by hand": ("InProgress", "Suspended", ("abort", "promote", "resume")),
-    "a warming was paused by hand": ("InProgress", "Suspended", ("abort", "promote", "resume")),
-    "a version is promoted": ("InProgress", "Progressing", ("abort",)),
-    "the former version is kept": ("Current", "Healthy", ()),
-    "the former version is purged": ("Current", "Healthy", ()),
-    "a version was aborted": ("Failed", "Degraded", ()),
-    "Git says the old version again": ("Current", "Healthy", ()),
-    "it is being deleted": ("Terminating", "Healthy", ()),  # Argo CD says Progressing before it asks the Lua
-}
 
 situations = pytest.mark.parametrize("situation", SITUATIONS)
 
