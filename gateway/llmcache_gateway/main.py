@@ -133,7 +133,7 @@ def _serve(options: argparse.Namespace) -> None:
                 secrets=options.secrets,
                 data=options.data,
                 hooks=options.hooks,
-                redis_url=options.redis_url or os.environ.get("LLMCACHE_REDIS_URL"),
+                redis_url=_redis_url(options.redis_url),
                 host=options.host,
                 port=options.port,
                 admin_port=options.admin_port,
@@ -214,6 +214,14 @@ def _secret(file: Path | None, variable: str) -> str | None:
     if not value:
         raise ConfigError([f"{file}: is empty"])
     return value
+
+
+def _redis_url(given: str | None) -> str | None:
+    """Return the address of --redis-url or LLMCACHE_REDIS_URL. It may hold a password, so no error repeats it."""
+    source, url = ("--redis-url", given) if given else ("LLMCACHE_REDIS_URL", os.environ.get("LLMCACHE_REDIS_URL"))
+    if url and not re.fullmatch(r"rediss?://([^\s/?#@]*@)?(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:]+)(:[0-9]+)?(/[0-9]*)?", url):
+        raise ConfigError([f"{source}: expected an address, such as redis://127.0.0.1:6379/0"])
+    return url or None
 
 
 def _duration(text: str) -> float:
