@@ -86,7 +86,20 @@ def test_every_error_of_a_file_is_reported_at_once() -> None:
         ("cache: {ttl: null}", "spec.cache.ttl: expected a duration, such as 60s or 1h30m or 7d, not nothing"),
         ('cache: {ttl: "1h\\n"}', "spec.cache.ttl: '1h\\n' ends with a line break"),
         ("cache: nothing", "spec.cache: expected an object with fields, not 'nothing'"),
-        ("cache: {store: {type: tiered}}, redis: {external: {url: 'redis://u:p@h/0'}}", "spec.redis.external.url"),
+        (
+            "cache: {store: {type: tiered}}, redis: {external: {url: 'redis://u:p@h/0'}}",
+            "spec.redis.external.url: expected an address without user and password, such as redis://",
+        ),
+        (
+            "gateway: {replicas: '2'}",
+            "spec.gateway.replicas: expected a whole number of at least 0 and at most 1000, not '2'",
+        ),
+        (
+            "gateway: {replicas: -1}",
+            "spec.gateway.replicas: expected a whole number of at least 0 and at most 1000, not -1",
+        ),
+        ("cache: {storeAlso: truncated}", "spec.cache.storeAlso: expected a list of at most 4 items, not 'truncated'"),
+        ("monitoring: {labels: x}", "spec.monitoring.labels: expected an object with fields of at most 16 items"),
     ],
 )
 def test_contradictions_say_what_to_write_instead(spec: str, error: str) -> None:
@@ -100,6 +113,9 @@ def test_contradictions_say_what_to_write_instead(spec: str, error: str) -> None
         ("{name: a, provider: echo, baseURL: 'http://x'}", "spec.upstreams[0]: the echo provider is built in"),
         ("{name: a, provider: openai, baseURL: x}", "spec.upstreams[0].baseURL: 'x' is not accepted here"),
         ("{name: a, provider: openai, baseURL: 'http://x', echo: {}}", "spec.upstreams[0].echo: echo settings"),
+        ("", "spec.upstreams: expected a list of at least 1 and at most 32 items, not []"),
+        ("{name: '', provider: echo}", "spec.upstreams[0].name: expected a name"),
+        ("{name: a, provider: echo, models: ['']}", "spec.upstreams[0].models[0]: expected a text of at least 1"),
         ("{name: a, provider: echo}, {name: a, provider: echo}", "spec.upstreams: every upstream needs a name"),
     ],
 )
@@ -108,11 +124,30 @@ def test_upstreams_are_checked(upstream: str, error: str) -> None:
     assert any(line.startswith(error) for line in found), found
 
 
+def test_a_broken_rule_hides_no_other() -> None:
+    found = errors(
+        f"{HEAD}spec: {{upstreams: [{{name: e, provider: echo, baseURL: 'http://x'}}], prefix: {{version: v1}}, "
+        "cache: {ttl: 0s}, redis: {managed: {}}}"
+    )
+    assert [line.split(":")[0] for line in found] == ["spec.upstreams[0]", "spec.cache.ttl", "spec.redis"]
+
+
+@pytest.mark.parametrize("address", ["redis://u:hunter2@h:6379/0", "https://u:hunter2@h/v1"])
+def test_no_error_repeats_the_password_of_an_address(address: str) -> None:
+    redis = f"cache: {{store: {{type: redis}}}}, redis: {{external: {{url: '{address}'}}}}"
+    upstream = f"upstreams: [{{name: e, provider: openai, baseURL: '{address}'}}]"
+    found = errors(f"{HEAD}spec: {{{upstream}, prefix: {{version: v1}}, {redis}}}")
+    assert len(found) == 2
+    assert "hunter2" not in "".join(found)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("a: 1\na: 2", "stands twice"),
-        ("a: [", "not readable as YAML"),
+        ("a: [", "line 1, column 5: not readable as YAML: while parsing a flow node, "),
+        ("a: 1\n\tb: 2", "line 2, column 1: not readable as YAML: "),
+        ("spec: {}", "found: no kind"),
         ("a: !!python/object:os.system {}", "not readable as YAML"),
         ("kind: Secret", "expected one document of kind LLMCache or GatewayConfig; found: Secret"),
         ("just text", "found: no mapping"),

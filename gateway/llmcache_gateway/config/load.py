@@ -39,7 +39,7 @@ def load_yaml(text: str) -> list[Any]:
         # _Loader derives from SafeLoader: it builds plain data only.
         return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.YAMLError as error:
-        raise ConfigError([Problem("(document)", f"not readable as YAML: {_one_line(error)}")]) from None
+        raise ConfigError([_unreadable(error)]) from None
     except RecursionError:
         raise ConfigError([Problem("(document)", "nested too deeply")]) from None
 
@@ -52,7 +52,10 @@ def load_config(text: str) -> LLMCache | GatewayConfig:
     documents = load_yaml(text)
     ours = [document for document in documents if isinstance(document, dict) and document.get("kind") in KINDS]
     if len(ours) != 1:
-        found = [str(document.get("kind")) if isinstance(document, dict) else "no mapping" for document in documents]
+        found = [
+            str(document.get("kind") or "no kind") if isinstance(document, dict) else "no mapping"
+            for document in documents
+        ]
         what = f"found {len(ours)} of them" if ours else f"found: {', '.join(found) or 'nothing'}"
         raise ConfigError([Problem("kind", f"expected one document of kind LLMCache or GatewayConfig; {what}")])
     return parse(ours[0])
@@ -69,5 +72,11 @@ def parse(document: dict[str, Any]) -> LLMCache | GatewayConfig:
     return msgspec.convert(document, kind)
 
 
-def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+def _unreadable(error: yaml.YAMLError) -> Problem:
+    """Say in one line where the text stops being YAML, and why."""
+    where, what = "(document)", str(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        if mark := error.problem_mark or error.context_mark:
+            where = f"line {mark.line + 1}, column {mark.column + 1}"
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+    return Problem(where, f"not readable as YAML: {' '.join(what.split())}")

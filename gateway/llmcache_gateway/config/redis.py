@@ -240,6 +240,7 @@ class ExternalRedis(Model, frozen=True, kw_only=True):
         Annotated[
             str,
             Meta(
+                title="an address without user and password",
                 pattern=r"^rediss?://[^\s@/]+(/[0-9]+)?$",
                 max_length=512,
                 examples=["redis://redis.example.svc:6379/0"],

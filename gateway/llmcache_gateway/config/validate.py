@@ -1,10 +1,12 @@
 """Checks plain data against a configuration type and reports every error at once, each with its path.
 
 msgspec stops at the first error; a person who fixes a manifest wants all of them. This walks the same type
-hints, lets msgspec judge each leaf, and applies a type's rules where its fields are in order.
+hints, lets msgspec judge each leaf, and applies a type's rules where its fields can be read: as the API server
+does, also where a rule of one of them is broken.
 """
 
 import difflib
+import re
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -14,12 +16,15 @@ from msgspec import NODEFAULT, Meta, Struct, UnsetType
 
 from llmcache_gateway.config.model import Model
 
+_PLAINLY = {str: "a text", int: "a whole number", list: "a list", dict: "an object with fields"}
+
 
 class Problem(NamedTuple):
-    """One error: where it is, and what is wrong and what to write instead."""
+    """One error: where it is, and what is wrong and what to write instead; `of_rule` when the fields can be read."""
 
     path: str
     message: str
+    of_rule: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
@@ -62,10 +67,10 @@ def _struct_problems(value: Any, kind: type[Struct], path: str) -> Iterator[Prob
             found.extend(problems(value[name], hints[known.name], _join(path, name)))
         elif known.default is NODEFAULT and known.default_factory is NODEFAULT:
             found.append(Problem(_join(path, name), "required, but not set"))
-    if not found and issubclass(kind, Model):
+    if all(problem.of_rule for problem in found) and issubclass(kind, Model):
         instance = msgspec.convert(value, kind)
         found.extend(
-            Problem(_join(path, rule.field) or "(document)", rule.message)
+            Problem(_join(path, rule.field) or "(document)", rule.message, of_rule=True)
             for rule in kind.RULES
             if not rule.holds(instance)
         )
@@ -82,11 +87,11 @@ def _leaf_problems(value: Any, kind: Any, metas: list[Meta], path: str) -> Itera
         annotated = Annotated[annotated, meta]
     try:
         msgspec.convert(value, annotated)
-    except msgspec.ValidationError as error:
-        yield Problem(path or "(document)", _explain(value, kind, metas, str(error)))
+    except msgspec.ValidationError:
+        yield Problem(path or "(document)", _explain(value, kind, metas))
 
 
-def _explain(value: Any, kind: Any, metas: list[Meta], error: str) -> str:
+def _explain(value: Any, kind: Any, metas: list[Meta]) -> str:
     if get_origin(kind) is Literal:
         return f"expected one of {', '.join(str(choice) for choice in get_args(kind))}, not {_show(value)}"
     title = next((meta.title for meta in metas if meta.title), None)
@@ -98,7 +103,14 @@ def _explain(value: Any, kind: Any, metas: list[Meta], error: str) -> str:
         return f"expected true or false, not {_show(value)}"
     if any(meta.pattern and isinstance(value, str) for meta in metas):
         return f"{_show(value)} is not accepted here{such_as and '; write something' + such_as[1:]}"
-    return f"{error[0].lower()}{error[1:]}{such_as}"
+    return f"expected {_PLAINLY[get_origin(kind) or kind]}{_bounds(kind, metas)}{such_as}, not {_show(value)}"
+
+
+def _bounds(kind: Any, metas: list[Meta]) -> str:
+    least = [f"at least {bound}" for meta in metas for bound in (meta.ge, meta.min_length) if bound is not None]
+    most = [f"at most {bound}" for meta in metas for bound in (meta.le, meta.max_length) if bound is not None]
+    unit = "" if kind is int else " characters" if kind is str else " items"
+    return f" of {' and '.join((*least, *most))}{unit}" if least or most else ""
 
 
 def _show(value: Any) -> str:
@@ -106,7 +118,7 @@ def _show(value: Any) -> str:
         return str(value).lower()
     if value is None:
         return "nothing"
-    text = repr(value)
+    text = re.sub(r"://\S*@", "://…@", repr(value))  # before an address's @ stands a password
     return text if len(text) <= 60 else text[:57] + "..."
 
 
