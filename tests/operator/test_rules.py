@@ -209,6 +209,8 @@ ACCEPTED = {
 }
 
 REFUSED = {
+    "OpenAI without its version": _manifest(upstreams=[OPENAI | {"baseURL": "https://api.openai.com/"}]),
+    "an upstream that has no time": _manifest(upstreams=[OPENAI | {"timeout": "0s"}]),
     "a canary without steps": _manifest(rollout={"strategy": "Canary"}),
     "a canary of no step": _canary(),
     "a canary of eleven steps": _canary(*range(1, 12)),

@@ -7,7 +7,7 @@ from msgspec import Meta, field
 
 from llmcache_gateway.config.model import Model, SecretRef, described
 from llmcache_gateway.config.rules import Rule
-from llmcache_gateway.config.scalars import Duration, Name
+from llmcache_gateway.config.scalars import Duration, Name, seconds
 
 
 class Credential(Model, frozen=True, kw_only=True):
@@ -57,6 +57,14 @@ class Upstream(Model, frozen=True, kw_only=True):
             field="baseURL",
         ),
         Rule(
+            cel="self.provider != 'openai' || !has(self.baseURL) || !self.baseURL.matches('^https?://api[.]openai[.]com/*$')",
+            holds=lambda u: (
+                u.provider != "openai" or re.search(r"^https?://api[.]openai[.]com/*\Z", u.base_url or "") is None
+            ),
+            message="OpenAI's own paths begin below /v1: write https://api.openai.com/v1",
+            field="baseURL",
+        ),
+        Rule(
             cel="self.provider != 'anthropic' || !has(self.baseURL) || !self.baseURL.matches('/v1/*$')",
             holds=lambda u: u.provider != "anthropic" or re.search(r"/v1/*\Z", u.base_url or "") is None,
             message="Anthropic's own paths begin with /v1: remove it, such as https://api.anthropic.com",
@@ -72,6 +80,12 @@ class Upstream(Model, frozen=True, kw_only=True):
             holds=lambda u: u.provider == "echo" or u.echo is None,
             message="echo settings have an effect with provider: echo only: remove them",
             field="echo",
+        ),
+        Rule(
+            cel="self.timeout.matches('[1-9]')",
+            holds=lambda u: seconds(u.timeout) > 0,
+            message="timeout must be longer than zero, such as 60s",
+            field="timeout",
         ),
     )
 
