@@ -74,9 +74,10 @@ async def test_check_exits_2_with_one_line_per_error(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost:6379", "redis://u:hunter2@localhost:x"])
-@pytest.mark.parametrize("source", ["--redis-url", "LLMCACHE_REDIS_URL"])
-async def test_serve_exits_2_on_an_address_of_redis_it_cannot_use(url: str, source: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "url"), [("--redis-url", "localhost:6379"), ("LLMCACHE_REDIS_URL", "redis://u:hunter2@localhost:x")]
+)
+async def test_serve_exits_2_on_an_address_of_redis_it_cannot_use(source: str, url: str) -> None:
     arguments = ("serve", "--config", str(QUICKSTART), "--port", "0", "--admin-port", "0")
     given = await (start(*arguments, source, url) if source.startswith("--") else start(*arguments, **{source: url}))
     code, _, err = await finish(given)
