@@ -42,6 +42,16 @@ def admin_app(
                 return _json({"error": "send Authorization: Bearer <admin token>"}, status=401)
         return await handler(request)
 
+    @web.middleware
+    async def direct(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            known = {f"{one.method} {one.resource.canonical}" for one in app.router.routes() if one.resource}
+            there = ", ".join(sorted(one for one in known if not one.startswith("HEAD ")))
+            problem = f"there is no {request.method} {request.path[:80]} here; known are {there}"
+            return _json({"error": problem}, status=error.status)
+
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -90,7 +100,7 @@ def admin_app(
             return _json({"error": "spec.cache.hot.requests is 0: no requests are kept"}, status=404)
         return _json({"instance": stats.instance, "requests": shown(found.top(int(wanted)))})
 
-    app = web.Application(middlewares=[authorize], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[authorize, direct], client_max_size=MAX_BODY)
     own: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
         "/healthz": healthz,
         "/readyz": readyz,

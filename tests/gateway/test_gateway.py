@@ -189,6 +189,18 @@ async def test_admin_port_shows_health_and_metrics_to_all_and_the_rest_to_the_to
     assert await gateway.metric(f"llmcache_requests_total{{{labels}}}") == 1
 
 
+async def test_admin_port_names_its_routes_to_who_asks_for_another(gateway: TestGateway) -> None:
+    async with httpx.AsyncClient(base_url=gateway.admin_url, headers=ADMIN) as client:
+        for method, path, status in (("GET", "/admin/v1/entry", 404), ("GET", "/admin/v1/explain", 405)):
+            answer = await client.request(method, path)
+            assert answer.status_code == status
+            error = answer.json()["error"]
+            assert error.startswith(f"there is no {method} {path} here; known are ")
+            assert "GET /admin/v1/entries/{key}" in error
+            assert "POST /admin/v1/explain" in error
+            assert "HEAD" not in error
+
+
 async def test_a_gateway_is_ready_once_its_store_is_connected_or_has_kept_it_waiting(
     start_gateway: StartGateway, redis_url: str
 ) -> None:
