@@ -47,6 +47,9 @@ MAX_SEEN: Final = 500
 MAX_SEEN_BYTES: Final = 64 * 1024
 """Longest answer that is remembered: MAX_SEEN of them must not weigh beside the store."""
 
+MAX_SEEN_REQUESTS: Final = 2 * 2**20
+"""Most bytes of remembered requests together: what is read from one takes up to twenty times as many."""
+
 _LENGTH: Final = re.compile(rb"\r\nContent-Length: ([0-9]{1,6})\r\n", re.IGNORECASE)
 _UNFIT: Final = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", DEBUG_HEADER, ADMIN_HEADER)
 """Headers of requests that are left to aiohttp."""
@@ -110,6 +113,7 @@ class Lane:
 
         self._askers: dict[bytes, Asker] = {}
         self._seen: dict[tuple[bytes, bytes], Seen] = {}
+        self._seen_bytes = 0
         # Hashes of requests that came once. Two with one hash do no harm.
         self._once: dict[int, None] = {}
         self._date = (0, "")
@@ -250,6 +254,8 @@ class Lane:
                 del self._once[next(iter(self._once))]
             return
         self._once.pop(hash(name), None)
+        if name not in self._seen:
+            self._seen_bytes += len(name[1])
         self._seen[name] = Seen(
             question=question,
             model=exchange.model,
@@ -262,8 +268,10 @@ class Lane:
             content_type=content_type,
             body=answer,
         )
-        if len(self._seen) > MAX_SEEN:
-            del self._seen[next(iter(self._seen))]
+        while len(self._seen) > MAX_SEEN or self._seen_bytes > MAX_SEEN_REQUESTS:
+            oldest = next(iter(self._seen))
+            del self._seen[oldest]
+            self._seen_bytes -= len(oldest[1])
 
     def _learn(self, http: web.BaseRequest, head: bytes) -> None:
         dialect = dialect_of(http.method, http.raw_path.partition("?")[0])
@@ -288,6 +296,7 @@ class Lane:
         """Let go of all that another configuration decided."""
         self._askers.clear()
         self._seen.clear()
+        self._seen_bytes = 0
         self._once.clear()
 
     def _today(self) -> str:

@@ -1,6 +1,7 @@
 """The express lane: what it answers is what the request path answers, and whatever is odd is left to that."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from llmcache_gateway.express import MAX_SEEN_REQUESTS, Seen
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 
 
@@ -349,3 +351,17 @@ async def test_a_very_long_head_is_not_remembered(echo: TestGateway) -> None:
         answers = [await client.ask(request(body_of("hello"), *long)) for _ in range(3)]
     assert [answer.headers["X-LLMCache"] for answer in answers] == ["MISS", "HIT", "HIT"]
     assert await express(echo) == 0
+
+
+async def test_requests_that_are_small_to_send_and_large_to_hold_do_not_fill_the_memory(echo: TestGateway) -> None:
+    """500 of them took 700 MiB: each is some twenty thousand lists, and none of them counts for the key."""
+    bodies = [body_of("hello", metadata={"number": number, "lists": [[]] * 15_000}) for number in range(50)]
+    async with connected(echo) as client:
+        for body in bodies:
+            for _ in range(3):
+                await client.ask(request(body))
+    seen = [one.question.request.body for one in gc.get_objects() if isinstance(one, Seen)]
+    held = [body for body in seen if body in bodies]
+    assert 10 < len(held) < 50
+    assert sum(map(len, held)) <= MAX_SEEN_REQUESTS
+    assert bodies[-1] in held
