@@ -10,7 +10,7 @@ GATEWAY := .venv/.gateway
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit e2e cluster cluster-down bench lint format generate check-generated lock clean
+.PHONY: help run install test unit e2e cluster cluster-down bench bench-operator lint format generate check-generated lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -41,6 +41,10 @@ cluster-down: $(DEV) ## end it (CLUSTER=NAME: that one)
 bench: $(DEV) ## the gateway beside a bare aiohttp handler and nginx, in one run
 	@scripts/system-packages bench
 	@$(BIN)/python -m bench
+
+bench-operator: $(DEV) ## the operator with 300 LLMCaches on a real cluster, beside a bare kopf handler
+	@scripts/system-packages
+	@$(BIN)/python -m bench.operator
 
 lint: $(DEV) ## format, lint, types, import contracts, Dockerfiles
 	@$(BIN)/ruff format --check $(SOURCES)

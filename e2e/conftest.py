@@ -16,11 +16,10 @@ import yaml
 
 from e2e.cluster import build_base_image, build_image, build_redis_image, down, ensure_binaries, missing, up
 from e2e.cluster.tools import ARGOCD
-from e2e.operators import Kubectl, Operator, eventually, running_operator
+from e2e.operators import ROOT, Kubectl, Operator, install_definition, running_operator
 from e2e.target import Target
 from tests.tools import missing as none_to_be_had
 
-ROOT = Path(__file__).parents[1]
 CLUSTER_NAME = os.environ.get("E2E_CLUSTER", "llmcache-test")
 """Two runs at once on one machine need two names."""
 
@@ -65,10 +64,7 @@ def argocd_program() -> Path:
 def admin(cluster: Target) -> Iterator[Kubectl]:
     """A namespace of our own, with the CRD in place."""
     kubectl = Kubectl(cluster.kubeconfig, f"operator-{secrets.token_hex(3)}")
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds" / "llmcaches.llmcache.dev.yaml"))
-    # kubectl wait gives up on a definition that has no conditions yet.
-    ready = ("wait", "--for=condition=Established", "crd/llmcaches.llmcache.dev", "--timeout=30s")
-    eventually(lambda: kubectl.run(*ready).returncode == 0)
+    install_definition(kubectl)
     kubectl("create", "namespace", kubectl.namespace)
     yield kubectl
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false")

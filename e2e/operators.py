@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+ROOT = Path(__file__).parents[1]
 ECHO = {"name": "echo", "provider": "echo"}
 
 
@@ -29,7 +30,8 @@ class Kubectl:
 
     def run(self, *words: str, stdin: Any = None) -> subprocess.CompletedProcess[str]:
         command = [f"{sys.prefix}/bin/kubectl", f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}"]
-        text = yaml.safe_dump(stdin) if stdin is not None else None
+        documents = stdin if isinstance(stdin, list) else [stdin]
+        text = yaml.safe_dump_all(documents) if stdin is not None else None
         return subprocess.run([*command, *words], input=text, capture_output=True, text=True, timeout=60, check=False)
 
     def __call__(self, *words: str, stdin: Any = None) -> str:
@@ -74,6 +76,14 @@ def manifest(name: str, **spec: Any) -> dict[str, Any]:
     }
 
 
+def install_definition(kubectl: Kubectl) -> None:
+    """Bring the CustomResourceDefinition in, and return when the API server takes LLMCaches."""
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds" / "llmcaches.llmcache.dev.yaml"))
+    # kubectl wait gives up on a definition that has no conditions yet.
+    ready = ("wait", "--for=condition=Established", "crd/llmcaches.llmcache.dev", "--timeout=30s")
+    eventually(lambda: kubectl.run(*ready).returncode == 0)
+
+
 @dataclass(frozen=True)
 class Operator:
     """A running operator."""
@@ -114,7 +124,7 @@ def running_operator(kubeconfig: Path, log: Path, *words: str) -> Iterator[Opera
         process = subprocess.Popen(command, stderr=file, env=os.environ | {"KUBECONFIG": str(kubeconfig)})
         running = Operator(port, log, process)
         try:
-            eventually(lambda: running.answers("/readyz") or process.poll() is not None)
+            eventually(lambda: running.answers("/readyz") or process.poll() is not None, 60)
             assert process.poll() is None, log.read_text()
             yield running
         finally:

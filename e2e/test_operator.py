@@ -3,6 +3,7 @@
 The operator is a process beside the cluster here; as a pod from the chart it is in test_quickstart.py.
 """
 
+import copy
 import json
 import re
 import time
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from e2e.operators import Kubectl, Operator, eventually, manifest
+from llmcache_operator.crd import definition
+from tests.operator import test_rules
 
 OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
 
@@ -90,6 +93,26 @@ def test_a_bad_manifest_is_refused_with_what_to_write_instead(
     assert message in said
 
 
+def test_the_api_server_refuses_what_the_rules_refuse_with_the_same_messages(admin: Kubectl) -> None:
+    refused, accepted = (copy.deepcopy(list(table.values())) for table in (test_rules.REFUSED, test_rules.ACCEPTED))
+    for one in (*refused, *accepted):
+        one["metadata"]["namespace"] = admin.namespace
+    words = ("create", "--dry-run=server", "-f", "-")
+
+    done = admin.run(*words, stdin=accepted)
+    assert done.stderr == ""
+
+    done = admin.run(*words, stdin=refused)
+    assert done.stdout == ""
+    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    told = {
+        rule["message"] for _, node in test_rules.nodes(schema) for rule in node.get("x-kubernetes-validations", ())
+    }
+    # Those of single texts have a table of their own.
+    rules = sorted(message for message in told if not message.startswith("expected "))
+    assert [message for message in rules if message not in done.stderr] == []
+
+
 def test_nobody_has_looked_at_a_new_resource_and_its_status_says_so(admin: Kubectl) -> None:
     admin.apply(manifest("unseen"))
     resource = admin.get("llmcache", "unseen")
@@ -151,6 +174,9 @@ EDITS = {
     "statefulset/all-redis": {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}},
     "poddisruptionbudget/all": {"spec": {"maxUnavailable": 2}},
     "networkpolicy/all-redis": {"spec": {"ingress": [{}]}},
+    "service/all-redis": {"spec": {"selector": {"app.kubernetes.io/instance": "somebody"}}},
+    "configmap/all-redis": {"data": {"redis.conf": "maxmemory 1"}},
+    "secret/all-redis": {"data": {"users.acl": "bm9uc2Vuc2U="}},
     "secret/all-gateway": {"metadata": {"labels": {"app.kubernetes.io/part-of": "other"}}},
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmcache_operator import handlers, health, logs, redis_admin
 from llmcache_operator.election import Election
-from llmcache_operator.errors import ApiError
+from llmcache_operator.errors import ApiError, OperatorError
 from llmcache_operator.gateways import Gateways, http_client
 from llmcache_operator.kube import Kube, connect
 from llmcache_operator.metrics import Metrics
@@ -65,14 +65,23 @@ async def serve(settings: Settings, log_level: str) -> None:
         )
         runner = await health.start(app, settings.health_port)
         try:
-            if await _crd_is_there(kube, stopped) and (election is None or await election.won(stopped)):
+            while await _crd_is_there(kube, stopped) and (election is None or await election.won(stopped)):
                 log.info("looking after LLMCaches in %s", ", ".join(settings.namespaces) or "all namespaces")
-                await _until_one_ends(
-                    queue.run(),
-                    resync.run(),
-                    handlers.watch(settings.namespaces, queue.add, watching),
-                    *([election.hold()] if election is not None else []),
-                )
+                try:
+                    await _until_one_ends(
+                        queue.run(),
+                        resync.run(),
+                        handlers.watch(settings.namespaces, queue.add, watching),
+                        *([election.hold()] if election is not None else []),
+                    )
+                    break
+                except OperatorError:
+                    raise
+                except Exception:
+                    # What kopf raises when the kind that it watches is gone is its own affair. Ours is whether it is.
+                    if await _is_served(kube):
+                        raise
+                watching.clear()
         finally:
             if election is not None:
                 await election.release()
@@ -112,6 +121,14 @@ async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _is_served(kube: Kube) -> bool:
+    """Return whether the CustomResourceDefinition is there; as long as nobody can say, it is."""
+    try:
+        return await kube.served("LLMCache")
+    except ApiError:
+        return True
 
 
 async def _crd_is_there(kube: Kube, stopped: asyncio.Event) -> bool:

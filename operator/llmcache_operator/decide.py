@@ -130,6 +130,8 @@ def _gravest(seen: Observed) -> Trouble | None:
     if gateways.overdue:
         message = f"{gateways.ready} of {gateways.wanted} gateways ready, and no progress for ten minutes"
         return Trouble("GatewaysUnavailable", message)
+    if seen.redis is not None and seen.redis.refused:
+        return Trouble("PodsRefused", seen.redis.refused)
     # While pods are replaced the old ones meet a configuration that was not made for them.
     if gateways.settled:
         return _told(seen)

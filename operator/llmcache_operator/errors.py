@@ -17,12 +17,16 @@ class OperatorError(Exception):
 
 
 class ApiError(OperatorError):
-    """The API server answered with an error. `status` is the HTTP status, 0 when there was no answer."""
+    """The API server answered with an error. `status` is the HTTP status, 0 when there was no answer.
 
-    def __init__(self, status: int, message: str) -> None:
+    `retry_after` is for how many seconds it wants to be left alone.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.retry_after = retry_after
 
 
 class NotFound(ApiError):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from llmcache_operator.errors import GatewayUnreachable
 from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
-from llmcache_operator.observed import Pod, Report
+from llmcache_operator.observed import Pod, Report, Trouble
 from llmcache_operator.specs import OPTIONAL_KINDS, Identity, Key, Object
 
 log = logging.getLogger(__name__)
@@ -27,18 +27,21 @@ async def absent_kinds(kube: Kube, live: Mapping[Key, Object | None]) -> list[st
     return [kind for kind, known in zip(kinds, served, strict=True) if not known]
 
 
-async def missing_secrets(kube: Kube, namespace: str, wanted: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return a phrase for each Secret, or key of one, that is referred to and not there."""
-    live = await objects(kube, namespace, [("Secret", name) for name in wanted])
-    phrases = []
-    for name, keys in wanted.items():
-        secret = live["Secret", name]
-        if secret is None:
-            phrases.append(f"Secret {name} is not there (wanted: {', '.join(keys)})")
+async def missing(kube: Kube, namespace: str, wanted: Mapping[Key, Iterable[str]]) -> Trouble | None:
+    """Return what is referred to and not there: a Secret or a ConfigMap, or a key of one."""
+    live = await objects(kube, namespace, wanted)
+    phrases: dict[str, list[str]] = {}
+    for (kind, name), keys in wanted.items():
+        found, told = live[kind, name], phrases.setdefault(kind, [])
+        if found is None:
+            named = f" (wanted: {', '.join(keys)})" if keys else ""
+            told.append(f"{kind} {name} is not there{named}")
         else:
-            gone = [key for key in keys if key not in (secret.get("data") or {})]
-            phrases += [f"Secret {name} has no key {key}" for key in gone]
-    return phrases
+            told += [f"{kind} {name} has no key {key}" for key in keys if key not in (found.get("data") or {})]
+    lacking = {kind: told for kind, told in phrases.items() if told}
+    if not lacking:
+        return None
+    return Trouble(f"{next(iter(lacking))}Missing", "; ".join(phrase for told in lacking.values() for phrase in told))
 
 
 async def pods(kube: Kube, identity: Identity) -> dict[str, list[Object]]:

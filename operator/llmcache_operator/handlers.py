@@ -93,6 +93,8 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 60
+    # When it has none left it ends the process. An API server may be away for longer than a minute: for a day, say.
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 2880)
     # A watch that has gone silent is given up: bookmarks come every minute.
     settings.watching.server_timeout = 10 * 60
     settings.watching.client_timeout = 11 * 60

@@ -32,6 +32,8 @@ _PATHS: Mapping[str, tuple[str, str]] = {
 }
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _PAGE = 500
+# Of what an API server asks for with Retry-After: whatever it says, it is asked again.
+_LONGEST_WAIT = 60.0
 # Server-side apply answers with 500 to a field that the kind does not have, and will again.
 _UNDECLARED = "field not declared in schema"
 
@@ -132,7 +134,7 @@ class Kube:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(0, f"{method} {path}: no answer from the API server ({error!r})") from error
         if response.status >= 400:
-            raise _error(response.status, f"{method} {path}", data)
+            raise _error(response.status, f"{method} {path}", data, response.headers.get("Retry-After", ""))
         return json.loads(data)
 
 
@@ -142,7 +144,7 @@ def _path(kind: str, namespace: str | None, name: str = "", subresource: str = "
     return "/".join(filter(None, (f"{group}{within}/{plural}", name, subresource)))
 
 
-def _error(status: int, request: str, data: bytes) -> ApiError:
+def _error(status: int, request: str, data: bytes, retry_after: str) -> ApiError:
     try:
         message = str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
@@ -150,4 +152,5 @@ def _error(status: int, request: str, data: bytes) -> ApiError:
     kinds: dict[int, type[ApiError]] = {403: Refused, 404: NotFound, 409: Conflict, 422: Refused, 400: Refused}
     if _UNDECLARED in message:
         return Refused(status, f"{request}: {message}")
-    return kinds.get(status, ApiError)(status, f"{request}: {message}")
+    wait = min(float(retry_after), _LONGEST_WAIT) if retry_after.isdecimal() else None
+    return kinds.get(status, ApiError)(status, f"{request}: {message}", wait)

@@ -138,13 +138,18 @@ def read_rollout(live: Object | None) -> Rollout | None:
     status, wanted = live.get("status", {}), live["spec"].get("replicas", 1)
     replicas, ready, updated = (status.get(name, 0) for name in ("replicas", "readyReplicas", "updatedReplicas"))
     seen = status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
+    refused = ""
+    if live.get("kind") == "StatefulSet" and seen and not replicas and wanted:
+        # Unlike a Deployment it has no condition for it. In a restart, the pod that goes counts until another is there.
+        name = live["metadata"]["name"]
+        refused = f"StatefulSet {name} can't make its pod; kubectl describe statefulset {name} says why"
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
     return Rollout(
         wanted=wanted,
         replicas=replicas,
         ready=ready,
         settled=seen and replicas == ready == updated == wanted,
-        refused=_short(conditions.get("ReplicaFailure", {}).get("message", "")),
+        refused=refused or _short(conditions.get("ReplicaFailure", {}).get("message", "")),
         overdue=conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded",
     )
 

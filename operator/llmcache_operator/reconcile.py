@@ -60,7 +60,7 @@ class Reconciler:
         except ApiError as error:
             log.warning("%s/%s: %s", *name, error)
             self.metrics.reconciles.labels("error").inc()
-            return Outcome(backoff=True)
+            return Outcome(backoff=True, after=error.retry_after)
         self.metrics.reconciles.labels("retry" if outcome.backoff else "ok").inc()
         self.metrics.seconds.observe(perf_counter() - started)
         return outcome
@@ -108,8 +108,8 @@ class Reconciler:
         absent = await gather.absent_kinds(self.kube, {key: live[key] for key in keys if key not in former})
         desired = [child for child in desired if child["kind"] not in absent]
         made = {identity.gateway, identity.redis} if managed is not None else {identity.gateway}
-        wanted = {name: keys for name, keys in specs.referenced_secrets(config).items() if name not in made}
-        missing = await gather.missing_secrets(self.kube, identity.namespace, wanted)
+        wanted = {key: keys for key, keys in specs.referred_to(config).items() if key[1] not in made}
+        missing = await gather.missing(self.kube, identity.namespace, wanted)
 
         stateful = ("StatefulSet", identity.redis)
         before = live.get(stateful)
@@ -118,9 +118,8 @@ class Reconciler:
             desired = [child for child in desired if child["kind"] != "PersistentVolumeClaim"]
 
         todo = plan(desired, live, former, identity.uid or "", specs.initial(manifest, identity))
-        waiting = None
-        if missing:
-            waiting = Trouble("SecretMissing", "; ".join(missing))
+        waiting = missing
+        if missing is not None:
             held = {("ConfigMap", identity.gateway), ("Deployment", identity.name)}
             todo.apply = [child for child in todo.apply if _key(child) not in held]
         elif todo.leaving:
@@ -132,7 +131,7 @@ class Reconciler:
         gateways = read_pods(pods.get("gateway", []), "gateway")
         others = read_pods(pods.get("redis", []), "redis") if managed is not None else ()
         redis = read_rollout(live.get(stateful)) if managed is not None else None
-        troubles += [waiting] if waiting and missing else []
+        troubles += [missing] if missing is not None else []
         troubles += [pod.trouble for pod in (*gateways, *others) if pod.trouble is not None]
         turned = Turned(restarts=next((restarts(before, one) for one in todo.apply if _key(one) == stateful), ""))
         if managed is not None and redis is not None and redis.settled:

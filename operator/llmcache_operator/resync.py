@@ -35,11 +35,17 @@ class Resync:
 
     @property
     def silence(self) -> float | None:
-        """Seconds since the last round; None before the first."""
+        """Seconds since the last round; None before the first, and while it does not run."""
         return None if self._ticked is None else self._clock() - self._ticked
 
     async def run(self) -> None:
         """Go round until cancelled: at once, and then every interval."""
+        try:
+            await self._run()
+        finally:
+            self._ticked = None
+
+    async def _run(self) -> None:
         first = True
         while True:
             try:

@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """When a key wants its next turn: `after` seconds, or with growing delays (`backoff`); else when it is added."""
+    """When a key wants its next turn: after so many seconds, with growing delays (`backoff`), or only when it is added.
+
+    With both, `after` is the shortest that a delay may be.
+    """
 
     after: float | None = None
     backoff: bool = False
@@ -82,7 +85,7 @@ class WorkQueue(Generic[K]):
         return len(self._active) - self._ready.qsize()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; what was under way then has no other turn before it is added anew."""
         self.alive = True
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -91,6 +94,9 @@ class WorkQueue(Generic[K]):
                     tasks.create_task(self._work(), name=f"work-{number}")
         finally:
             self.alive = False
+            self._active.clear()
+            self._late.clear()
+            self._ready = asyncio.Queue()
 
     async def _dispatch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -127,7 +133,8 @@ class WorkQueue(Generic[K]):
                 self.add(key)
             if outcome.backoff:
                 self._failures[key] = self._failures.get(key, 0) + 1
-                self.add(key, self._backoff.delay(self._failures[key], self._random()))
+                delay = self._backoff.delay(self._failures[key], self._random())
+                self.add(key, max(delay, outcome.after or 0.0))
             else:
                 self._failures.pop(key, None)
                 if outcome.after is not None:

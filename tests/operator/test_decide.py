@@ -115,6 +115,16 @@ CASES: dict[str, tuple[Observed, dict[str, tuple[str, str]], Outcome]] = {
         },
         Outcome(after=3.0),
     ),
+    "a quota forbids the managed Redis' pod": (
+        replace(HEALTHY, redis_wanted=True, redis=Rollout(1, 0, 0, False, refused="can't make its pod")),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("True", "RedisStarting"),
+            "Degraded": ("True", "PodsRefused"),
+            "Reconciling": ("True", "RedisStarting"),
+        },
+        Outcome(backoff=True),
+    ),
     "a Secret is missing before anything runs": (
         replace(HEALTHY, gateways=None, pods=(), reports={}, troubles=(MISSING,), waiting=MISSING),
         {

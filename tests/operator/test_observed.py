@@ -93,5 +93,24 @@ def test_a_deployment_is_settled_when(live: dict[str, Any], settled: bool) -> No
     assert rollout.settled is settled
 
 
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [
+        ({"observedGeneration": 2, "replicas": 0}, True),
+        ({"observedGeneration": 1, "replicas": 0}, False),
+        ({"observedGeneration": 2, "replicas": 1}, False),
+        ({}, False),
+    ],
+)
+def test_a_stateful_set_without_its_pod_is_told_of_once_kubernetes_has_tried(
+    status: dict[str, Any], refused: bool
+) -> None:
+    metadata = {"name": "demo-redis", "generation": 2}
+    rollout = read_rollout({"kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 1}, "status": status})
+    assert rollout is not None
+    told = "StatefulSet demo-redis can't make its pod; kubectl describe statefulset demo-redis says why"
+    assert rollout.refused == (told if refused else "")
+
+
 def test_a_deployment_that_is_not_there_is_none() -> None:
     assert read_rollout(None) is None

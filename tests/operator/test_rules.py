@@ -410,7 +410,7 @@ def test_both_refuse(manifest: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("manifest", [pytest.param(m, id=i) for i, m in REFUSED.items()])
 def test_a_rule_that_python_breaks_is_broken_in_cel_with_the_same_message(manifest: dict[str, Any]) -> None:
-    rules = {rule["message"] for _, node in _nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", ())}
+    rules = {rule["message"] for _, node in nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", ())}
     broken = {problem.message for problem in problems(manifest, LLMCache)} & rules
     assert broken <= {message for _, message in _api_server(manifest)}
 
@@ -418,7 +418,7 @@ def test_a_rule_that_python_breaks_is_broken_in_cel_with_the_same_message(manife
 def test_every_rule_is_broken_by_some_manifest() -> None:
     # A duplicate upstream is caught before CEL, by the list's type, but by the same rule in a gateway.
     met = {message for manifest in REFUSED.values() for _, message in _broken_rules(SCHEMA, _defaulted(manifest))}
-    told = {rule["message"] for _, node in _nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", ())}
+    told = {rule["message"] for _, node in nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", ())}
     of_scalars = {message for message in told if message.startswith("expected ")}
     assert told - of_scalars <= met
 
@@ -471,14 +471,14 @@ def _broken_rules(schema: dict[str, Any], value: Any, path: str = "self") -> Ite
             yield from _broken_rules(schema.get("items", {}), item, f"{path}[{index}]")
 
 
-def _nodes(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def nodes(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "", schema
     inner = [schema[name] for name in ("items", "additionalProperties") if name in schema]
     for child in (*schema.get("properties", {}).values(), *inner):
-        yield from _nodes(child)
+        yield from nodes(child)
 
 
 def test_no_rule_uses_what_the_api_server_lacks() -> None:
-    for _, node in _nodes(SCHEMA):
+    for _, node in nodes(SCHEMA):
         for rule in node.get("x-kubernetes-validations", ()):
             assert not re.search(r"quantity\(|url\(|oldSelf", rule["rule"])

@@ -162,3 +162,44 @@ def test_delays_are_spread_by_a_fifth_either_way() -> None:
     backoff = Backoff(first=10, last=30)
     assert (backoff.delay(1, 0.0), backoff.delay(1, 0.5), round(backoff.delay(1, 1.0), 9)) == (8, 10, 12)
     assert backoff.delay(10_000, 0.5) == 30
+
+
+def test_a_failure_waits_as_long_as_it_was_asked_to_and_never_shorter_than_by_itself() -> None:
+    # An API server that throttles says in Retry-After for how long it wants to be left alone.
+    turns: list[float] = []
+    results = iter([Outcome(backoff=True, after=7), Outcome(backoff=True, after=0.5), Outcome()])
+
+    async def handle(key: str) -> Outcome:
+        turns.append(_now())
+        return next(results)
+
+    async def script(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+        await asyncio.sleep(60)
+
+    _run(handle, script)
+    assert turns == [0, 7, 9]
+
+
+def test_a_queue_that_was_stopped_in_the_middle_of_a_turn_goes_on_when_it_runs_again() -> None:
+    # The CustomResourceDefinition was deleted and came back: keys that were in hand then never had a turn again.
+    turns: list[str] = []
+
+    async def handle(key: str) -> Outcome:
+        turns.append(key)
+        await asyncio.sleep(10)
+        return Outcome()
+
+    async def run() -> None:
+        queue = WorkQueue(handle, workers=1, random=lambda: 0.5)
+        for _ in range(2):
+            running = asyncio.create_task(queue.run())
+            for key in ("a", "b"):
+                queue.add(key)
+            await asyncio.sleep(5)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            assert (queue.depth, queue.active) == (0, 0)
+
+    run_virtually(run())
+    assert turns == ["a", "a"]

@@ -20,7 +20,7 @@ from llmcache_operator.specs.identity import (
     Object,
 )
 from llmcache_operator.specs.overrides import refusals
-from llmcache_operator.specs.secrets import Generated, generated, referenced_secrets
+from llmcache_operator.specs.secrets import Generated, generated, referred_to
 
 __all__ = [
     "COMPONENT_GATEWAY",
@@ -40,6 +40,6 @@ __all__ = [
     "generated",
     "initial",
     "managed_redis",
-    "referenced_secrets",
+    "referred_to",
     "refusals",
 ]

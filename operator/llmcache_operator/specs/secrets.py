@@ -76,6 +76,13 @@ def referenced_secrets(config: GatewayConfig) -> dict[str, list[str]]:
     return {name: sorted(keys) for name, keys in sorted(found.items())}
 
 
+def referred_to(config: GatewayConfig) -> dict[tuple[str, str], list[str]]:
+    """Return what pods can't start without: Secrets with their keys, and the ConfigMap of hooks."""
+    found = {("Secret", name): keys for name, keys in referenced_secrets(config).items()}
+    hooks = config.spec.hooks
+    return found | ({("ConfigMap", hooks.config_map_ref.name): []} if hooks is not None else {})
+
+
 def _references(value: Any) -> Iterator[SecretRef]:
     if isinstance(value, SecretRef):
         yield value
