@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from llmcache_gateway.about import About
 from llmcache_gateway.admin_cache import json_answer, metadata, read_request, told
+from llmcache_gateway.dialects import dialect_of
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Exchange, Question
@@ -127,7 +128,7 @@ class ExplainRoute:
         """Return the hot requests of the same API, compared with one."""
         compared = []
         for one, _ in runtime.hot.top(MOST_COMPARED):
-            if one.path.partition("?")[0] != question.dialect.path:
+            if dialect_of("POST", one.path.partition("?")[0]) is not question.dialect:
                 continue
             await asyncio.sleep(0)  # requests that are under way go on
             try:

@@ -49,7 +49,7 @@ class Question(msgspec.Struct):
             headers.popall(name, None)
         if body is None:
             body = self.dialect.for_upstream(self.request) if self.recorded else self.request.body
-        return Call("POST", self.target, headers, body, decoded=True)
+        return Call("POST", self.dialect.upstream_target(self.request, self.target), headers, body, decoded=True)
 
 
 class LookedUp(msgspec.Struct):
@@ -121,7 +121,7 @@ class Exchange(msgspec.Struct):
 
     @property
     def target(self) -> str:
-        """The raw path with its query, as the client sent it."""
+        """The raw path with its query, as the client sent it, but for a credential in it."""
         return self.head.target
 
     @property

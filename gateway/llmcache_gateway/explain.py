@@ -43,7 +43,7 @@ def form(
         tenant=tenant,
         namespace=namespace,
         shares=settings.shares,
-        query=head.query,
+        query=head.counted_query(dialect.uncounted_fields),
         headers=head.counted(dialect.key_headers, settings.ignore_headers),
         body=counted_members(dialect, request, settings),
     )

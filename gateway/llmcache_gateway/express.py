@@ -280,14 +280,15 @@ class Lane:
         if not fits or dialect is None or length is None or any(name in http.headers for name in _UNFIT):
             return
         runtime = self._runtime()
+        known = Head(http.method, http.raw_path, http.headers)
         try:
-            tenant = runtime.tenants.tenant(http.headers)
+            tenant = runtime.tenants.tenant(known.headers)
         except RequestError:
             return  # it was let in by a configuration that is over
         if runtime is not self._of:
             self._forget()  # nothing has taken the lane since the configuration changed
             self._of = runtime
-        asker = Asker(Head(http.method, http.raw_path, http.headers), dialect, runtime, tenant)
+        asker = Asker(known, dialect, runtime, tenant)
         self._askers[head[: length.start(1)] + head[length.end(1) :]] = asker
         if len(self._askers) > MAX_HEADS:
             del self._askers[next(iter(self._askers))]

@@ -216,6 +216,7 @@ class Forwarder:
         last = _unended(splitter, question, recording)
         recording.add_events(last, time.perf_counter())
         flight.add(last)
+        recording.end()
         await self._land(flight, runtime, question, recording, key)
 
     async def _take_body(
@@ -325,6 +326,7 @@ class Forwarder:
             return ""
         if streamed:
             recording.add_events(_unended(splitter, question, recording), time.perf_counter())
+        recording.end()
         hooked.observe(runtime.hooks, question, answer.status, recording, streamed=streamed)
         verdict = recording.verdict(answer.status)
         if not verdict.store:
@@ -400,7 +402,9 @@ def _call_name(exchange: Exchange, question: Question) -> str:
 
 def _unended(splitter: EventSplitter, question: Question, recording: record.Recording) -> list[bytes]:
     """Return a stream's last event where only the blank line behind it is missing: any other may be half of one."""
-    return [] if recording.ended else [block for block in splitter.end() if question.dialect.is_terminal(block)]
+    dialect = question.dialect
+    rest = [] if recording.ended else splitter.end()
+    return [block for block in rest if dialect.is_terminal(block) or dialect.is_whole([block])]
 
 
 def _refuses_addition(question: Question, answer: Answer, recording: record.Recording) -> bool:

@@ -9,12 +9,13 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from llmcache_gateway import record, replay, report
+from llmcache_gateway.dialects.framing import Framing
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Reader
 from llmcache_gateway.headers import hop_headers
-from llmcache_gateway.sse import END_OF_EVENT
+from llmcache_gateway.sse import CONTENT_TYPE
 from llmcache_gateway.upstreams.base import Answer
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,10 @@ async def _convert(exchange: Exchange, question: Question, flight: Flight) -> we
 async def _stream(exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse:
     """Give a streamed answer event by event, as it comes."""
     dialect, request = question.dialect, question.request
-    response = web.StreamResponse(headers=_marked(exchange, reader.flight))
+    framing = Framing(request)
+    headers = _marked(exchange, reader.flight)
+    headers["Content-Type"] = framing.content_type(headers.get("Content-Type", CONTENT_TYPE))
+    response = web.StreamResponse(headers=headers)
     await response.prepare(exchange.http)
     try:
         async for blocks in reader.pieces():
@@ -105,13 +109,13 @@ async def _stream(exchange: Exchange, question: Question, reader: Reader) -> web
                 blocks = dialect.personal_blocks(blocks, request)
             shown = [block for block in (dialect.for_client(one, request) for one in blocks) if block is not None]
             if shown:
-                await response.write(END_OF_EVENT.join([*shown, b""]))
+                await response.write(framing.pieces(shown))
         exchange.reason = reader.flight.reason
     except UpstreamError as error:
         # The status line is gone: only an event can still say that the answer is not whole.
         exchange.reason = "unterminated"
-        await response.write(dialect.error_event(error.status, error.message, "upstream_failed") + END_OF_EVENT)
-    await response.write_eof()
+        await response.write(framing.pieces([dialect.error_event(error.status, error.message, "upstream_failed")]))
+    await response.write_eof(framing.end())
     return response
 
 

@@ -46,7 +46,7 @@ _OWN: Final = "x-llmcache-"
 UNCOUNTED: Final = (
     # who asks, and for what representation
     "user-agent", "accept", "accept-*", "content-type", "content-encoding", "origin", "referer", "sec-*", "dnt",
-    "priority", "from", "x-stainless-*", "x-title", "http-referer",
+    "priority", "from", "x-stainless-*", "x-goog-api-client", "x-title", "http-referer",
     # how the request came here
     "via", "forwarded", "x-forwarded-*", "x-real-ip", "x-envoy-*", "x-original-*", "cf-ray", "cf-connecting-ip",
     "cf-ipcountry", "cf-visitor", "cdn-loop", "true-client-ip", "x-client-ip", "x-cluster-client-ip",
@@ -54,6 +54,8 @@ UNCOUNTED: Final = (
     "traceparent", "tracestate", "baggage", "b3", "x-b3-*", "x-request-id", "x-correlation-id", "x-amzn-trace-id",
     "x-cloud-trace-context", "x-datadog-*", "sentry-trace", "uber-trace-id", "x-client-request-id", "idempotency-key",
     "x-request-start", "x-queue-start", "date",
+    # for how long the client waits
+    "x-server-timeout",
     # freshness, which has its own rules
     "cache-control", "pragma", "if-*", "age",
 )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from typing import Any, Final
 
+from multidict import CIMultiDict
+
+from llmcache_gateway.dialects import credentials_taken_out
 from llmcache_gateway.freshness import Controls, read_controls
 from llmcache_gateway.headers import Headers, counted
 
@@ -14,18 +17,26 @@ MAX_KEPT: Final = 16
 class Head:
     """What all requests with one head have in common. Found out when it is asked for, and kept for the next of them.
 
-    Nothing kept here depends on a configuration: what does is an argument.
+    Nothing kept here depends on a configuration: what does is an argument. A credential in the query is taken for the
+    header that says the same, so that it makes the tenant, and stands nowhere that a query does.
     """
 
     __slots__ = ("_controls", "_counted", "headers", "method", "path", "query", "target")
 
     def __init__(self, method: str, target: str, headers: Headers) -> None:
         self.method = method
-        self.target = target
-        """The raw path with its query, as the client sent it."""
-
         self.path, _, self.query = target.partition("?")
+        self.target = target
+        """The raw path with its query, as the client sent it, but for a credential in it."""
+
         self.headers = headers
+        if "=" in self.query:
+            query, credentials = credentials_taken_out(self.path, self.query)
+            if query != self.query:
+                self.query, self.target = query, f"{self.path}?{query}" if query else self.path
+                self.headers = CIMultiDict(headers)
+                for name, value in credentials:
+                    self.headers.add(name, value)
         self._controls: Controls | None = None
         self._counted: dict[tuple[tuple[str, ...], frozenset[str]], Counted] = {}
 
@@ -36,6 +47,12 @@ class Head:
         if self._controls is None:
             self._controls = read_controls(self.headers, None)
         return self._controls
+
+    def counted_query(self, uncounted: frozenset[str]) -> str:
+        """Return the query without the fields, as they were written, that don't count."""
+        if not self.query or not uncounted:
+            return self.query
+        return "&".join(field for field in self.query.split("&") if field not in uncounted)
 
     def counted(self, flags: tuple[str, ...], ignore: frozenset[str]) -> Counted:
         """Return the headers that can change the answer, by name in lower case, less those that match `ignore`.

@@ -41,7 +41,9 @@ def digest(
     if built is not None:
         return _hash([*where, "hook", built])
     named = head.counted(dialect.key_headers, settings.ignore_headers)
-    standard = _hash([*where, head.query, named, counted_members(dialect, request, settings)])
+    standard = _hash(
+        [*where, head.counted_query(dialect.uncounted_fields), named, counted_members(dialect, request, settings)]
+    )
     if settings.builder is None:
         return standard
     try:

@@ -8,10 +8,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-TEXT_MEMBERS: Final = ("messages", "input", "prompt", "system", "instructions")
+TEXT_MEMBERS: Final = (
+    "messages", "input", "prompt", "system", "instructions", "contents", "systemInstruction", "system_instruction",
+)  # fmt: skip
 """The top-level members in which texts are looked for."""
 
-_TEXT_KEYS: Final = ("content", "text")
+_TEXT_KEYS: Final = ("content", "text", "parts")
 _RUN_OF_SPACE: Final = re.compile(r"\s+")
 _END: Final = re.compile(r"[\s.,;:!?…。！？]+$")
 

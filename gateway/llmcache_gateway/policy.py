@@ -9,6 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.config import Cache, Match, Policy, Replay, seconds, share
 from llmcache_gateway.dialects.base import Dialect, Request
+from llmcache_gateway.dialects.gemini_generate import generation_config
 from llmcache_gateway.freshness import Controls
 
 DEFAULT = "default"
@@ -171,8 +172,10 @@ def _matches(
 
 
 def _samples(members: dict[str, Any]) -> bool:
-    temperature, choices = members.get("temperature"), members.get("n")
-    return _above(temperature, 0) or _above(choices, 1)
+    of_google = generation_config(members)
+    temperatures = (members.get("temperature"), of_google.get("temperature"))
+    choices = (members.get("n"), of_google.get("candidateCount"))
+    return any(_above(one, 0) for one in temperatures) or any(_above(one, 1) for one in choices)
 
 
 def _above(value: Any, bound: int) -> bool:

@@ -44,7 +44,7 @@ class Recording:
         self._last: float | None = None
         self._size = 0
         self.ended = False
-        """Whether the stream's terminal event has come."""
+        """Whether the stream is whole: its last event has come, or what amounts to it."""
 
     def add_body(self, chunk: bytes) -> None:
         """Take a piece of an unstreamed answer."""
@@ -68,6 +68,11 @@ class Recording:
                 self._blocks.append(block)
                 self._pauses += self._pause(now)
             self.ended = self._dialect.is_terminal(block)
+
+    def end(self) -> None:
+        """Note that the provider has ended the stream: where no event says so, that tells whether it is whole."""
+        if self._form == "sse" and not self.over:
+            self.ended = self._dialect.is_whole(self._blocks)
 
     @property
     def body(self) -> bytes:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from llmcache_gateway.dialects.base import Dialect, Request
+from llmcache_gateway.dialects.framing import Framing
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.policy import Pace
-from llmcache_gateway.sse import CONTENT_TYPE, END_OF_EVENT
+from llmcache_gateway.sse import CONTENT_TYPE
 
 JSON_TYPE = "application/json"
 
@@ -15,13 +16,14 @@ JSON_TYPE = "application/json"
 def replay(entry: Entry, dialect: Dialect, request: Request) -> tuple[str, bytes]:
     """Return content type and body of a hit: streamed or not, as the request has it, whatever was recorded."""
     if request.stream and entry.form == "sse":
-        return entry.content_type, _stream(dialect.personal_blocks(entry.blocks, request), dialect, request)
+        blocks = dialect.personal_blocks(entry.blocks, request)
+        return Framing(request).content_type(entry.content_type), _stream(blocks, dialect, request)
     if not request.stream and entry.form == "json" and not dialect.echoes:
         return entry.content_type, entry.blocks[0]
     answer = dialect.assemble(entry.blocks) if entry.form == "sse" else loads(entry.blocks[0])
     answer = dialect.personal(answer, request)
     if request.stream:
-        return CONTENT_TYPE, _stream(dialect.replay(answer), dialect, request)
+        return Framing(request).content_type(CONTENT_TYPE), _stream(dialect.replay(answer), dialect, request)
     return JSON_TYPE, dumps(answer)
 
 
@@ -36,18 +38,22 @@ def paced(entry: Entry, dialect: Dialect, request: Request, pace: Pace) -> tuple
     Pieces are those in which the recorded stream came, as far as they end with an event.
     """
     due = _due(entry.pauses, pace)
+    framing = Framing(request)
     pieces: list[tuple[float, bytes]] = []
     given = 0.0
     for at, block in zip(due, dialect.personal_blocks(entry.blocks, request), strict=True):
         shown = dialect.for_client(block, request)
         if shown is None:
             continue
+        piece = framing.pieces([shown])
         if pieces and at == given:
-            pieces[-1] = (pieces[-1][0], pieces[-1][1] + shown + END_OF_EVENT)
+            pieces[-1] = (pieces[-1][0], pieces[-1][1] + piece)
         else:
-            pieces.append((at - given, shown + END_OF_EVENT))
+            pieces.append((at - given, piece))
             given = at
-    return entry.content_type, pieces
+    if end := framing.end():
+        pieces.append((0.0, end))
+    return framing.content_type(entry.content_type), pieces
 
 
 def _due(pauses: bytes, pace: Pace) -> Iterator[float]:
@@ -62,4 +68,5 @@ def _due(pauses: bytes, pace: Pace) -> Iterator[float]:
 
 def _stream(blocks: Iterable[bytes], dialect: Dialect, request: Request) -> bytes:
     shown = [block for block in (dialect.for_client(block, request) for block in blocks) if block is not None]
-    return END_OF_EVENT.join([*shown, b""])
+    framing = Framing(request)
+    return framing.pieces(shown) + framing.end()

@@ -152,6 +152,7 @@ def _finish(flight: Flight, recording: Recording, end: End) -> None:
     if end.how != "whole":
         raise LostCallError("the gateway that asked for this answer gave it up", alone=end.how == "too-large")
     flight.stored, flight.reason = end.stored, end.reason
+    recording.end()
     flight.finish(None if recording.too_large else recording)
 
 

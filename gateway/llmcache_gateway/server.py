@@ -174,7 +174,7 @@ class Handler:
         if isinstance(members, dict) and "cache" in members:
             own, body = members.pop("cache"), _without_cache_member(body)
         controls = head.controls(own)
-        request = dialect.parse(members, body)
+        request = dialect.parse(members, body, head.target)
         upstream = runtime.upstream_for(dialect, request.model)
         settings = runtime.policies.settings(
             dialect=dialect.name, model=request.model, tenant=tenant, headers=head.headers
@@ -333,12 +333,12 @@ class Handler:
         if exchange.named.proven:
             message = f"Nothing is cached for {exchange.path[:80]}: there is nothing to fill with {ADMIN_HEADER}."
             raise RequestError(409, message, code="nothing_to_fill")
-        http, runtime = exchange.http, exchange.runtime
-        runtime.tenants.tenant(http.headers)  # where clients need a key, they need it here too
-        upstream = choice.for_path(runtime.upstreams, kin_of(exchange.path, http.headers))
+        http, head, runtime = exchange.http, exchange.head, exchange.runtime
+        runtime.tenants.tenant(head.headers)  # where clients need a key, they need it here too
+        upstream = choice.for_path(runtime.upstreams, kin_of(head.path, head.headers))
         exchange.upstream = upstream.name
         exchange.outcome, exchange.reason = "BYPASS", UNKNOWN_PATH
-        headers = http.headers.copy()
+        headers = head.headers.copy()
         for name in runtime.own_headers:
             headers.popall(name, None)
         await invite_body(http)

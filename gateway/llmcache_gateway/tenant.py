@@ -26,7 +26,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 _CREDENTIAL: Final = re.compile(r"[0-9a-f]{32}")
 
-KEY_HEADERS: Final = ("Authorization", "x-api-key", "api-key")
+KEY_HEADERS: Final = ("Authorization", "x-api-key", "api-key", "x-goog-api-key")
 """Where a client sends the key that this gateway gave it: where the providers' SDKs send theirs."""
 
 MIN_KEY: Final = 8

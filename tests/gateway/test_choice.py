@@ -38,7 +38,10 @@ OPENAI = Endpoint("openai", "openai")
 GPT = Endpoint("gpt", "openai", "gpt-*")
 ANTHROPIC = Endpoint("anthropic", "anthropic")
 CLAUDE = Endpoint("claude", "anthropic", "claude-*")
+GEMINI = Endpoint("gemini", "gemini")
+VERTEX = Endpoint("vertex", "vertex")
 ECHO = Endpoint("echo", "echo")
+IN_VERTEX = "/v1/projects/p/locations/l/publishers"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,9 @@ ECHO = Endpoint("echo", "echo")
         ([ANTHROPIC], CHAT, "claude-1", None),
         ([OPENAI], MESSAGES, "gpt-4o", None),
         ([GPT, CLAUDE], MESSAGES, "gpt-4o", None),
+        ([OPENAI, VERTEX, GEMINI], "/v1beta/models/m:generateContent", "m", GEMINI),
+        ([OPENAI, GEMINI, VERTEX], f"{IN_VERTEX}/google/models/m:streamGenerateContent", "m", VERTEX),
+        ([GEMINI, ECHO], "/v1/publishers/google/models/m:generateContent", "m", ECHO),
     ],
 )
 def test_a_model_goes_to_the_first_upstream_that_speaks_the_api_and_serves_it(
@@ -81,6 +87,15 @@ def test_a_model_goes_to_the_first_upstream_that_speaks_the_api_and_serves_it(
         ([OPENAI, ANTHROPIC], "/v1/messages/batches", {}, ANTHROPIC),
         ([OPENAI, ECHO], "/v1/models", {"anthropic-version": "2026-10-21"}, ECHO),
         ([OPENAI, GPT], "/v1/models", {"anthropic-version": "2026-10-21"}, OPENAI),
+        ([OPENAI, GEMINI], "/v1/models", {}, OPENAI),
+        ([OPENAI, GEMINI], "/v1/models", {"x-goog-api-key": "k"}, GEMINI),
+        ([OPENAI, GEMINI], "/v1/models/ft:gpt-4o:o::abc", {}, OPENAI),
+        ([OPENAI, GEMINI], "/v1/models/gemini-3.8-flash:countTokens", {}, GEMINI),
+        ([OPENAI, VERTEX, GEMINI], "/v1beta/cachedContents", {}, GEMINI),
+        ([OPENAI, VERTEX, GEMINI], "/upload/v1beta/files", {}, GEMINI),
+        ([OPENAI, GEMINI, VERTEX], f"{IN_VERTEX}/google/models/m:countTokens", {}, VERTEX),
+        ([ANTHROPIC, VERTEX], f"{IN_VERTEX}/anthropic/models/c:rawPredict", {"anthropic-version": "x"}, VERTEX),
+        ([OPENAI, ECHO], "/v1beta/models", {}, ECHO),
     ],
 )
 def test_a_path_without_a_model_goes_to_the_first_upstream_that_speaks_its_api(

@@ -19,11 +19,15 @@ import yaml
 from llmcache_gateway.app import Options, running
 from tests.gateway.conftest import manifest
 from tests.gateway.corpus import CASES
-from tests.gateway.corpus.asking import Asker, SyncAsker, clients, differences, exact, sync_clients
+from tests.gateway.corpus.asking import asker, clients, differences, exact, sync_asker, sync_clients
 from tests.gateway.corpus.case import Case, Fate, without
 from tests.gateway.corpus.provider import ASKED_FOR, ENTRY, SLOWLY, CorpusProvider, running_corpus
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # Google's SDK derives its client from aiohttp's, of which aiohttp warns whoever does.
+    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning"),
+]
 
 HELPED = [case for case in CASES if case.helped is not None]
 
@@ -60,7 +64,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             sdks = (clients(provider.url), clients(url), sync_clients(provider.url), sync_clients(url))
             yield World(provider, *sdks, count())
             for client in (*sdks[0].values(), *sdks[1].values()):
-                await client.close()
+                await (client.aclose() if hasattr(client, "aclose") else client.close())
             for client in (*sdks[2].values(), *sdks[3].values()):
                 client.close()
 
@@ -68,7 +72,10 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 def _config(file: Path, url: str) -> Path:
     config = manifest(f"{url}/v1")
     upstreams = config["spec"]["upstreams"]
-    upstreams.append({**upstreams[0], "name": "anthropic", "provider": "anthropic", "baseURL": url})
+    upstreams += [
+        {**upstreams[0], "name": provider, "provider": provider, "baseURL": url}
+        for provider in ("anthropic", "gemini", "vertex")
+    ]
     match = {"headers": [{"name": SLOWLY, "value": "*"}]}
     config["spec"]["policies"] = [{"name": "paced", "match": match, "cache": {"replay": {"pace": "Recorded"}}}]
     file.write_text(yaml.safe_dump(config))
@@ -83,11 +90,11 @@ class Asked:
     """
 
     case: Case
-    direct: Asker
-    cached: Asker
-    direct_sync: SyncAsker
-    cached_sync: SyncAsker
-    paced: Asker
+    direct: Any
+    cached: Any
+    direct_sync: Any
+    cached_sync: Any
+    paced: Any
     calls: Any
 
     @property
@@ -112,11 +119,11 @@ def asked(request: pytest.FixtureRequest, world: World) -> Asked:
     name = case.api.sdk
     return Asked(
         case,
-        Asker(case, world.direct[name], direct),
-        Asker(case, world.cached[name], cached),
-        SyncAsker(case, world.direct_sync[name], direct),
-        SyncAsker(case, world.cached_sync[name], cached),
-        Asker(case, world.cached[name], cached | {SLOWLY: "please"}),
+        asker(case, world.direct[name], direct),
+        asker(case, world.cached[name], cached),
+        sync_asker(case, world.direct_sync[name], direct),
+        sync_asker(case, world.cached_sync[name], cached),
+        asker(case, world.cached[name], cached | {SLOWLY: "please"}),
         lambda: world.provider.calls[number],
     )
 
@@ -194,7 +201,7 @@ async def test_streaming_client_gets_the_providers_own_answer_from_what_an_unstr
 
 @over(CASES)
 async def test_sync_sdk_gets_the_same_as_from_the_provider(asked: Asked) -> None:
-    def ask(asker: SyncAsker) -> list[Any]:
+    def ask(asker: Any) -> list[Any]:
         answers: list[Any] = [asker.stream(), asker.stream(), asker.whole()]
         return [*answers, asker.helper()] if asked.case.helped is not None else answers
 

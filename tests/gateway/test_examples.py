@@ -1,6 +1,7 @@
 """Every manifest in examples/ does what its page says."""
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,23 @@ async def test_quickstart_shows_a_miss_then_a_hit(start_gateway: StartGateway) -
     async with start_gateway(manifest("01-quickstart")) as gateway:
         outcomes = [(await gateway.post(question())).headers["X-LLMCache"] for _ in range(2)]
     assert outcomes == ["MISS", "HIT"]
+
+
+async def test_gemini_example_serves_streams_of_both_forms_from_an_unstreamed_answer(
+    start_gateway: StartGateway,
+) -> None:
+    contents = {"contents": [{"parts": [{"text": "Hi there"}]}]}
+    async with start_gateway(manifest("19-gemini")) as gateway:
+        verbs = ("generateContent", "streamGenerateContent?alt=sse", "streamGenerateContent")
+        given = [await gateway.post(contents, f"/v1beta/models/m:{verb}") for verb in verbs]
+        assert [one.headers["X-LLMCache"] for one in given] == ["MISS", "HIT", "HIT"]
+        answer = given[0].json()
+        assert answer["candidates"][0]["content"]["parts"] == [{"text": "echo: Hi there"}]
+        assert (json.loads(given[1].text.removeprefix("data: ")), given[2].json()) == (answer, [answer])
+        streamed = await gateway.post({"contents": [{"parts": [{"text": "Ho"}]}]}, f"/v1beta/models/m:{verbs[1]}")
+        assert (streamed.headers["X-LLMCache"], streamed.text.count("data: ")) == ("MISS", 2)
+        nothing = await gateway.post({"contents": []}, f"/v1beta/models/m:{verbs[0]}")
+        assert (nothing.status_code, nothing.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
 async def test_redis_example_shares_entries_between_two_gateways(start_gateway: StartGateway, redis_url: str) -> None:

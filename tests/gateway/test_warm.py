@@ -279,6 +279,13 @@ def test_anthropics_requests_go_out_as_its_sdk_sends_them() -> None:
     }
 
 
+def test_googles_requests_go_out_as_its_sdk_sends_them() -> None:
+    of_gemini = Line(1, "/v1beta/models/m:generateContent", b"{}")
+    of_vertex = Line(1, "/v1/projects/p/locations/l/publishers/google/models/m:generateContent", b"{}")
+    assert request_headers(of_gemini, "k")["x-goog-api-key"] == "k"
+    assert request_headers(of_vertex, "k")["authorization"] == "Bearer k"
+
+
 def test_an_empty_list_and_many_bad_lines_are_told_in_few_words() -> None:
     assert "no request in it" in check_lines([b"\n"])[1][0]
     problems = check_lines([b"x\n"] * 100)[1]

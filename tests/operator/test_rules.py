@@ -15,6 +15,7 @@ from llmcache_operator.crd import definition
 SCHEMA: dict[str, Any] = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 ECHO = {"name": "echo", "provider": "echo"}
 OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
+GEMINI = {"name": "gemini", "provider": "gemini", "baseURL": "https://generativelanguage.googleapis.com"}
 ANTHROPIC = {"name": "anthropic", "provider": "anthropic", "baseURL": "https://api.anthropic.com"}
 
 
@@ -86,6 +87,10 @@ ACCEPTED = {
     "an echo with a delay": _manifest(upstreams=[ECHO | {"echo": {"delay": "300ms"}}]),
     "two upstreams": _manifest(upstreams=[ECHO, OPENAI]),
     "an Anthropic endpoint": _manifest(upstreams=[ANTHROPIC]),
+    "a Gemini endpoint": _manifest(upstreams=[GEMINI]),
+    "a Vertex endpoint below a path": _manifest(
+        upstreams=[GEMINI | {"provider": "vertex", "baseURL": "https://x/v1/y"}]
+    ),
     "an Anthropic endpoint below a path": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://x/v1beta/anthropic/"}]),
     "a managed Redis with all defaults": _tiered(managed={}),
     "a Redis that keeps its entries": _tiered(managed={"memory": "512Mi", "persistence": {"size": "1Gi"}}),
@@ -266,6 +271,10 @@ REFUSED = {
     "an unknown provider": _manifest(upstreams=[{"name": "x", "provider": "nobody"}]),
     "an address with a query": _manifest(upstreams=[OPENAI | {"baseURL": "https://x/?a=1"}]),
     "an Anthropic endpoint with /v1": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://api.anthropic.com/v1/"}]),
+    "a Gemini endpoint with /v1beta": _manifest(upstreams=[GEMINI | {"baseURL": "https://x.example/v1beta"}]),
+    "a Vertex endpoint with /v1": _manifest(
+        upstreams=[GEMINI | {"provider": "vertex", "baseURL": "https://x.example/v1//"}]
+    ),
     "an echo with an address": _manifest(upstreams=[ECHO | {"baseURL": "https://x"}]),
     "an echo with a credential": _manifest(upstreams=[ECHO | {"credential": {"env": "X"}}]),
     "echo settings for another provider": _manifest(upstreams=[OPENAI | {"echo": {}}]),

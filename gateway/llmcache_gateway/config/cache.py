@@ -14,7 +14,10 @@ Coalesce = Literal["Enabled", "Disabled"]
 StoreAlso = Literal["truncated", "filtered", "refused"]
 Admit = Literal["stateful", "hosted-tools", "remote-content", "audio"]
 
-ESSENTIAL_MEMBERS = ("model", "messages", "input", "prompt", "system", "instructions", "tools", "contents")
+ESSENTIAL_MEMBERS = (
+    "model", "messages", "input", "prompt", "system", "instructions", "tools", "contents", "systemInstruction",
+    "system_instruction",
+)  # fmt: skip
 """Members of a request that no setting takes out of the key: without them every question has one answer."""
 """Members of a request that no setting takes out of the key: without them every question has one answer."""
 

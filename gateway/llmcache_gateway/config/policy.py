@@ -11,7 +11,13 @@ from llmcache_gateway.config.scalars import Duration, Name, Percent
 from llmcache_gateway.config.tenancy import HEADER_NAME
 
 DialectName = Literal[
-    "openai-chat", "openai-completions", "openai-embeddings", "openai-responses", "anthropic-messages"
+    "openai-chat",
+    "openai-completions",
+    "openai-embeddings",
+    "openai-responses",
+    "anthropic-messages",
+    "gemini-generate",
+    "vertex-generate",
 ]
 
 

@@ -53,7 +53,8 @@ class Upstream(Model, frozen=True, kw_only=True):
         Rule(
             cel="self.provider == 'echo' || has(self.baseURL)",
             holds=lambda u: u.provider == "echo" or u.base_url is not None,
-            message="baseURL is required for this provider, such as https://api.openai.com/v1 or https://api.anthropic.com",
+            message="baseURL is required for this provider, such as https://api.openai.com/v1, "
+            "https://api.anthropic.com or https://generativelanguage.googleapis.com",
             field="baseURL",
         ),
         Rule(
@@ -68,6 +69,16 @@ class Upstream(Model, frozen=True, kw_only=True):
             cel="self.provider != 'anthropic' || !has(self.baseURL) || !self.baseURL.matches('/v1/*$')",
             holds=lambda u: u.provider != "anthropic" or re.search(r"/v1/*\Z", u.base_url or "") is None,
             message="Anthropic's own paths begin with /v1: remove it, such as https://api.anthropic.com",
+            field="baseURL",
+        ),
+        Rule(
+            cel="!(self.provider in ['gemini', 'vertex']) || !has(self.baseURL) || "
+            "!self.baseURL.matches('/v1[a-z0-9]*/*$')",
+            holds=lambda u: (
+                u.provider not in ("gemini", "vertex") or re.search(r"/v1[a-z0-9]*/*\Z", u.base_url or "") is None
+            ),
+            message="Google's own paths begin with their version: remove it, such as "
+            "https://generativelanguage.googleapis.com or https://aiplatform.googleapis.com",
             field="baseURL",
         ),
         Rule(
@@ -91,10 +102,11 @@ class Upstream(Model, frozen=True, kw_only=True):
 
     name: Annotated[Name, described("Name of the upstream, unique in the manifest; part of every key.")]
     provider: Annotated[
-        Literal["openai", "anthropic", "echo"],
+        Literal["openai", "anthropic", "gemini", "vertex", "echo"],
         described(
             "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it, `anthropic` for "
-            "Anthropic's messages, `echo` for the built-in stand-in that answers with the question."
+            "Anthropic's messages, `gemini` for Google's Gemini API, `vertex` for Gemini models on Vertex AI, `echo` "
+            "for the built-in stand-in that answers with the question."
         ),
     ]
     base_url: Annotated[
@@ -107,7 +119,8 @@ class Upstream(Model, frozen=True, kw_only=True):
         | None,
         described(
             "Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI, without it "
-            "for Anthropic (https://api.anthropic.com)."
+            "for Anthropic (https://api.anthropic.com), Gemini (https://generativelanguage.googleapis.com) and Vertex "
+            "(https://aiplatform.googleapis.com, or that of a region)."
         ),
     ] = field(default=None, name="baseURL")
     models: Annotated[

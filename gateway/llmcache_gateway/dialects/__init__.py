@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from llmcache_gateway.dialects import google_paths
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Dialect
+from llmcache_gateway.dialects.gemini_generate import GeminiGenerate
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.dialects.openai_completions import OpenAICompletions
 from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
@@ -12,13 +14,25 @@ from llmcache_gateway.dialects.openai_responses import OpenAIResponses
 
 _OPENAI: Final = OpenAIChat()
 _ANTHROPIC: Final = AnthropicMessages()
+_GEMINI: Final = GeminiGenerate("gemini-generate", "/v1beta/models/MODEL:generateContent", "gemini")
+_VERTEX: Final = GeminiGenerate(
+    "vertex-generate",
+    "/v1/projects/PROJECT/locations/LOCATION/publishers/google/models/MODEL:generateContent",
+    "vertex",
+)
 _DIALECTS: tuple[Dialect, ...] = (_OPENAI, OpenAICompletions(), OpenAIResponses(), OpenAIEmbeddings(), _ANTHROPIC)
 _BY_PATH = {dialect.path: dialect for dialect in _DIALECTS}
 
 
 def dialect_of(method: str, path: str) -> Dialect | None:
     """Return the dialect of a request, or None when no dialect knows its path."""
-    return _BY_PATH.get(path) if method == "POST" else None
+    if method != "POST":
+        return None
+    found = _BY_PATH.get(path)
+    if found is not None:
+        return found
+    generating = google_paths.generating(path)
+    return None if generating is None else _VERTEX if generating["vertex"] else _GEMINI
 
 
 def kin_of(path: str, headers: Mapping[str, str]) -> Dialect | None:
@@ -26,9 +40,20 @@ def kin_of(path: str, headers: Mapping[str, str]) -> Dialect | None:
 
     Its errors are the ones that this client reads, its providers those that may know the path.
     """
-    if "anthropic-version" in headers or path.startswith("/v1/messages/"):
+    googles = google_paths.GOOGLES.match(path) is not None
+    if not googles and ("anthropic-version" in headers or path.startswith("/v1/messages/")):
         return _ANTHROPIC
+    if googles or google_paths.API_KEY in headers:
+        return _VERTEX if google_paths.is_vertex(path) else _GEMINI
     return None
 
 
-__all__ = ["Dialect", "dialect_of", "kin_of"]
+def credentials_taken_out(path: str, query: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return a query without the credentials that Google's clients may put there, and the headers that say the same.
+
+    On the path of another dialect a field of such a name is none, and stays.
+    """
+    return (query, []) if path in _BY_PATH else google_paths.credentials_taken_out(query)
+
+
+__all__ = ["Dialect", "credentials_taken_out", "dialect_of", "kin_of"]

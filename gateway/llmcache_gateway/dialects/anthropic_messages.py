@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from llmcache_gateway.dialects.anthropic_errors import error_body
 from llmcache_gateway.dialects.anthropic_stream import assemble, event, events
-from llmcache_gateway.dialects.base import Request, Verdict, refuse
+from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.reading import first_not, read_request, without
 from llmcache_gateway.plainjson import raw_members
 from llmcache_gateway.sse import event_data
@@ -54,7 +54,7 @@ COMPLETE: Final = ("end_turn", "stop_sequence", "tool_use")
 TRUNCATED: Final = ("max_tokens", "model_context_window_exceeded")
 
 
-class AnthropicMessages:
+class AnthropicMessages(BodyDialect):
     """The dialect of messages."""
 
     name = "anthropic-messages"
@@ -63,7 +63,7 @@ class AnthropicMessages:
     key_headers = ("anthropic-beta", "anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id")
     echoes = False
 
-    def parse(self, members: Any, body: bytes) -> Request:
+    def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         return read_request(members, body)
 
     def counted(self, request: Request) -> dict[str, Any]:

@@ -11,13 +11,16 @@ class Request(msgspec.Struct, frozen=True):
     """A request's body as a dialect reads it.
 
     `members` are the body's top-level members as plain data (fractions as Decimal); `body` the bytes that they
-    were read from.
+    were read from. `target` is the path with its query, where the dialect reads something from it. `array` says that
+    a stream is wanted as the items of one JSON array instead of as events.
     """
 
     model: str
     stream: bool
     members: dict[str, Any]
     body: bytes
+    target: str = ""
+    array: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Dialect(Protocol):
 
     @property
     def path(self) -> str:
-        """The path below the gateway's root, such as /v1/chat/completions."""
+        """The path below the gateway's root, such as /v1/chat/completions; words in capitals stand for any."""
 
     @property
     def providers(self) -> frozenset[str]:
@@ -73,11 +76,15 @@ class Dialect(Protocol):
         """Request headers, in lower case, that hold a set of flags: their order does not count."""
 
     @property
+    def uncounted_fields(self) -> frozenset[str]:
+        """Fields of the query, as `name=value`, that don't change the answer, but only how it is written."""
+
+    @property
     def echoes(self) -> bool:
         """Whether answers repeat members of the request that are no part of the key (see `personal`)."""
 
-    def parse(self, members: Any, body: bytes) -> Request:
-        """Return the request of a decoded body; RequestError(400) when it is none of this dialect."""
+    def parse(self, members: Any, body: bytes, target: str = "") -> Request:
+        """Return the request of a decoded body, sent to a path; RequestError(400) when it is none of this dialect."""
 
     def counted(self, request: Request) -> dict[str, Any]:
         """Return the members of the body that can change the answer: all, but for those known not to.
@@ -95,11 +102,17 @@ class Dialect(Protocol):
     def for_upstream(self, request: Request) -> bytes:
         """Return the body to send upstream: the client's own, with what the recording needs."""
 
+    def upstream_target(self, request: Request, asked: str) -> str:
+        """Return the path with its query to ask upstream, where the client asked `asked`."""
+
     def for_client(self, block: bytes, request: Request) -> bytes | None:
         """Return one event block as this client asked for it; None when the client is not to see it."""
 
     def is_terminal(self, block: bytes) -> bool:
         """Say whether this block ends a complete stream."""
+
+    def is_whole(self, blocks: list[bytes]) -> bool:
+        """Say whether a stream of which none ends it is complete, now that its provider has sent these and no more."""
 
     def judge(self, answer: Any, request: Request | None = None) -> Verdict:
         """Say whether a canonical answer is complete and successful, and all that `request` asked for."""
@@ -121,3 +134,15 @@ class Dialect(Protocol):
 
     def error_event(self, status: int, message: str, code: str | None) -> bytes:
         """Return the event block that tells a client of a stream that it failed half way."""
+
+
+class BodyDialect:
+    """What dialects have in common whose requests stand in the body alone, and whose streams end with a last event."""
+
+    uncounted_fields: frozenset[str] = frozenset()
+
+    def upstream_target(self, request: Request, asked: str) -> str:
+        return asked
+
+    def is_whole(self, blocks: list[bytes]) -> bool:
+        return False

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from llmcache_gateway.dialects.base import Request, Verdict, refuse
+from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.merge import merge_delta
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
@@ -47,7 +47,7 @@ FLAWS: Final = ("no-answer", "incomplete", "empty", "truncated", "filtered", "re
 COMPLETE: Final = ("stop", "tool_calls", "function_call")
 
 
-class OpenAIChat:
+class OpenAIChat(BodyDialect):
     """The dialect of chat completions."""
 
     name = "openai-chat"
@@ -56,7 +56,7 @@ class OpenAIChat:
     key_headers = ("openai-beta", "openai-organization", "openai-project")
     echoes = False
 
-    def parse(self, members: Any, body: bytes) -> Request:
+    def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         request = read_request(members, body)
         options = members.get("stream_options")
         if options is not None and not isinstance(options, dict):

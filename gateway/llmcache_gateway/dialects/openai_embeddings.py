@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
+from llmcache_gateway.dialects.base import STORE, BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.dialects.reading import names_remote, read_request
 from llmcache_gateway.plainjson import RawMembers, dumps, raw_members
@@ -32,7 +32,7 @@ IGNORED: Final = frozenset({"user", "safety_identifier", "metadata", "service_ti
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class OpenAIEmbeddings:
+class OpenAIEmbeddings(BodyDialect):
     """The dialect of embeddings."""
 
     name = "openai-embeddings"
@@ -41,7 +41,7 @@ class OpenAIEmbeddings:
     key_headers = ("openai-beta", "openai-organization", "openai-project")
     echoes = False
 
-    def parse(self, members: Any, body: bytes) -> Request:
+    def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         request = read_request(members, body)
         return Request(model=request.model, stream=False, members=members, body=body)
 

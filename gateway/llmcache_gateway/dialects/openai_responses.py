@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from llmcache_gateway.dialects import openai_responses_stream as stream
-from llmcache_gateway.dialects.base import Request, Verdict, refuse
+from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_chat import HINTS
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
@@ -63,7 +63,7 @@ HOSTED_ITEMS: Final = (
 """What tools that the provider runs leave in an answer; a prompt template can bring them in unseen."""
 
 
-class OpenAIResponses:
+class OpenAIResponses(BodyDialect):
     """The dialect of responses."""
 
     name = "openai-responses"
@@ -72,7 +72,7 @@ class OpenAIResponses:
     key_headers = ("openai-beta", "openai-organization", "openai-project")
     echoes = True
 
-    def parse(self, members: Any, body: bytes) -> Request:
+    def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         if isinstance(members, dict) and members.get("model") is None and isinstance(members.get("prompt"), dict):
             # A prompt template names its own model.
             request = replace(read_request({**members, "model": "prompt"}, body), model="", members=members)

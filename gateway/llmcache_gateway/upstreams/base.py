@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 class Call:
     """One request as it goes upstream.
 
-    `target` is the raw path with its query, as the client sent it (`/v1/chat/completions?x=1`). `body` is None
+    `target` is the raw path with its query (`/v1/chat/completions?x=1`). `body` is None
     for a request without one; an iterator for an upload that is passed on as it comes.
     """
 

@@ -1,7 +1,7 @@
 """The built-in upstream: it answers with the question, so that everything can be tried without a provider.
 
 The same request always gets the same answer, but for `created`. Usage counts words. It speaks OpenAI's chat
-completions and Anthropic's messages, streamed and not, and lists its models.
+completions, Anthropic's messages and Google's content, streamed and not, and lists its models.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from llmcache_gateway.dialects import kin_of
+from llmcache_gateway.dialects import google_paths, kin_of
 from llmcache_gateway.dialects.anthropic_errors import error_body as anthropic_error
 from llmcache_gateway.dialects.anthropic_stream import event, events
+from llmcache_gateway.dialects.google_errors import error_body as google_error
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.plainjson import dumps, loads
@@ -68,6 +69,8 @@ class EchoUpstream:
             yield self._chat(body)
         elif call.method == "POST" and path == "/v1/messages":
             yield self._messages(body)
+        elif call.method == "POST" and (generating := google_paths.generating(path)):
+            yield self._content(body, generating["model"], streamed=generating["verb"] == "streamGenerateContent")
         else:
             kin = kin_of(path, call.headers)
             shape = kin.error_body if kin else error_body
@@ -142,6 +145,48 @@ class EchoUpstream:
             yield event({"type": "content_block_delta", "index": 0, "delta": delta}) + END_OF_EVENT
         for block in end:
             yield block + END_OF_EVENT
+
+    def _content(self, body: bytes, model: str, *, streamed: bool) -> Answer:
+        said = _contents(body)
+        if not said:
+            return _json(400, google_error(400, "'contents' must end with a content that has text parts"))
+        text = f"echo: {said[-1]}"
+        prompt_tokens = sum(len(one.split()) for one in said)
+        answer = {
+            "candidates": [_candidate(text, finishReason="STOP")],
+            "usageMetadata": {
+                "promptTokenCount": prompt_tokens,
+                "candidatesTokenCount": len(text.split()),
+                "totalTokenCount": prompt_tokens + len(text.split()),
+            },
+            "modelVersion": model,
+            "responseId": hashlib.sha256(dumps([model, said])).hexdigest()[:24],
+        }
+        if not streamed:
+            return _json(200, answer)
+        return Answer(200, {"Content-Type": CONTENT_TYPE}, self._pieces(answer, text))
+
+    async def _pieces(self, answer: dict[str, Any], text: str) -> AsyncIterator[bytes]:
+        always = {name: value for name, value in answer.items() if name != "usageMetadata"}
+        *words, last = _words(text)
+        for word in words:
+            yield _event({**always, "candidates": [_candidate(word)]})
+            await asyncio.sleep(self._chunk_delay)
+        yield _event({**answer, "candidates": [_candidate(last, finishReason="STOP")]})
+
+
+def _candidate(text: str, **more: str) -> dict[str, Any]:
+    return {"content": {"parts": [{"text": text}], "role": "model"}, **more, "index": 0}
+
+
+def _contents(body: bytes) -> list[str]:
+    """Return the texts of a request's contents; none when it is no such request, or the last has no text."""
+    try:
+        contents = loads(body)["contents"]
+        texts = [_text(content["parts"]) for content in contents]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return texts if texts and texts[-1] else []
 
 
 def _request(body: bytes) -> Any:

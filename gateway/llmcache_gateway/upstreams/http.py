@@ -20,16 +20,25 @@ class Shape:
     """How the endpoints of one kind of provider are addressed.
 
     `root` is what the address in the manifest has already of the gateway's paths; `credential` makes the header
-    that carries an API key.
+    that carries an API key; `paths` are what those that it knows begin with.
     """
 
     root: str
     credential: Callable[[str], tuple[str, str]]
+    paths: tuple[str, ...] = ("/v1/",)
 
+
+def _bearer(key: str) -> tuple[str, str]:
+    return "Authorization", f"Bearer {key}"
+
+
+_GOOGLES: Final = ("/v1", "/upload/v1", "/download/v1")
 
 SHAPES: Final = {
-    "openai": Shape(root="/v1", credential=lambda key: ("Authorization", f"Bearer {key}")),
+    "openai": Shape(root="/v1", credential=_bearer),
     "anthropic": Shape(root="", credential=lambda key: ("x-api-key", key)),
+    "gemini": Shape(root="", credential=lambda key: ("x-goog-api-key", key), paths=_GOOGLES),
+    "vertex": Shape(root="", credential=_bearer, paths=_GOOGLES),
 }
 """One for each provider that is reached over HTTP, by its name in the manifest."""
 
@@ -104,9 +113,10 @@ class HTTPUpstream:
 
     def _url(self, target: str) -> URL:
         path = target.partition("?")[0]
-        if path != "/v1" and not path.startswith("/v1/"):
+        if not f"{path}/".startswith(self._shape.paths):
+            begins = " or ".join(self._shape.paths)
             raise RequestError(
-                404, f"No upstream serves the path {path}: it must begin with /v1/.", code="unknown_path"
+                404, f"No upstream serves the path {path}: it must begin with {begins}.", code="unknown_path"
             )
         # encoded=True keeps the client's own escapes; the caller has refused dot segments.
         return URL(self._base_url + target.removeprefix(self._shape.root), encoded=True)

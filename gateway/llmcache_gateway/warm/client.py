@@ -8,6 +8,7 @@ from typing import Final
 
 import httpx
 
+from llmcache_gateway.dialects import google_paths
 from llmcache_gateway.headers import CREDENTIAL_HEADERS
 from llmcache_gateway.trusted import ADMIN_HEADER, TENANT_HEADER, VERSION_HEADER
 from llmcache_gateway.warm.lines import Line
@@ -116,5 +117,10 @@ def request_headers(line: Line, api_key: str | None) -> dict[str, str]:
         headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
     if api_key is not None and not any(name.lower() in headers for name in CREDENTIAL_HEADERS):
         # One header only, as the SDKs do: two of them would be another tenant.
-        headers |= {"x-api-key": api_key} if anthropic else {"authorization": f"Bearer {api_key}"}
+        if anthropic:
+            headers["x-api-key"] = api_key
+        elif google_paths.GOOGLES.match(line.path) and not google_paths.is_vertex(line.path):
+            headers[google_paths.API_KEY] = api_key
+        else:
+            headers["authorization"] = f"Bearer {api_key}"
     return headers

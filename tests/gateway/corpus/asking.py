@@ -5,9 +5,15 @@ from inspect import isawaitable
 from typing import Any
 
 import anthropic
+import httpx
 import openai
+from google import genai
+from google.genai.types import HttpOptions
+from google.oauth2.credentials import Credentials
 
 from tests.gateway.corpus.case import Case
+
+GOOGLES = ("gemini", "vertex")
 
 Answer = tuple[str | None, Any]
 """What the cache says it did, None without one, and the answer as plain data."""
@@ -80,11 +86,64 @@ class SyncAsker(_Asking):
                 return events, repr(error)
 
 
+class _AskingGoogle:
+    """One entry, as arguments for Google's SDK, which takes headers among a request's options."""
+
+    def __init__(self, case: Case, client: Any, headers: dict[str, str]) -> None:
+        self._models = case.api.resource(client)
+        self._ask = case.ask | {"config": {**case.ask.get("config", {}), "http_options": {"headers": headers}}}
+
+
+class GoogleAsker(_AskingGoogle):
+    """Asks for one entry with Google's SDK, which has no stream helper."""
+
+    async def whole(self) -> Answer:
+        answer = await self._models.generate_content(**self._ask)
+        return google_outcome(answer), plain(answer)
+
+    async def stream(self) -> Answer:
+        chunks = [one async for one in await self._models.generate_content_stream(**self._ask)]
+        outcome, *_ = [google_outcome(one) for one in chunks]
+        return outcome, [plain(one) for one in chunks]
+
+
+class GoogleSyncAsker(_AskingGoogle):
+    """The same with the synchronous SDK."""
+
+    def whole(self) -> Answer:
+        answer = self._models.generate_content(**self._ask)
+        return google_outcome(answer), plain(answer)
+
+    def stream(self) -> Answer:
+        chunks = list(self._models.generate_content_stream(**self._ask))
+        outcome, *_ = [google_outcome(one) for one in chunks]
+        return outcome, [plain(one) for one in chunks]
+
+
+def google_outcome(answer: Any) -> str | None:
+    """Return what the cache says it did, and take the HTTP headers, which are no part of the answer, out of it."""
+    outcome: str | None = httpx.Headers(answer.sdk_http_response.headers).get("X-LLMCache")
+    answer.sdk_http_response = None
+    return outcome
+
+
+def asker(case: Case, client: Any, headers: dict[str, str]) -> Any:
+    """Return who asks for one entry with the asynchronous SDK."""
+    return (GoogleAsker if case.api.sdk in GOOGLES else Asker)(case, client, headers)
+
+
+def sync_asker(case: Case, client: Any, headers: dict[str, str]) -> Any:
+    """Return who asks for one entry with the synchronous SDK."""
+    return (GoogleSyncAsker if case.api.sdk in GOOGLES else SyncAsker)(case, client, headers)
+
+
 def clients(url: str) -> dict[str, Any]:
     """Return the asynchronous SDKs, by the names that the APIs give them."""
     return {
         "openai": openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0),
         "anthropic": anthropic.AsyncAnthropic(base_url=url, api_key="sk-test", max_retries=0),
+        "gemini": gemini(url).aio,
+        "vertex": vertex(url).aio,
     }
 
 
@@ -92,7 +151,21 @@ def sync_clients(url: str) -> dict[str, Any]:
     return {
         "openai": openai.OpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0),
         "anthropic": anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0),
+        "gemini": gemini(url),
+        "vertex": vertex(url),
     }
+
+
+def gemini(url: str) -> genai.Client:
+    """Return Google's SDK for the Gemini API."""
+    return genai.Client(api_key="sk-test", http_options=HttpOptions(base_url=url))
+
+
+def vertex(url: str) -> genai.Client:
+    """Return Google's SDK for Vertex AI."""
+    options = HttpOptions(base_url=url)
+    token = Credentials(token="ya29.test")  # type: ignore[no-untyped-call]
+    return genai.Client(vertexai=True, project="p", location="europe-west4", credentials=token, http_options=options)
 
 
 def plain(value: Any) -> Any:

@@ -22,7 +22,8 @@ class Api:
 
     `blocks` returns the event blocks that the provider sends for an answer to a request's body. `resource` finds the
     SDK's resource in a client; `final` names the method of its stream helper that returns the whole answer, where
-    there is such a helper, and `pieced` puts the chunks together where there is none.
+    there is such a helper, and `pieced` puts the chunks together where there is none. `stream_path` is the path of a
+    stream, where the path says that it is one, and not the body.
     """
 
     name: str
@@ -32,6 +33,13 @@ class Api:
     resource: Callable[[Any], Any]
     final: str | None = None
     pieced: Callable[[list[Json]], Json] | None = None
+    stream_path: str | None = None
+
+    def streams(self, path: str, body: Json) -> bool | None:
+        """Say whether a request is for a stream; None when its path is none of this API."""
+        if path == self.stream_path:
+            return True
+        return bool(body.get("stream")) if path == self.path else None
 
 
 @dataclass(frozen=True, slots=True)

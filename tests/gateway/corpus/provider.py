@@ -34,10 +34,11 @@ class CorpusProvider:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         case = self._cases[request.headers[ENTRY]]
-        if (request.method, request.path) != ("POST", case.api.path):
+        streams = case.api.streams(request.path, body)
+        if request.method != "POST" or streams is None:
             raise web.HTTPNotFound(text=request.path)
         self.calls[request.headers[ASKED_FOR]] += 1
-        if not body.get("stream"):
+        if not streams:
             return web.json_response(case.answer)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
