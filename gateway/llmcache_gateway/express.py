@@ -167,8 +167,9 @@ class Lane:
     def look_up(self, lookup: Lookup) -> asyncio.Future[Found | None]:
         """Ask the store, and return what will have its answer, which `looked_up` must be given, cancelled or not."""
         runtime = lookup.exchange.runtime
+        asked = runtime.store.ask(lookup.looked_up.key)
         runtime.enter()  # its store must not be closed meanwhile
-        return runtime.store.ask(lookup.looked_up.key)
+        return asked
 
     def looked_up(self, lookup: Lookup, asked: asyncio.Future[Found | None]) -> bytes | None:
         """Return the answer to a request whose entry has been asked for; None when it is not for here."""

@@ -1,6 +1,7 @@
 """The express lane in front of a store that has to be waited for: what comes meanwhile, and who goes."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -124,6 +125,25 @@ async def test_a_client_that_goes_during_a_lookup_leaves_nothing_behind(gateway:
     assert gateway.running.reloader.current.in_flight == 0
     async with connected(gateway) as client:
         assert (await client.ask(request(body_of("known")))).said == "echo: known"
+
+
+async def test_a_lookup_that_hangs_is_a_miss_when_its_time_is_over_and_counted_once(
+    start_gateway: StartGateway, proxy: Proxy
+) -> None:
+    hasty = config(proxy)
+    hasty["spec"]["cache"]["store"]["timeout"] = "150ms"
+    async with start_gateway(hasty) as gateway, connected(gateway) as client:
+        await learn(gateway, "known")
+        assert (await client.ask(request(body_of("known")))).headers["X-LLMCache"] == "HIT"
+        lookups = await gateway.metric("llmcache_lookup_seconds_count")
+        proxy.fault = "hangs"
+        began = time.perf_counter()
+        answer = await client.ask(request(body_of("known")))
+        assert (answer.said, answer.headers["X-LLMCache"]) == ("echo: known", "MISS")
+        assert 0.15 <= time.perf_counter() - began < 5
+        assert await gateway.metric("llmcache_lookup_seconds_count") == lookups + 1
+        assert await gateway.metric('llmcache_store_errors_total{op="get",store="redis"}') == 1
+        proxy.fault = "none"
 
 
 async def test_a_value_that_is_no_entry_is_a_miss_of_the_lane_counted_and_removed(
