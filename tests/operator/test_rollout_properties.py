@@ -253,7 +253,7 @@ class World(RuleBasedStateMachine):
 
 
 TestWorld = World.TestCase
-TestWorld.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestWorld.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_long_walks_meet_promotions_aborts_and_purges_and_break_nothing() -> None:
