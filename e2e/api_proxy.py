@@ -21,6 +21,7 @@ from aiohttp import web
 Fault = Literal["none", "slow", "throttles", "disconnects"]
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HOP = frozenset({"connection", "transfer-encoding", "content-length", "host", "keep-alive", "content-encoding"})
+_INTERNAL = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500, "message": "range is full"}
 _THROTTLED = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 429, "message": "too many requests"}
 
 
@@ -31,6 +32,8 @@ class ApiProxy:
         self.fault: Fault = "none"
         self.slow_seconds = 2.0
         self.retry_after = 3
+        self.fails_for = ""
+        """Writes to paths that this is a part of are answered with 500."""
         self.before_write: Callable[[], None] = lambda: None
         self.requests: Counter[tuple[str, str]] = Counter()
         self.kubeconfig = folder / "proxied"
@@ -106,6 +109,8 @@ class ApiProxy:
             await asyncio.sleep(self.slow_seconds)
         if request.method in WRITES:
             self.before_write()
+            if self.fails_for and self.fails_for in request.path:
+                return web.json_response(_INTERNAL, status=500)
         self._open.add(transport)
         try:
             return await self._forward(request)

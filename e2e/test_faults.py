@@ -113,6 +113,19 @@ def test_retry_after_is_heeded(sound: ApiProxy, admin: Kubectl, far: Operator) -
     assert sound.requests["GET", asked] <= at + 1
 
 
+def test_an_api_server_that_fails_for_one_object_holds_up_no_other_and_is_told_of(
+    sound: ApiProxy, admin: Kubectl, far: Operator
+) -> None:
+    # A cluster with no address left for a Service answered with 500: the LLMCache had no condition at all.
+    sound.fails_for = "/services/"
+    admin.apply(manifest("full"))
+    eventually(lambda: admin.condition("full", "Degraded") == ("True", "ApplyFailed"), 30)
+    assert admin.condition("full", "Stalled") == ("", "")
+    assert admin.get("deployment", "full")
+    sound.fails_for = ""
+    eventually(lambda: _settled(admin, "full"), 60)
+
+
 TROUBLES: dict[str, tuple[dict[str, Any], str]] = {
     "an image that can't be pulled": (
         manifest("pull", gateway={"replicas": 1, "image": "registry.invalid/gateway:none"}), "ImagePullFailed"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 DEFAULT_NAME = "llmcache"
 SLOTS = 200
-"""How many clusters can coexist on one machine; each has one /24 for pods and one for services."""
+"""How many clusters can coexist on one machine; each has a /24 for pods and a /22 for services."""
 
 INSIDE = Path("/run/llmcache")
 """Where the cluster's folder is mounted inside: short, so that socket paths fit into their 108 bytes."""
@@ -75,13 +75,17 @@ class Layout:
         return f"10.201.{self.slot}.0/24"
 
     @property
+    def _services(self) -> str:
+        return f"10.{204 + self.slot // 64}.{self.slot % 64 * 4}"
+
+    @property
     def service_cidr(self) -> str:
-        return f"10.202.{self.slot}.0/24"
+        return f"{self._services}.0/22"
 
     @property
     def api_service_address(self) -> str:
         """What `kubernetes.default` resolves to: always the first of the service range."""
-        return f"10.202.{self.slot}.1"
+        return f"{self._services}.1"
 
     @property
     def networks(self) -> tuple[ipaddress.IPv4Network, ...]:

@@ -35,6 +35,8 @@ CONFLICT_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
+_INTERNAL = 500
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
@@ -192,9 +194,12 @@ class Reconciler:
             except Refused as error:
                 self.metrics.applies.labels(child["kind"], "refused").inc()
                 troubles.append(Trouble("ApplyFailed", error.message, lasting=True))
-            except ApiError:
+            except ApiError as error:
                 self.metrics.applies.labels(child["kind"], "error").inc()
-                raise
+                if error.status != _INTERNAL:
+                    raise
+                # Such as no address left for a Service: tried again, and the rest goes on.
+                troubles.append(Trouble("ApplyFailed", error.message))
             else:
                 self.metrics.applies.labels(child["kind"], "ok").inc()
                 log.info("%s/%s: applied %s", child["metadata"]["namespace"], key[1], key[0])
