@@ -275,6 +275,21 @@ async def test_a_key_in_the_query_is_shown_nowhere_and_the_request_can_be_asked_
     assert KEY not in hot.text + explained.text + near.text + logged
 
 
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v1/models?key=abc&pageSize=2", "/v1/models?pageSize=2"),
+        ("/v1beta/models?pageSize=2&access_token=abc", "/v1beta/models?pageSize=2"),
+        ("/v1/threads?key=abc", "/v1/threads?key=abc"),
+    ],
+)
+async def test_a_key_is_taken_for_a_credential_on_googles_paths_only(
+    gateway: TestGateway, google: Google, path: str, sent: str
+) -> None:
+    await gateway.post(question(), path)
+    assert google.calls[0][1] == sent
+
+
 # --- Errors and other paths
 
 

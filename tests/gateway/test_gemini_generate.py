@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 
 from llmcache_gateway import key
 from llmcache_gateway.config import Cache
+from llmcache_gateway.config.cache import KeySettings
 from llmcache_gateway.dialects import dialect_of
 from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.dialects.framing import Framing
@@ -166,6 +167,21 @@ def test_a_model_in_the_body_cannot_pass_for_one_in_the_path() -> None:
     other = "/v1beta/models/other"
     assert digest(f"{other}:generateContent") != digest(model=other)
     assert digest(f"{other}:generateContent", model=MODELS) != digest(model=other)
+
+
+def test_texts_are_evened_out_where_google_has_them() -> None:
+    cache = Cache(ttl="1h", key=KeySettings(normalize=["whitespace", "case"]))
+    settings = default_settings(cache, "Credential", None, ())
+
+    def counted(members: dict[str, Any]) -> dict[str, Any]:
+        return key.counted_members(dialect(), parse(members), settings)
+
+    def asked(words: str, result: str = "As  IS") -> dict[str, Any]:
+        parts = [{"text": words}, {"functionResponse": {"response": {"text": result}}}]
+        return {"contents": [{"parts": parts}], "systemInstruction": {"parts": [{"text": words}]}}
+
+    assert counted(asked(" What  is ")) == counted(asked("what IS"))
+    assert counted(asked("what", "a  b")) != counted(asked("what", "a b"))
 
 
 # --- What passes by

@@ -51,9 +51,9 @@ def kin_of(path: str, headers: Mapping[str, str]) -> Dialect | None:
 def credentials_taken_out(path: str, query: str) -> tuple[str, list[tuple[str, str]]]:
     """Return a query without the credentials that Google's clients may put there, and the headers that say the same.
 
-    On the path of another dialect a field of such a name is none, and stays.
+    On a path that is not Google's a field of such a name is none, and stays.
     """
-    return (query, []) if path in _BY_PATH else google_paths.credentials_taken_out(query)
+    return google_paths.credentials_taken_out(query) if google_paths.may_carry_credentials(path) else (query, [])
 
 
 __all__ = ["Dialect", "credentials_taken_out", "dialect_of", "kin_of"]

@@ -8,11 +8,14 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 GOOGLES: Final = re.compile(
-    r"/(?:(?:upload|download)/)?v1(?:alpha|beta)[0-9]*/|/v1/(?:projects|publishers|cachedContents|tunedModels)\b"
+    r"/(?:(?:upload|download)/)?v1(?:alpha|beta)[0-9]*/|/v1/(?:projects|publishers|cachedContents|tunedModels|endpoints)\b"
     r"|/v1/models/[^/]+:(?:[a-z]+(?:Content|Contents|Tokens|Answer)|streamGenerateContent|batch[A-Za-z]+Contents?"
     r"|predict|predictLongRunning)$"
 )
 """Begins a path that is Google's alone. Those that others have, too (`/v1/models`), a credential tells apart."""
+
+_SHARED: Final = re.compile(r"/v1/(?:models|files|batches|operations|interactions)(?:/|$)")
+"""Begins a path that Google has and others, too, none of whom takes a credential in its query."""
 
 _GENERATE: Final = re.compile(
     r"(?P<resource>/v1(?:(?:alpha|beta)[0-9]*)?/(?P<vertex>(?:projects/[^/%]+/locations/[^/%]+/)?(?:publishers/google/)?)"
@@ -33,6 +36,11 @@ def generating(path: str) -> re.Match[str] | None:
 def is_vertex(path: str) -> bool:
     """Say whether a path of Google's is one of Vertex AI."""
     return "/projects/" in path or "/publishers/" in path
+
+
+def may_carry_credentials(path: str) -> bool:
+    """Say whether a credential may stand in the query of a path; anywhere else such a field is the user's own."""
+    return GOOGLES.match(path) is not None or _SHARED.match(path) is not None
 
 
 def credentials_taken_out(query: str) -> tuple[str, list[tuple[str, str]]]:
