@@ -30,6 +30,18 @@ async def raw_request(gateway: TestGateway, data: bytes, *, until: bytes = b"") 
     return answer
 
 
+def refuse_stream_options(provider: Provider) -> None:
+    """Let a provider know nothing of `stream_options`, as older servers don't."""
+
+    async def old(request: web.Request) -> web.StreamResponse:
+        body = provider.calls[-1]["body"]
+        if "stream_options" in body:
+            return web.json_response({"error": {"message": "unknown field stream_options"}}, status=400)
+        return await provider.chat(request, body)
+
+    provider.behave = old
+
+
 CREDENTIALS = ["Ocp-Apim-Subscription-Key", "x-goog-api-key", "x-litellm-api-key", "cf-aig-authorization", "Cookie"]
 
 
@@ -218,13 +230,7 @@ async def test_a_large_event_became_an_error_although_it_only_should_not_be_stor
 async def test_an_upstream_without_stream_options_refused_what_it_would_have_answered(
     gateway: TestGateway, provider: Provider
 ) -> None:
-    async def old(request: web.Request) -> web.StreamResponse:
-        body = provider.calls[-1]["body"]
-        if "stream_options" in body:
-            return web.json_response({"error": {"message": "unknown field stream_options"}}, status=400)
-        return await provider.chat(request, body)
-
-    provider.behave = old
+    refuse_stream_options(provider)
     streamed = {**GOOD, "stream": True}
     assert await outcomes(gateway, streamed, streamed) == ["MISS", "HIT"]
 
@@ -400,13 +406,7 @@ async def test_half_an_event_at_the_end_of_a_stream_is_passed_on_to_nobody(
 async def test_a_stale_stream_was_never_refreshed_from_an_upstream_without_stream_options(
     start_gateway: StartGateway, provider: Provider
 ) -> None:
-    async def old(request: web.Request) -> web.StreamResponse:
-        body = provider.calls[-1]["body"]
-        if "stream_options" in body:
-            return web.json_response({"error": {"message": "unknown field stream_options"}}, status=400)
-        return await provider.chat(request, body)
-
-    provider.behave = old
+    refuse_stream_options(provider)
     streamed, now = {**GOOD, "stream": True}, [1000.0]
     cache = {"ttl": "10s", "staleWhileRevalidate": "1h"}
     async with start_gateway(manifest(provider.base_url, cache=cache), clock=lambda: now[0]) as gateway:
