@@ -221,3 +221,9 @@ def test_a_rollout_is_named_as_a_part_for_the_operator_and_changes_nothing_of_a_
 def test_a_rollout_that_contradicts_itself_says_what_to_write_instead(rollout: str, error: str) -> None:
     found = spec_errors(f"rollout: {rollout}")
     assert any(line.startswith(error) for line in found), found
+
+
+def test_a_threshold_that_is_none_is_told_its_bounds() -> None:
+    assert spec_errors("semantic: {threshold: 92}") == [
+        "spec.semantic.threshold: expected a number of at least 0.0 and at most 1.0, not 92"
+    ]

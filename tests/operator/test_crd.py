@@ -45,7 +45,7 @@ def test_the_file_begins_with_a_warning_and_reads_back_as_the_definition() -> No
 
 @pytest.mark.parametrize("node", NODES)
 def test_every_level_has_a_type_and_bounds(node: dict[str, Any]) -> None:
-    assert node["type"] in {"object", "array", "string", "integer", "boolean"}
+    assert node["type"] in {"object", "array", "string", "integer", "number", "boolean"}
     assert not {"$ref", "anyOf", "oneOf", "nullable"} & node.keys()
     match node["type"]:
         case "string":

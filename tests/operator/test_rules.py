@@ -73,6 +73,10 @@ EVERYTHING_OF_S3 = {
 }
 
 
+def _semantic(**semantic: Any) -> dict[str, Any]:
+    return _manifest(upstreams=[OPENAI], semantic=semantic)
+
+
 def _bucket(**more: Any) -> dict[str, Any]:
     return _manifest(cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"} | more)
 
@@ -156,6 +160,24 @@ ACCEPTED = {
                 "tenancy": {"isolation": "Shared"},
             }
         ]
+    ),
+    "questions that mean the same": _manifest(semantic={"enabled": True}),
+    "every setting of the semantic cache": _semantic(
+        enabled=True,
+        mode="shadow",
+        threshold=1,
+        embedding={"upstream": "openai", "model": "text-embedding-3-large", "dimensions": 256},
+        index={"type": "qdrant", "entries": 5, "entriesPerTenant": 5, "qdrant": {"url": "http://qdrant:6333"}},
+        deadline="1s",
+        candidates=2,
+        guards=False,
+        verifier="large",
+        admit=["tools", "time-sensitive"],
+    ),
+    "vectors of a model in a folder": _semantic(embedding={"local": {"path": "/models/minilm"}}),
+    "vectors in a Redis of their own": _manifest(semantic={"index": {"type": "redisSearch"}}, redis={"managed": {}}),
+    "a policy of the semantic cache alone": _manifest(
+        policies=[{"name": "p", "match": {"models": ["x"]}, "semantic": {"enabled": True, "threshold": 0.97}}]
     ),
     "tenants by header": _manifest(tenancy={"isolation": "Header", "header": {"secretRef": FRONT}}),
     "tenants by key": _manifest(tenancy={"keys": KEYS}),
@@ -267,6 +289,30 @@ REFUSED = {
         policies=[{"name": "p", "match": {"models": [model]}, "cache": {"ttl": "5m"}} for model in "ab"]
     ),
     "two upstreams of one name": _manifest(upstreams=[ECHO, ECHO]),
+    "a similarity above one": _semantic(threshold=1.1),
+    "a similarity as text": _semantic(threshold="0.9"),
+    "one neighbour only": _semantic(candidates=1),
+    "a semantic cache without time": _semantic(deadline="0s"),
+    "a semantic cache with all the time": _semantic(deadline="6s"),
+    "vectors of two makers": _semantic(embedding={"upstream": "openai", "local": {}}),
+    "a model that nobody is asked for": _semantic(embedding={"model": "text-embedding-3-small"}),
+    "vectors of an upstream that is not there": _semantic(embedding={"upstream": "other"}),
+    "vectors of an upstream that makes none": _manifest(semantic={"embedding": {"upstream": "echo"}}),
+    "vectors of an upstream without a credential of its own": _manifest(
+        upstreams=[OPENAI | {"credential": {"passthrough": True}}], semantic={"embedding": {"upstream": "openai"}}
+    ),
+    "an index in a Qdrant that is nowhere": _semantic(index={"type": "qdrant"}),
+    "a Qdrant for nothing": _semantic(index={"qdrant": {"url": "http://qdrant:6333"}}),
+    "a tenant with more vectors than all": _semantic(index={"entries": 5, "entriesPerTenant": 6}),
+    "an index in no Redis": _semantic(index={"type": "redisSearch"}),
+    "an index in a cluster": _manifest(
+        cache={"store": {"type": "tiered"}},
+        redis={"external": {"cluster": {"hosts": ["x:1"]}}},
+        semantic={"index": {"type": "redisSearch"}},
+    ),
+    "meaning beside a key of one's own": _manifest(
+        semantic={"enabled": True}, cache={"key": {"builder": "my_keys:build_key"}}
+    ),
     "a provider without an address": _manifest(upstreams=[{"name": "openai", "provider": "openai"}]),
     "an unknown provider": _manifest(upstreams=[{"name": "x", "provider": "nobody"}]),
     "an address with a query": _manifest(upstreams=[OPENAI | {"baseURL": "https://x/?a=1"}]),

@@ -31,6 +31,15 @@ from llmcache_gateway.config.redis import (
 from llmcache_gateway.config.rollout import PROGRESS_DEADLINE, Analysis, Canary, CanaryStep, Retain, Rollout, Warm
 from llmcache_gateway.config.s3 import S3, S3Login
 from llmcache_gateway.config.scalars import byte_count, seconds, share
+from llmcache_gateway.config.semantic import (
+    DEFAULT_MODEL,
+    Embedding,
+    LocalEmbedding,
+    Qdrant,
+    Semantic,
+    SemanticOverride,
+    VectorIndex,
+)
 from llmcache_gateway.config.tenancy import GatewayKeys, Tenancy, TenantHeader
 from llmcache_gateway.config.upstream import Credential, Echo, Upstream
 from llmcache_gateway.config.validate import Problem, problems, unwrap
@@ -38,6 +47,7 @@ from llmcache_gateway.errors import ConfigError
 
 __all__ = [
     "API_VERSION",
+    "DEFAULT_MODEL",
     "DEFAULT_TARGET_CPU",
     "GROUP",
     "PEM",
@@ -55,6 +65,7 @@ __all__ = [
     "Credential",
     "DiskStore",
     "Echo",
+    "Embedding",
     "ExternalRedis",
     "Gateway",
     "GatewayConfig",
@@ -66,6 +77,7 @@ __all__ = [
     "KeySettings",
     "LLMCache",
     "LLMCacheSpec",
+    "LocalEmbedding",
     "ManagedRedis",
     "Match",
     "MemoryStore",
@@ -78,6 +90,7 @@ __all__ = [
     "PodTemplate",
     "Policy",
     "Problem",
+    "Qdrant",
     "Redis",
     "RedisCluster",
     "RedisLogin",
@@ -89,10 +102,13 @@ __all__ = [
     "Rollout",
     "S3Login",
     "SecretRef",
+    "Semantic",
+    "SemanticOverride",
     "Store",
     "Tenancy",
     "TenantHeader",
     "Upstream",
+    "VectorIndex",
     "Warm",
     "byte_count",
     "described",

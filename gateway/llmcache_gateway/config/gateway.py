@@ -19,6 +19,7 @@ from llmcache_gateway.config.redis import ExternalRedis
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.s3 import S3
 from llmcache_gateway.config.scalars import PrefixPart
+from llmcache_gateway.config.semantic import Semantic
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
 
@@ -53,6 +54,7 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     upstreams: Annotated[list[Upstream], described("The provider endpoints, in order.", min_length=1, max_length=32)]
     prefix: ActivePrefix
     cache: Cache = field(default_factory=Cache)
+    semantic: Semantic = field(default_factory=Semantic)
     tenancy: Tenancy = field(default_factory=Tenancy)
     limits: Limits = field(default_factory=Limits)
     policies: list[Policy] = field(default_factory=list)
@@ -97,6 +99,7 @@ def gateway_config(manifest: LLMCache, redis: ExternalRedis | None) -> GatewayCo
             upstreams=spec.upstreams,
             prefix=ActivePrefix(name=spec.prefix.name or manifest.metadata.name, version=spec.prefix.version),
             cache=spec.cache,
+            semantic=spec.semantic,
             tenancy=spec.tenancy,
             limits=spec.limits,
             policies=spec.policies,

@@ -20,6 +20,7 @@ from llmcache_gateway.config.rollout import Rollout
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.s3 import S3
 from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart
+from llmcache_gateway.config.semantic import Semantic
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
 
@@ -83,10 +84,42 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="redis",
         ),
         Rule(
-            cel=f"!({_WITHOUT_REDIS}) || !has(self.redis)",
-            holds=lambda s: s.cache.store.uses_redis or s.redis is None,
+            cel=f"!({_WITHOUT_REDIS}) || !has(self.redis) || self.semantic.index.type == 'redisSearch'",
+            holds=lambda s: s.cache.store.uses_redis or s.redis is None or s.semantic.index.type == "redisSearch",
             message="this store does not use Redis: remove spec.redis, or set cache.store: {type: tiered}",
             field="redis",
+        ),
+        Rule(
+            cel="self.semantic.index.type != 'redisSearch' || (has(self.redis) && "
+            "!(has(self.redis.external) && has(self.redis.external.cluster)))",
+            holds=lambda s: (
+                s.semantic.index.type != "redisSearch"
+                or (s.redis is not None and not (s.redis.external and s.redis.external.cluster))
+            ),
+            message="index type redisSearch needs spec.redis, one server or Sentinels, with its search module",
+            field="semantic",
+        ),
+        Rule(
+            cel="!has(self.semantic.embedding.upstream) || self.upstreams.exists(u, "
+            "u.name == self.semantic.embedding.upstream && u.provider == 'openai' && "
+            "!(has(u.credential) && u.credential.passthrough))",
+            holds=lambda s: (
+                s.semantic.embedding.upstream is None
+                or any(
+                    u.name == s.semantic.embedding.upstream
+                    and u.provider == "openai"
+                    and not (u.credential and u.credential.passthrough)
+                    for u in s.upstreams
+                )
+            ),
+            message="embedding.upstream must name an upstream of provider openai with a credential of its own",
+            field="semantic",
+        ),
+        Rule(
+            cel="!self.semantic.enabled || !has(self.cache.key.builder)",
+            holds=lambda s: not s.semantic.enabled or s.cache.key.builder is None,
+            message="a key builder says which requests are equal, so none can be alike: remove it, or semantic.enabled",
+            field="semantic",
         ),
         Rule(
             cel=f"!({_WITH_S3}) || has(self.s3)",
@@ -143,6 +176,9 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
     ]
     prefix: Annotated[Prefix, described("Which generation of entries is in use.")]
     cache: Annotated[Cache, described("What is cached, and for how long.")] = field(default_factory=Cache)
+    semantic: Annotated[Semantic, described("Which questions count as one although they are worded differently.")] = (
+        field(default_factory=Semantic)
+    )
     tenancy: Annotated[Tenancy, described("Who shares entries with whom.")] = field(default_factory=Tenancy)
     limits: Annotated[Limits, described("Bounds on single messages.")] = field(default_factory=Limits)
     policies: Annotated[

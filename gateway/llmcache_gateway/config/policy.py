@@ -8,6 +8,7 @@ from llmcache_gateway.config.cache import Admit, CacheMode, Coalesce, KeySetting
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, Percent
+from llmcache_gateway.config.semantic import SemanticOverride
 from llmcache_gateway.config.tenancy import HEADER_NAME
 
 DialectName = Literal[
@@ -86,13 +87,14 @@ class Policy(Model, frozen=True, kw_only=True):
 
     RULES = (
         Rule(
-            cel="has(self.cache) || has(self.tenancy)",
-            holds=lambda p: p.cache is not None or p.tenancy is not None,
-            message="a policy that changes nothing has no effect: set cache or tenancy",
+            cel="has(self.cache) || has(self.tenancy) || has(self.semantic)",
+            holds=lambda p: p.cache is not None or p.tenancy is not None or p.semantic is not None,
+            message="a policy that changes nothing has no effect: set cache, semantic or tenancy",
         ),
     )
 
     name: Annotated[Name, described("Name of the policy, unique in the manifest; shown in logs and metrics.")]
     match: Annotated[Match, described("Which requests it is for.")]
     cache: Annotated[CacheOverride | None, described("What it changes of spec.cache.")] = None
+    semantic: Annotated[SemanticOverride | None, described("What it changes of spec.semantic.")] = None
     tenancy: Annotated[TenancyOverride | None, described("What it changes of spec.tenancy.")] = None

@@ -16,7 +16,7 @@ from msgspec import NODEFAULT, Meta, Struct, UnsetType
 
 from llmcache_gateway.config.model import Model
 
-_PLAINLY = {str: "a text", int: "a whole number", list: "a list", dict: "an object with fields"}
+_PLAINLY = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object with fields"}
 
 
 class Problem(NamedTuple):
@@ -109,7 +109,7 @@ def _explain(value: Any, kind: Any, metas: list[Meta]) -> str:
 def _bounds(kind: Any, metas: list[Meta]) -> str:
     least = [f"at least {bound}" for meta in metas for bound in (meta.ge, meta.min_length) if bound is not None]
     most = [f"at most {bound}" for meta in metas for bound in (meta.le, meta.max_length) if bound is not None]
-    unit = "" if kind is int else " characters" if kind is str else " items"
+    unit = "" if kind in (int, float) else " characters" if kind is str else " items"
     return f" of {' and '.join((*least, *most))}{unit}" if least or most else ""
 
 

@@ -20,6 +20,7 @@ _SCALARS: Mapping[type, str] = {str: "string", datetime: "string", int: "integer
 _BOUNDS = {
     str: {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"},
     int: {"ge": "minimum", "le": "maximum"},
+    float: {"ge": "minimum", "le": "maximum"},
     list: {"min_length": "minItems", "max_length": "maxItems"},
     dict: {"max_length": "maxProperties"},
 }

@@ -1,0 +1,171 @@
+"""The semantic cache: which questions count as one although they are worded differently."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from llmcache_gateway.config.model import Model, SecretRef, described
+from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.scalars import Duration, Name, seconds
+
+SemanticMode = Literal["serve", "shadow"]
+Verifier = Literal["none", "small", "large"]
+SemanticAdmit = Literal["tools", "time-sensitive"]
+
+Similarity = Annotated[float, Meta(ge=0.0, le=1.0)]
+Candidates = Annotated[int, Meta(ge=2, le=16)]
+Admitted = Annotated[list[SemanticAdmit], Meta(max_length=2)]
+
+DEFAULT_MODEL = "text-embedding-3-small"
+"""The embedding model that an upstream is asked for where none is named."""
+
+
+class LocalEmbedding(Model, frozen=True, kw_only=True):
+    """An embedding model that runs in the gateway."""
+
+    path: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024)] | None,
+        described(
+            "Folder of the model: an ONNX transformer or static vectors, with their tokenizer. Without it, the small "
+            "static model that comes with the gateway."
+        ),
+    ] = None
+
+
+class Embedding(Model, frozen=True, kw_only=True):
+    """What makes the vectors. Without `upstream` and `local`, the small static model that comes with the gateway."""
+
+    RULES = (
+        Rule(
+            cel="!has(self.upstream) || !has(self.local)",
+            holds=lambda e: e.upstream is None or e.local is None,
+            message="an embedding is made by an upstream or by a local model: remove one of upstream and local",
+            field="local",
+        ),
+        Rule(
+            cel="has(self.upstream) || !(has(self.model) || has(self.dimensions))",
+            holds=lambda e: e.upstream is not None or (e.model is None and e.dimensions is None),
+            message="model and dimensions are what an upstream is asked for: name the upstream, or remove them",
+            field="model",
+        ),
+    )
+
+    upstream: Annotated[
+        Name | None,
+        described("Name of an upstream of provider `openai`, with a credential of its own, that serves embeddings."),
+    ] = None
+    model: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        described(f"The embedding model that the upstream is asked for; {DEFAULT_MODEL} when left out."),
+    ] = None
+    dimensions: Annotated[
+        Annotated[int, Meta(ge=8, le=4096)] | None,
+        described("Length of the vectors that the upstream is asked for; the model's own when left out."),
+    ] = None
+    local: Annotated[LocalEmbedding | None, described("An embedding model that runs in the gateway.")] = None
+
+
+class Qdrant(Model, frozen=True, kw_only=True):
+    """A Qdrant server."""
+
+    url: Annotated[
+        str,
+        Meta(
+            title="the address of a Qdrant",
+            description="Address of its REST API.",
+            pattern=r"^https?://[^\s?#@/]+(/[^\s?#@]*)?$",
+            max_length=1024,
+            examples=["http://qdrant.qdrant.svc:6333"],
+        ),
+    ]
+    credential: Annotated[SecretRef | None, described("Where its API key is.")] = None
+
+
+class VectorIndex(Model, frozen=True, kw_only=True):
+    """Where vectors are searched."""
+
+    RULES = (
+        Rule(
+            cel="(self.type == 'qdrant') == has(self.qdrant)",
+            holds=lambda i: (i.type == "qdrant") == (i.qdrant is not None),
+            message="index type qdrant and the settings under qdrant belong together: set both or neither",
+            field="qdrant",
+        ),
+        Rule(
+            cel="self.entriesPerTenant <= self.entries",
+            holds=lambda i: i.entries_per_tenant <= i.entries,
+            message="one tenant can't have more entries than all together: lower entriesPerTenant, or raise entries",
+            field="entriesPerTenant",
+        ),
+    )
+
+    type: Annotated[
+        Literal["inProcess", "redisSearch", "qdrant"],
+        described(
+            "`inProcess`: in each replica's memory, kept in the cache's own store; `redisSearch`: in the Redis of "
+            "`spec.redis`, which needs its search module; `qdrant`: in a Qdrant of yours."
+        ),
+    ] = "inProcess"
+    entries: Annotated[int, described("Most vectors kept; beyond it the oldest leave first.", ge=1, le=10_000_000)] = (
+        100_000
+    )
+    entries_per_tenant: Annotated[
+        int, described("Most vectors of one tenant, so that none fills the index.", ge=1, le=10_000_000)
+    ] = 20_000
+    qdrant: Annotated[Qdrant | None, described("The Qdrant of index type qdrant.")] = None
+
+
+class Semantic(Model, frozen=True, kw_only=True):
+    """Answers questions that mean the same as one that was answered. All but the last user turn must be equal."""
+
+    RULES = (
+        Rule(
+            cel="duration(self.deadline) > duration('0s') && duration(self.deadline) <= duration('5s')",
+            holds=lambda s: 0 < seconds(s.deadline) <= 5,
+            message="deadline must be longer than 0s and at most 5s, such as 300ms",
+            field="deadline",
+        ),
+    )
+
+    enabled: Annotated[bool, described("Whether questions that mean the same share an answer.")] = False
+    mode: Annotated[
+        SemanticMode, described("`shadow`: look, decide and count, but answer as if there were no semantic cache.")
+    ] = "serve"
+    threshold: Annotated[
+        Similarity, described("Least cosine similarity of two questions, from 0 to 1; higher is stricter.")
+    ] = 0.92
+    embedding: Annotated[Embedding, described("What makes the vectors.")] = field(default_factory=Embedding)
+    index: Annotated[VectorIndex, described("Where vectors are searched.")] = field(default_factory=VectorIndex)
+    deadline: Annotated[
+        Duration,
+        described("Longest that embedding and search may hold a request up; after it the provider is asked."),
+    ] = "300ms"
+    candidates: Annotated[Candidates, described("How many nearest neighbours are considered.")] = 4
+    guards: Annotated[
+        bool,
+        described(
+            "Refuse a neighbour whose numbers, units, dates, names, identifiers, quotes, code, negations or opposites "
+            "differ. `false` leaves only the similarity."
+        ),
+    ] = True
+    verifier: Annotated[
+        Verifier, described("The learned judge of question pairs: none, the small one, or the larger, slower one.")
+    ] = "small"
+    admit: Annotated[
+        Admitted,
+        described(
+            "Questions that are matched although their answer may change: `tools` in reach, or time words in them."
+        ),
+    ] = field(default_factory=list)
+
+
+class SemanticOverride(Model, frozen=True, kw_only=True):
+    """What a policy changes of `spec.semantic`. What it does not name stays."""
+
+    enabled: Annotated[bool | None, described("As in spec.semantic.")] = None
+    mode: Annotated[SemanticMode | None, described("As in spec.semantic.")] = None
+    threshold: Annotated[Similarity | None, described("As in spec.semantic.")] = None
+    candidates: Annotated[Candidates | None, described("As in spec.semantic.")] = None
+    guards: Annotated[bool | None, described("As in spec.semantic.")] = None
+    verifier: Annotated[Verifier | None, described("As in spec.semantic.")] = None
+    admit: Annotated[Admitted | None, described("As in spec.semantic.")] = None
