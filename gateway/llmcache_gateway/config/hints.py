@@ -1,0 +1,97 @@
+"""Provider hints: what providers and models take, as the shipped table and a manifest's overrides say it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from llmcache_gateway.config.model import Model, described
+from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.scalars import Name
+
+Hint = Literal["cache_control", "cachePoint", "prompt_cache_breakpoint", "prompt_cache_key", "x-grok-conv-id"]
+"""How a provider is told what to keep, by the name it has on the wire."""
+
+HintTTL = Literal["5m", "30m", "1h", "12h"]
+"""How long providers keep a marked prefix, as they write it themselves."""
+
+Multiplier = Annotated[
+    str,
+    Meta(
+        title="a multiple of the price of an input token, as a text",
+        pattern=r"^[0-9]{1,3}(\.[0-9]{1,5})?$",
+        max_length=16,
+        examples=['"0.1"', '"1.25"'],
+    ),
+]
+"""What a token costs in multiples of an uncached input token of the same model."""
+
+
+class WritePrices(Model, frozen=True, kw_only=True):
+    """What a token costs that the provider keeps, by how long it does. Without one it costs what others cost: 1."""
+
+    for_5m: Annotated[Multiplier | None, described("Kept for five minutes.")] = field(default=None, name="5m")
+    for_30m: Annotated[Multiplier | None, described("Kept for half an hour.")] = field(default=None, name="30m")
+    for_1h: Annotated[Multiplier | None, described("Kept for an hour.")] = field(default=None, name="1h")
+    for_12h: Annotated[Multiplier | None, described("Kept for twelve hours.")] = field(default=None, name="12h")
+
+
+class Prices(Model, frozen=True, kw_only=True):
+    """What cached input costs, in multiples of an uncached input token of the same model."""
+
+    read: Annotated[Multiplier, described("A token that the provider had already.")]
+    write: Annotated[WritePrices, described("A token that it keeps.")] = field(default_factory=WritePrices)
+
+
+class CapabilityRow(Model, frozen=True, kw_only=True):
+    """What some models take at some providers. What it does not say is taken from the next row that matches."""
+
+    RULES = (
+        Rule(
+            cel="has(self.family) || has(self.hints) || has(self.minimumTokens) || has(self.markers) || "
+            "has(self.ttls) || has(self.prices)",
+            holds=lambda row: any(
+                value is not None
+                for value in (row.family, row.hints, row.minimum_tokens, row.markers, row.ttls, row.prices)
+            ),
+            message="a row that says nothing has no effect: set family, hints, minimumTokens, markers, ttls or prices",
+        ),
+    )
+
+    providers: Annotated[
+        list[Name],
+        described("Kinds of provider, as `provider` of an upstream names them. Without any, all.", max_length=16),
+    ] = field(default_factory=list)
+    models: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=128)]],
+        described(
+            "Patterns of model names; `*` stands for anything, and a dot and a dash are the same.",
+            min_length=1,
+            max_length=64,
+        ),
+    ]
+    family: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=128)] | None,
+        described(
+            "The model that these are, where their name does not say so: that of an Azure deployment, or an alias. "
+            "The rows behind this one are looked for under that name."
+        ),
+    ] = None
+    hints: Annotated[
+        Annotated[list[Hint], Meta(max_length=8)] | None,
+        described(
+            "Which hints it takes; of several, the first that the request's API has is used. An empty list: none."
+        ),
+    ] = None
+    minimum_tokens: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)] | None,
+        described("Shortest prefix that the provider keeps, in tokens."),
+    ] = None
+    markers: Annotated[
+        Annotated[int, Meta(ge=0, le=64)] | None,
+        described("Most markers that one request may have."),
+    ] = None
+    ttls: Annotated[
+        Annotated[list[HintTTL], Meta(max_length=4)] | None,
+        described("For how long a prefix can be kept; the first is what holds where nothing is said."),
+    ] = None
+    prices: Annotated[Prices | None, described("What cached input costs.")] = None
