@@ -61,7 +61,6 @@ class AnthropicMessages(BodyDialect):
     path = "/v1/messages"
     providers = frozenset({"anthropic", "echo"})
     key_headers = ("anthropic-beta", "anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id")
-    echoes = False
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         return read_request(members, body)
@@ -80,12 +79,6 @@ class AnthropicMessages(BodyDialect):
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, _bypasses(request.members))
-
-    def for_upstream(self, request: Request) -> bytes:
-        return request.body
-
-    def for_client(self, block: bytes, request: Request) -> bytes | None:
-        return block
 
     def is_terminal(self, block: bytes) -> bool:
         if b"message_stop" not in block:
@@ -108,12 +101,6 @@ class AnthropicMessages(BodyDialect):
 
     def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
         return events(answer)
-
-    def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
-        return answer
-
-    def personal_blocks(self, blocks: list[bytes], request: Request) -> list[bytes]:
-        return blocks
 
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         return error_body(status, message)

@@ -6,6 +6,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from llmcache_gateway.plainjson import dumps
+from llmcache_gateway.sse import data_event
+
 
 class Request(msgspec.Struct, frozen=True):
     """A request's body as a dialect reads it.
@@ -137,12 +140,38 @@ class Dialect(Protocol):
 
 
 class BodyDialect:
-    """What dialects have in common whose requests stand in the body alone, and whose streams end with a last event."""
+    """What is so for a dialect that doesn't say otherwise.
+
+    Requests stand in the body alone and go upstream as they came; streams are shown as they are and end with a last
+    event; answers repeat nothing of the request; an error is told in a stream as it is told without one.
+    """
 
     uncounted_fields: frozenset[str] = frozenset()
+    echoes: bool = False
+
+    def for_upstream(self, request: Request) -> bytes:
+        return request.body
 
     def upstream_target(self, request: Request, asked: str) -> str:
         return asked
 
+    def for_client(self, block: bytes, request: Request) -> bytes | None:
+        return block
+
+    def is_terminal(self, block: bytes) -> bool:
+        return False
+
     def is_whole(self, blocks: list[bytes]) -> bool:
         return False
+
+    def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
+        return answer
+
+    def personal_blocks(self, blocks: list[bytes], request: Request) -> list[bytes]:
+        return blocks
+
+    def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
+        raise NotImplementedError  # each API has errors of its own
+
+    def error_event(self, status: int, message: str, code: str | None) -> bytes:
+        return data_event(dumps(self.error_body(status, message, code, None)))

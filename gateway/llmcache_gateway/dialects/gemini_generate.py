@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from llmcache_gateway.dialects.base import Request, Verdict, refuse
+from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.gemini_stream import assemble, is_finished
 from llmcache_gateway.dialects.google_errors import error_body
 from llmcache_gateway.dialects.google_paths import generating
@@ -55,12 +55,11 @@ FORMATS: Final = ("alt", "$alt")
 """Fields of the query that say how the answer is written."""
 
 
-class GeminiGenerate:
+class GeminiGenerate(BodyDialect):
     """The dialect of content, of the Gemini API or of Vertex AI: they differ in their paths and in who serves them."""
 
     key_headers = ()
     uncounted_fields = frozenset(f"{name}={value}" for name in FORMATS for value in ("json", "sse"))
-    echoes = False
 
     def __init__(self, name: str, path: str, provider: str) -> None:
         self.name = name
@@ -96,21 +95,12 @@ class GeminiGenerate:
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, _bypasses(request))
 
-    def for_upstream(self, request: Request) -> bytes:
-        return request.body
-
     def upstream_target(self, request: Request, asked: str) -> str:
         if not request.array:
             return asked
         path, _, query = asked.partition("?")
         fields = [field for field in query.split("&") if field and field not in self.uncounted_fields]
         return f"{path}?{'&'.join([*fields, 'alt=sse'])}"
-
-    def for_client(self, block: bytes, request: Request) -> bytes | None:
-        return block
-
-    def is_terminal(self, block: bytes) -> bool:
-        return False
 
     def is_whole(self, blocks: list[bytes]) -> bool:
         try:
@@ -144,17 +134,8 @@ class GeminiGenerate:
         # Every event of a stream is an answer of its own, so that a whole one is a stream of one event.
         yield data_event(dumps(answer))
 
-    def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
-        return answer
-
-    def personal_blocks(self, blocks: list[bytes], request: Request) -> list[bytes]:
-        return blocks
-
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         return error_body(status, message)
-
-    def error_event(self, status: int, message: str, code: str | None) -> bytes:
-        return data_event(dumps(error_body(status, message)))
 
 
 def generation_config(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,6 @@ class OpenAIChat(BodyDialect):
     path = "/v1/chat/completions"
     providers = frozenset({"openai", "echo"})
     key_headers = ("openai-beta", "openai-organization", "openai-project")
-    echoes = False
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         request = read_request(members, body)
@@ -162,17 +161,8 @@ class OpenAIChat(BodyDialect):
             yield _chunk(top, [], usage=usage)
         yield data_event(DONE)
 
-    def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
-        return answer
-
-    def personal_blocks(self, blocks: list[bytes], request: Request) -> list[bytes]:
-        return blocks
-
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         return error_body(status, message, code, param)
-
-    def error_event(self, status: int, message: str, code: str | None) -> bytes:
-        return data_event(dumps(error_body(status, message, code, None)))
 
 
 def _for_client_by_value(block: bytes, data: bytes) -> bytes | None:

@@ -23,8 +23,7 @@ import msgspec
 from llmcache_gateway.dialects.base import STORE, BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.dialects.reading import names_remote, read_request
-from llmcache_gateway.plainjson import RawMembers, dumps, raw_members
-from llmcache_gateway.sse import data_event
+from llmcache_gateway.plainjson import RawMembers, raw_members
 
 IGNORED: Final = frozenset({"user", "safety_identifier", "metadata", "service_tier"})
 """Top-level members that don't change the answer: who asks, and how it is billed."""
@@ -39,7 +38,6 @@ class OpenAIEmbeddings(BodyDialect):
     path = "/v1/embeddings"
     providers = frozenset({"openai"})
     key_headers = ("openai-beta", "openai-organization", "openai-project")
-    echoes = False
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         request = read_request(members, body)
@@ -59,15 +57,6 @@ class OpenAIEmbeddings(BodyDialect):
         remote = isinstance(items, list) and any(map(_is_remote, items))
         return "remote-content" if remote and "remote-content" not in admitted else None
 
-    def for_upstream(self, request: Request) -> bytes:
-        return request.body
-
-    def for_client(self, block: bytes, request: Request) -> bytes | None:
-        return block
-
-    def is_terminal(self, block: bytes) -> bool:
-        return False
-
     def judge(self, answer: Any, request: Request | None = None) -> Verdict:
         if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
             return refuse("no-answer")
@@ -86,17 +75,8 @@ class OpenAIEmbeddings(BodyDialect):
     def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
         _no_stream()
 
-    def personal(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
-        return answer
-
-    def personal_blocks(self, blocks: list[bytes], request: Request) -> list[bytes]:
-        return blocks
-
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         return error_body(status, message, code, param)
-
-    def error_event(self, status: int, message: str, code: str | None) -> bytes:
-        return data_event(dumps(error_body(status, message, code, None)))
 
     def split(self, request: Request) -> list[Request] | None:
         """Return a request for each input alone, by position; None when this is no list of texts or tokens."""

@@ -102,9 +102,6 @@ class OpenAIResponses(BodyDialect):
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, _bypasses(request.members))
 
-    def for_upstream(self, request: Request) -> bytes:
-        return request.body
-
     def for_client(self, block: bytes, request: Request) -> bytes | None:
         if (
             b'"obfuscation"' in block
