@@ -1,12 +1,23 @@
 """Logs as JSON lines on standard error."""
 
+import contextlib
 import logging
+import queue
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, TextIO
 
 from llmcache_gateway.plainjson import dumps
+
+log = logging.getLogger(__name__)
+
+LINES_WAITING: Final = 10_000
+"""Most lines that wait to be written: some 5 MB. What comes on top is dropped and counted."""
+
+END_SECONDS: Final = 1.0
+"""Longest time in which the last lines are written at the end of the process."""
 
 
 class JSONFormatter(logging.Formatter):
@@ -24,9 +35,55 @@ class JSONFormatter(logging.Formatter):
         return dumps(line).decode()
 
 
+class ThreadedHandler(logging.Handler):
+    """Writes lines in a thread of its own.
+
+    A pipe that nobody empties makes its writer wait, and no request may wait for a log line. Lines beyond
+    `LINES_WAITING` are dropped; how many were is a line of its own, once there is room.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a line to the thread, or drop it; never wait."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._dropped += 1
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Write what waits, for `END_SECONDS` at most, and end the thread."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=END_SECONDS)
+            self._thread.join(END_SECONDS)
+        super().close()
+
+    def _write(self) -> None:
+        told = 0
+        for line in iter(self._lines.get, None):
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except OSError:
+                return  # nobody reads it any more, and there is nowhere to say so
+            if (dropped := self._dropped - told) and self._lines.empty():
+                told += dropped
+                log.warning(
+                    "log lines were dropped: they came faster than they were read", extra={"fields": {"lines": dropped}}
+                )
+
+
 def set_up_logging(level: str) -> None:
     """Send this process's log to standard error from a level on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = ThreadedHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # What no line shows need not be found out for each (Python's "Logging HOWTO", section Optimization).

@@ -186,3 +186,14 @@ async def test_log_lines_are_json_and_hold_no_prompt_answer_or_credential() -> N
     assert "my-secret" not in err
     messages = [json.loads(line)["message"] for line in err.splitlines()]
     assert messages[:2] == ["CACHE MISS", "CACHE HIT"]
+
+
+async def test_a_log_that_nobody_reads_holds_up_no_request() -> None:
+    # The gateway stood still in the middle of a hit when the pipe behind its standard error was full.
+    async with serving(QUICKSTART) as (process, lines), httpx.AsyncClient(timeout=20) as client:
+        url, body = address(lines, "gateway") + "/v1/chat/completions", {**GOOD, "model": "m" * 128}
+        for _ in range(1_000):  # a line each, of about 500 bytes; pipe and reader hold less than 300 kB
+            assert (await client.post(url, json=body)).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, _, err = await finish(process)
+    assert [json.loads(line)["message"] for line in err.splitlines()][:1_000] == ["CACHE MISS"] + ["CACHE HIT"] * 999
