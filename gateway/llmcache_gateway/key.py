@@ -40,10 +40,8 @@ def digest(
     where = [SCHEMA, dialect.name, list(upstream), tenant, namespace, settings.shares]
     if built is not None:
         return _hash([*where, "hook", built])
-    named = head.counted(dialect.key_headers, settings.ignore_headers)
-    standard = _hash(
-        [*where, head.counted_query(dialect.uncounted_fields), named, counted_members(dialect, request, settings)]
-    )
+    said = _of_head(dialect, settings, head)
+    standard = _hash([*where, *said, counted_members(dialect, request, settings)])
     if settings.builder is None:
         return standard
     try:
@@ -56,6 +54,28 @@ def digest(
     return standard if built == standard else _hash([*where, "built", built])
 
 
+def scope_digest(
+    *,
+    dialect: Dialect,
+    rest: dict[str, Any],
+    settings: Settings,
+    head: Head,
+    upstream: Sequence[str],
+    tenant: str,
+    namespace: str,
+    prefix: str,
+    embedding: str,
+) -> str:
+    """Return the digest of all that must be equal in two requests whose last user turns may mean the same.
+
+    It is over what the key is made of, with `rest` in place of the members of the body, and the prefix, with its
+    version, and the embedding model, whose vectors another's can't be compared with.
+    """
+    where = [SCHEMA, dialect.name, list(upstream), tenant, namespace, settings.shares]
+    said = _of_head(dialect, settings, head)
+    return _hash(["scope", prefix, embedding, *where, *said, normalize(rest, settings.normalize)])
+
+
 def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: str) -> str:
     """Return the key under which an entry stands in a store."""
     return f"{prefix_name}:{prefix_version}:{tenant}:{digest_hex}"
@@ -63,10 +83,21 @@ def stored_key(prefix_name: str, prefix_version: str, tenant: str, digest_hex: s
 
 def counted_members(dialect: Dialect, request: Request, settings: Settings) -> dict[str, Any]:
     """Return the members of a body that count, as they count."""
+    members = read_members(dialect, request, settings)
+    return normalize(members, settings.normalize) if settings.normalize else members
+
+
+def read_members(dialect: Dialect, request: Request, settings: Settings) -> dict[str, Any]:
+    """Return the members of a body that count, their texts as they came."""
     members = dialect.counted(request)
     if settings.ignore:
         members = {name: value for name, value in members.items() if name not in settings.ignore}
-    return normalize(members, settings.normalize) if settings.normalize else members
+    return members
+
+
+def _of_head(dialect: Dialect, settings: Settings, head: Head) -> list[Any]:
+    named = head.counted(dialect.key_headers, settings.ignore_headers)
+    return [head.counted_query(dialect.uncounted_fields), named]
 
 
 def _hash(parts: list[Any]) -> str:

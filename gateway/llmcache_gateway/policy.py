@@ -3,17 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from llmcache_gateway.config import Cache, Match, Policy, Replay, seconds, share
+from llmcache_gateway.config import Cache, Match, Model, Replay, Semantic, seconds, share
 from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.dialects.gemini_generate import generation_config
 from llmcache_gateway.freshness import Controls
 
 DEFAULT = "default"
 """The name of what holds where no policy matches."""
+
+_Base = TypeVar("_Base", bound=Model)
 
 KeyBuilder = Callable[[Request, str], str]
 """A custom key builder: given the request and the default key's digest, it returns the key to use."""
@@ -63,6 +66,9 @@ class Settings:
     """What lets requests share an entry that others keep apart, or be answered with what others refuse. It is part
     of the key: no other policy, and no configuration without it, finds those entries."""
 
+    semantic: Semantic | None = None
+    """How questions that mean the same share an answer; None where they don't."""
+
     @property
     def stale(self) -> float:
         """For how long an entry is kept after it was fresh."""
@@ -106,7 +112,11 @@ class Policies:
 
 
 def default_settings(
-    cache: Cache, isolation: str, builder: KeyBuilder | None, own_headers: Sequence[str] = ()
+    cache: Cache,
+    isolation: str,
+    builder: KeyBuilder | None,
+    own_headers: Sequence[str] = (),
+    semantic: Semantic | None = None,
 ) -> Settings:
     """Return the settings that hold where no policy matches; `own_headers` go no further than the gateway."""
     return Settings(
@@ -135,6 +145,7 @@ def default_settings(
             sorted(cache.store_also),
             sorted(cache.admit),
         ],
+        semantic=semantic if semantic is not None and semantic.enabled else None,
     )
 
 
@@ -147,14 +158,11 @@ def _pace(replay: Replay) -> Pace | None:
     )
 
 
-def overridden_cache(cache: Cache, policy: Policy) -> Cache:
-    """Return the cache's settings with those of a policy in their place."""
-    changes: dict[str, Any] = {}
-    if policy.cache is not None:
-        names = policy.cache.__struct_fields__
-        changes = {name: value for name in names if (value := getattr(policy.cache, name)) is not None}
-    kept = {name: getattr(cache, name) for name in cache.__struct_fields__}
-    return Cache(**{**kept, **changes})
+def overridden(base: _Base, changes: Model | None) -> _Base:
+    """Return settings with those that a policy names in their place."""
+    names = changes.__struct_fields__ if changes is not None else ()
+    named = {name: value for name in names if (value := getattr(changes, name)) is not None}
+    return replace(base, **named)
 
 
 def _matches(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from llmcache_gateway.config import Cache, GatewayConfig, Problem, Tenancy, byte_count, seconds
+from llmcache_gateway.config import Cache, GatewayConfig, Problem, Semantic, Tenancy, byte_count, seconds
 from llmcache_gateway.config import DiskStore as DiskBounds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
@@ -21,7 +21,7 @@ from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.hook_runner import HookLoader, Hooks
 from llmcache_gateway.hot import HotRequests
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.policy import Policies, Settings, default_settings, overridden_cache
+from llmcache_gateway.policy import Policies, Settings, default_settings, overridden
 from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import (
@@ -235,22 +235,23 @@ def _listed(keys: tuple[tuple[str, tuple[str, ...]], ...] | None) -> dict[str, t
 
 
 def _policies(spec: GatewaySpec, own_headers: Sequence[str], problems: list[Problem]) -> Policies:
-    def settings(cache: Cache, isolation: str, path: str) -> Settings:
+    def settings(cache: Cache, semantic: Semantic, isolation: str, path: str) -> Settings:
         builder = None
         if cache.key.builder is not None:
             try:
                 builder = _load_function(cache.key.builder)
             except ConfigError as error:
                 problems.append(Problem(f"{path}.key.builder", str(error)))
-        return default_settings(cache, isolation, builder, own_headers)
+        return default_settings(cache, isolation, builder, own_headers, semantic)
 
     isolation = spec.tenancy.isolation
     matched = []
     for at, policy in enumerate(spec.policies):
         of_policy = policy.tenancy.isolation if policy.tenancy is not None else isolation
-        merged = settings(overridden_cache(spec.cache, policy), of_policy, f"spec.policies[{at}].cache")
+        cache, semantic = overridden(spec.cache, policy.cache), overridden(spec.semantic, policy.semantic)
+        merged = settings(cache, semantic, of_policy, f"spec.policies[{at}].cache")
         matched.append((policy.match, dataclasses.replace(merged, policy=policy.name)))
-    return Policies(settings(spec.cache, isolation, "spec.cache"), matched)
+    return Policies(settings(spec.cache, spec.semantic, isolation, "spec.cache"), matched)
 
 
 def _load_function(name: str) -> Any:

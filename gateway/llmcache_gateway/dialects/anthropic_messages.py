@@ -11,6 +11,7 @@ from llmcache_gateway.dialects.anthropic_errors import error_body
 from llmcache_gateway.dialects.anthropic_stream import assemble, event, events
 from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.reading import first_not, read_request, without
+from llmcache_gateway.dialects.turns import Turn, last_message, text_of_parts
 from llmcache_gateway.plainjson import raw_members
 from llmcache_gateway.sse import event_data
 
@@ -77,6 +78,14 @@ class AnthropicMessages(BodyDialect):
             counted["tools"] = [without(tool, HINTS) for tool in tools]
         return counted
 
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        return last_message(members, "messages")
+
+    def answer_text(self, answer: Any) -> str | None:
+        content = answer.get("content") if isinstance(answer, dict) else None
+        said = [block for block in content if not _is_thought(block)] if isinstance(content, list) else None
+        return text_of_parts(said, "text")
+
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, _bypasses(request.members))
 
@@ -139,8 +148,11 @@ def _flaws(answer: Mapping[str, Any], content: list[dict[str, Any]]) -> Iterator
 
 
 def _says_nothing(block: dict[str, Any]) -> bool:
-    kind = block.get("type")
-    return kind in ("thinking", "redacted_thinking") or (kind == "text" and not block.get("text"))
+    return _is_thought(block) or (block.get("type") == "text" and not block.get("text"))
+
+
+def _is_thought(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking")
 
 
 def _counted_message(message: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from llmcache_gateway.dialects.turns import Turn
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.sse import data_event
 
@@ -96,6 +97,15 @@ class Dialect(Protocol):
         part for the same, so does this.
         """
 
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        """Return the last user turn of members as `counted` gives them; None when they end with anything but a text.
+
+        With the text and the rest the whole is told: two requests of which both are equal have one key.
+        """
+
+    def answer_text(self, answer: Any) -> str | None:
+        """Return what a canonical answer says; None when it is more, or other, than one text."""
+
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         """Return why this request must not meet the cache at all, as a stable word; None when it may.
 
@@ -175,3 +185,9 @@ class BodyDialect:
 
     def error_event(self, status: int, message: str, code: str | None) -> bytes:
         return data_event(dumps(self.error_body(status, message, code, None)))
+
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        return None
+
+    def answer_text(self, answer: Any) -> str | None:
+        return None

@@ -14,6 +14,7 @@ from llmcache_gateway.dialects.gemini_stream import assemble, is_finished
 from llmcache_gateway.dialects.google_errors import error_body
 from llmcache_gateway.dialects.google_paths import generating
 from llmcache_gateway.dialects.reading import first_not
+from llmcache_gateway.dialects.turns import Turn, text_of_parts
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.sse import data_event
@@ -91,6 +92,28 @@ class GeminiGenerate(BodyDialect):
         # A body may name a model, too. A text in one case and a list in the other can't be taken for each other.
         counted["model"] = [resource, counted["model"]] if "model" in counted else resource
         return counted
+
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        contents = members.get("contents")
+        last = contents[-1] if isinstance(contents, list) and contents else None
+        if not isinstance(last, dict) or last.get("role", "user") != "user":
+            return None
+        parts = last.get("parts")
+        part = parts[0] if isinstance(parts, list) and len(parts) == 1 else None
+        if not isinstance(contents, list) or not isinstance(part, dict) or part.keys() != {"text"}:
+            return None
+        text = part["text"]
+        if not isinstance(text, str):
+            return None
+        return Turn(text, {**members, "contents": [*contents[:-1], {**last, "parts": None}]})
+
+    def answer_text(self, answer: Any) -> str | None:
+        candidates = answer.get("candidates") if isinstance(answer, dict) else None
+        candidate = candidates[0] if isinstance(candidates, list) and len(candidates) == 1 else None
+        content = candidate.get("content") if isinstance(candidate, dict) else None
+        parts = content.get("parts") if isinstance(content, dict) else None
+        said = [part for part in parts if not _is_thought(part)] if isinstance(parts, list) else None
+        return text_of_parts(said, None)
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, _bypasses(request))
@@ -218,6 +241,10 @@ def _flaws(candidate: Any) -> Iterator[str]:
 
 
 def _says_nothing(part: Any) -> bool:
-    if not isinstance(part, dict) or part.get("thought"):
+    if not isinstance(part, dict) or _is_thought(part):
         return True
     return not part.get("text") and part.keys() <= {"text", "thought", "thoughtSignature", "thought_signature"}
+
+
+def _is_thought(part: Any) -> bool:
+    return isinstance(part, dict) and bool(part.get("thought"))

@@ -15,6 +15,7 @@ from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.merge import merge_delta
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
+from llmcache_gateway.dialects.turns import Turn, last_message
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps, loads, raw_members
 from llmcache_gateway.sse import data_event, event_data
@@ -71,6 +72,18 @@ class OpenAIChat(BodyDialect):
         if isinstance(tools, list) and b"cache_control" in request.body:
             counted["tools"] = [_counted_tool(tool) for tool in tools]
         return counted
+
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        return last_message(members, "messages")
+
+    def answer_text(self, answer: Any) -> str | None:
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(message, dict) or message.get("tool_calls") or message.get("function_call"):
+            return None
+        content = message.get("content")
+        return content if isinstance(content, str) else None
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, _bypasses(request.members))

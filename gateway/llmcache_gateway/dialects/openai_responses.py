@@ -15,6 +15,7 @@ from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_chat import HINTS
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
+from llmcache_gateway.dialects.turns import Turn, last_message, text_of_parts
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import loads, raw_members
 
@@ -98,6 +99,17 @@ class OpenAIResponses(BodyDialect):
         if isinstance(counted.get("tools"), list):
             counted["tools"] = [without(tool, HINTS) for tool in counted["tools"]]
         return counted
+
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        return last_message(members, "input")
+
+    def answer_text(self, answer: Any) -> str | None:
+        output = answer.get("output") if isinstance(answer, dict) else None
+        items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+        said = [item for item in items if item.get("type") != "reasoning"]
+        if len(said) != 1 or said[0].get("type") != "message":
+            return None
+        return text_of_parts(said[0].get("content"), "output_text")
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, _bypasses(request.members))

@@ -1,0 +1,88 @@
+"""Which requests the semantic cache is for, and what of them must be equal. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llmcache_gateway import key
+from llmcache_gateway.config import Semantic
+from llmcache_gateway.dialects.base import Dialect, Request
+from llmcache_gateway.heads import Head
+from llmcache_gateway.policy import Settings
+
+MAX_CHARACTERS: Final = 2000
+"""Longest question. In a longer text most is material, and vectors tell materials apart, not questions about one."""
+
+TIME_WORDS: Final = re.compile(
+    r"\b(?:today|tonight|now|nowadays|current(?:ly)?|latest|newest|recent(?:ly)?|yesterday|tomorrow|so far"
+    r"|up[- ]to[- ]date|as of|at the moment|at present"
+    r"|(?:this|last|next) (?:second|minute|hour|morning|afternoon|evening|night|day|week"
+    r"|weekend|month|quarter|year|decade|spring|summer|autumn|fall|winter|monday|tuesday|wednesday|thursday|friday"
+    r"|saturday|sunday)|what (?:time|day|date)|how (?:late|long ago)|(?:days|weeks|months|years|hours|minutes) ago"
+    r"|news|weather|forecast|heute|jetzt|gestern|morgen|aktuell\w*|derzeit|neueste[nrs]?|gerade"
+    r"|aujourd'hui|maintenant|demain|actuel\w*|hoy|ahora|ayer|mañana|actualmente|oggi|adesso|ieri|domani|attuale?"
+    r"|hoje|agora|ontem|amanhã|vandaag|gisteren|morgen|dziś|teraz|сегодня|сейчас|вчера|завтра)\b"
+    r"|今天|今日|现在|現在|昨天|昨日|明天|明日|最新|目前|오늘|지금|어제|내일|최신|اليوم|الآن|आज|अभी",
+    re.IGNORECASE,
+)
+"""Words that make the answer one of the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that others may mean the same as. Two are comparable only if their scopes are equal."""
+
+    scope: str
+    text: str
+
+
+def read(
+    *,
+    dialect: Dialect,
+    request: Request,
+    settings: Settings,
+    semantic: Semantic,
+    head: Head,
+    upstream: tuple[str, ...],
+    tenant: str,
+    namespace: str,
+    prefix: str,
+    embedding: str,
+) -> Asked | str:
+    """Return what is asked, and its scope; or why the semantic cache is not for this request, as a stable word.
+
+    `prefix` is the name and version of the prefix that the request belongs to, `embedding` the identity of the model.
+    """
+    if settings.builder is not None:
+        return "custom-key"
+    members = key.read_members(dialect, request, settings)
+    turn = dialect.last_turn(members)
+    if turn is None:
+        return "not-text"
+    reason = _unsuitable(turn.text, members, semantic)
+    if reason is not None:
+        return reason
+    scope = key.scope_digest(
+        dialect=dialect,
+        rest=turn.rest,
+        settings=settings,
+        head=head,
+        upstream=upstream,
+        tenant=tenant,
+        namespace=namespace,
+        prefix=prefix,
+        embedding=embedding,
+    )
+    return Asked(scope, turn.text)
+
+
+def _unsuitable(text: str, members: dict[str, Any], semantic: Semantic) -> str | None:
+    if not text.strip():
+        return "empty"
+    if len(text) > MAX_CHARACTERS:
+        return "too-long"
+    if "tools" not in semantic.admit and (members.get("tools") or members.get("functions")):
+        return "tools"
+    if "time-sensitive" not in semantic.admit and TIME_WORDS.search(text):
+        return "time-sensitive"
+    return None
