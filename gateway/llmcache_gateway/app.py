@@ -27,6 +27,7 @@ from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.hook_runner import HookLoader
 from llmcache_gateway.invalidate import Invalidator
+from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.reload import ConfigFile, Reloader, not_in_force
@@ -109,15 +110,17 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             provision=lambda config, previous: provision(config, resources, previous),
             metrics=metrics,
         )
-        forwarder = Forwarder(metrics, options.clock)
-        refresher = Refresher(forwarder, metrics)
         stats = Stats(secrets.token_hex(8), options.clock())
+        meter = Meter(metrics, stats)
+        forwarder = Forwarder(metrics, meter, options.clock)
+        refresher = Refresher(forwarder, metrics)
         handler = Handler(
             lambda: reloader.current,
             forwarder,
             refresher,
             metrics,
             stats,
+            meter,
             options.admin_token,
             options.clock,
             hurry=stopping,

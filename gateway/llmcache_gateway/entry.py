@@ -5,6 +5,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from llmcache_gateway.usage import Usage
+
 MAX_PAUSE_MILLISECONDS: Final = 0xFFFF
 """Longest pause that an entry can tell of: two bytes for each event."""
 
@@ -35,6 +37,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Events that came together have none between them. Kept whatever the pace of replays is: another policy, or the next
     configuration, finds the same entry.
     """
+
+    usage: Usage | None = None
+    """The tokens that it took, as far as its provider said: what each answer from here saves."""
 
     def is_kept(self, now: float) -> bool:
         """Say whether a store may still give it out, fresh or stale."""

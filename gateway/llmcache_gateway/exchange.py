@@ -15,6 +15,7 @@ from llmcache_gateway.policy import Settings
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.trusted import CLIENT, Named
 from llmcache_gateway.upstreams.base import Call, Upstream
+from llmcache_gateway.usage import Usage
 
 if TYPE_CHECKING:
     from llmcache_gateway.runtime import Runtime
@@ -91,6 +92,9 @@ class Exchange(msgspec.Struct):
 
     upstream_seconds: float | None = None
     """How long the upstream took to begin its answer, once it has."""
+
+    spared: Usage | None = None
+    """The tokens of what it was given, as far as no upstream was asked for it."""
 
     stale: Entry | None = None
     """What may be served instead when the upstream fails."""

@@ -17,6 +17,7 @@ from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
 from llmcache_gateway.freshness import response_age, response_ttl
 from llmcache_gateway.giving import StaleInstead, give, stale_instead
+from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.replicas import Claim
 from llmcache_gateway.runtime import Runtime
@@ -43,8 +44,9 @@ class Fetched:
 class Forwarder:
     """Asks upstream for an exchange, writes the answer to its client, and stores it where that is right."""
 
-    def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, metrics: Metrics, meter: Meter, clock: Callable[[], float]) -> None:
         self._metrics = metrics
+        self._meter = meter
         self._clock = clock
         self._flights = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,12 +86,12 @@ class Forwarder:
         """Give the answer of the call of that name; None when that can't be made of what is held."""
         try:
             with self._board(exchange, question, name, among_replicas=True) as reader:
-                return await give(exchange, question, reader)
+                return await _give(exchange, question, reader)
         except LostCallError as lost:
             # This client has been given nothing of it. All who wait come here, and one of them asks again.
             exchange.outcome = "MISS"
             with self._board(exchange, question, name, among_replicas=not lost.alone) as reader:
-                return await give(exchange, question, reader)
+                return await _give(exchange, question, reader)
 
     def _board(self, exchange: Exchange, question: Question, name: str, *, among_replicas: bool) -> Reader:
         """Join the flight of that name, or begin one."""
@@ -249,6 +251,8 @@ class Forwarder:
         """Judge a whole answer, store it where that is right, and give it to everybody."""
         hooked.observe(runtime.hooks, question, flight.status, recording, streamed=flight.events)
         verdict = recording.verdict(flight.status)
+        if flight.status == 200:
+            self._meter.answered(question, recording, flight.headers)
         if key is not None and verdict.store:
             flight.stored = await self._store(
                 runtime, question, recording, flight.headers, key, ttl=flight.ttl, lease=flight.lease
@@ -302,6 +306,7 @@ class Forwarder:
         """Store an unstreamed answer, unless it is too large or is to live for no time; say whether."""
         recording = _recording(question, runtime)
         recording.add_body(body)
+        self._meter.answered(question, recording, {})
         return not recording.too_large and await self._store(
             runtime, question, recording, headers, key, ttl=question.controls.ttl
         )
@@ -329,6 +334,8 @@ class Forwarder:
         recording.end()
         hooked.observe(runtime.hooks, question, answer.status, recording, streamed=streamed)
         verdict = recording.verdict(answer.status)
+        if answer.status == 200:
+            self._meter.answered(question, recording, answer.headers)
         if not verdict.store:
             return verdict.reason
         stored = await self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
@@ -380,6 +387,15 @@ def _begin(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> a
     tasks.add(task)
     task.add_done_callback(tasks.discard)
     return task
+
+
+async def _give(exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse | None:
+    """Give a flight's answer to one client, and note what it is spared where another's call has brought it."""
+    response = await give(exchange, question, reader)
+    flight = reader.flight
+    if exchange.outcome == "COALESCED" and flight.status == 200 and flight.recording is not None:
+        exchange.spared = flight.recording.usage(flight.headers)
+    return response
 
 
 async def _lead(flight: Flight, runtime: Runtime, claim: Claim) -> None:

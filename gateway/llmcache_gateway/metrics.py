@@ -60,6 +60,16 @@ class Metrics:
             "llmcache_upstream_seconds", "Time until an upstream's answer began.", (), _REQUEST_BUCKETS, registry
         )
         self.stored = Tally("llmcache_stored", "Answers stored.", (), registry)
+        self.provider_tokens = Tally(
+            "llmcache_provider_tokens",
+            "Tokens of providers' answers as they report them: of the input read from their prompt cache, written into "
+            "it, neither; of the output.",
+            ["provider", "kind"],
+            registry,
+        )
+        self.saved_tokens = Tally(
+            "llmcache_saved_tokens", "Tokens of answers that no provider was asked for again.", ["kind"], registry
+        )
         self.store_skipped = Counter(
             "llmcache_store_skipped", "Answers not stored, by reason.", ["reason"], registry=registry
         )

@@ -19,6 +19,7 @@ from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import answer_headers
 from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class PartsAnswerer:
             await self._forwarder.store_json(exchange.runtime, question, dumps(answer), fetched.headers, keys[at])
             for at, answer in zip(missing, answers, strict=True)
         ]
+        exchange.spared = _spared(keys, known)
         by_key = {key: found.answer for key, found in known.items()}
         by_key |= {keys[at]: answer for at, answer in zip(missing, answers, strict=True)}
         own = report.miss(forward=exchange.forward, key=exchange.key or "", prefix=exchange.prefix, stored=all(stored))
@@ -145,5 +147,11 @@ class PartsAnswerer:
         )
         headers["Content-Type"] = replay.JSON_TYPE
         headers.update(exchange.explained)
-        exchange.outcome, exchange.reason = "HIT", tier
+        exchange.outcome, exchange.reason, exchange.spared = "HIT", tier, _spared(keys, known)
         return web.Response(body=dumps(dialect.join([known[key].answer for key in keys])), headers=headers)
+
+
+def _spared(keys: list[str], known: dict[str, Known]) -> Usage | None:
+    """Return what asking for the known parts would have taken; each as often as it was asked for."""
+    usages = [known[key].entry.usage for key in keys if key in known]
+    return sum((usage for usage in usages if usage is not None), Usage()) if any(usages) else None

@@ -1,6 +1,6 @@
 """Recording an answer: collected as it comes, then judged, then made an entry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ from llmcache_gateway.dialects.base import Dialect, Request, Verdict, refuse
 from llmcache_gateway.entry import MAX_PAUSE_MILLISECONDS, Entry
 from llmcache_gateway.plainjson import loads
 from llmcache_gateway.sse import is_comment
+from llmcache_gateway.usage import Usage, read_usage
 
 Form = Literal["json", "sse"]
 
@@ -43,6 +44,8 @@ class Recording:
         self._pauses = bytearray()
         self._last: float | None = None
         self._size = 0
+        self._usage: Usage | None = None
+        self._usage_read = False
         self.ended = False
         """Whether the stream is whole: its last event has come, or what amounts to it."""
 
@@ -98,9 +101,11 @@ class Recording:
         if self._form == "sse" and not self.ended:
             return refuse("unterminated")
         try:
-            verdict = self._dialect.judge(self._canonical(), self._request)
+            answer = self._canonical()
+            verdict = self._dialect.judge(answer, self._request)
         except ValueError:
             return refuse("no-answer" if self._form == "sse" else "not-json")
+        self._usage, self._usage_read = read_usage(answer), True
         return verdict.but_for(self._store_also)
 
     def entry(
@@ -118,7 +123,16 @@ class Recording:
             tags=list(tags),
             epoch=epoch,
             pauses=bytes(self._pauses),
+            usage=self.usage(),
         )
+
+    def usage(self, headers: Mapping[str, str] | None = None) -> Usage | None:
+        """Return what the answer, whole now, says that it took, or else its headers; None when neither does."""
+        if not self._usage_read:
+            self._usage, self._usage_read = read_usage(self.answer()), True
+        if self._usage is None and headers is not None:
+            self._usage = read_usage(None, headers)
+        return self._usage
 
     def answer(self) -> object:
         """Return a copy of the answer as the body of an unstreamed call; None when it makes none."""

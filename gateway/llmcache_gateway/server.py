@@ -26,6 +26,7 @@ from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import StaleInstead, answer_headers, give_stored, pass_on
 from llmcache_gateway.heads import Head
+from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.parts import PartsAnswerer, Splitting, splitting
 from llmcache_gateway.plainjson import dumps, raw_members
@@ -59,6 +60,7 @@ class Handler:
         refresher: Refresher,
         metrics: Metrics,
         stats: Stats,
+        meter: Meter,
         admin_token: str,
         clock: Callable[[], float],
         hurry: asyncio.Event,
@@ -69,6 +71,7 @@ class Handler:
         self._refresher = refresher
         self._metrics = metrics
         self._stats = stats
+        self._meter = meter
         self._admin_token = admin_token.encode()
         self._clock = clock
         self._hurry = hurry
@@ -326,6 +329,8 @@ class Handler:
         )
         headers.update(exchange.explained)
         exchange.outcome, exchange.reason = headers["X-LLMCache"], detail
+        if exchange.outcome == "HIT":  # for a stale one, upstream is asked all the same
+            exchange.spared = entry.usage
         return headers
 
     async def _pass_through(self, exchange: Exchange) -> web.StreamResponse:
@@ -378,7 +383,12 @@ class Handler:
     def _count_asked(self, exchange: Exchange, policy: str) -> None:
         """Count a request that a client asked: what fills the cache says nothing of what clients want and get."""
         ended = Ended(exchange.outcome, exchange.attempted, exchange.reason, exchange.status)
-        self._stats.count(ended, version=exchange.version, policy=policy, seconds=exchange.upstream_seconds)
+        spared = exchange.spared
+        if spared is not None:
+            self._meter.spared(spared)
+        self._stats.count(
+            ended, version=exchange.version, policy=policy, seconds=exchange.upstream_seconds, spared=spared
+        )
         if exchange.question is not None and exchange.status == 200:
             _count_hot(exchange, exchange.question)
 

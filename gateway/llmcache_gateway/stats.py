@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, TypeVar
 
+from llmcache_gateway.usage import Usage
+
 BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 """Upper bounds of the buckets of `missLatency`, in seconds; one bucket without a bound follows."""
 
@@ -64,9 +66,31 @@ class Counts:
     seen: int = 0
     """The number of the last request that was counted here."""
 
+    saved_input: int = 0
+    saved_output: int = 0
+
+    def save(self, usage: Usage) -> None:
+        """Count the tokens of an answer that no provider was asked for."""
+        self.saved_input += usage.input
+        self.saved_output += usage.output
+
     def shown(self) -> dict[str, Any]:
         """Return them as the admin port shows them."""
-        return {"requests": sum(self.columns.values()), **self.columns}
+        saved = {"input": self.saved_input, "output": self.saved_output}
+        return {"requests": sum(self.columns.values()), **self.columns, "savedTokens": saved}
+
+
+@dataclass(slots=True)
+class PolicyCounts(Counts):
+    """Requests of one policy, and what their providers report."""
+
+    provider: Usage = field(default_factory=Usage)
+
+    def shown(self) -> dict[str, Any]:
+        """Return them as the admin port shows them."""
+        used = self.provider
+        tokens = {"cached": used.cached, "written": used.written, "uncached": used.uncached, "output": used.output}
+        return {**Counts.shown(self), "providerTokens": tokens}
 
 
 @dataclass(slots=True)
@@ -96,15 +120,25 @@ class Stats:
         self._started_at = started_at
         self._number = 0
         self._versions: dict[str, VersionCounts] = {}
-        self._policies: dict[str, Counts] = {}
+        self._policies: dict[str, PolicyCounts] = {}
         self._tiers: dict[str, int] = {}
 
-    def count(self, ended: Ended, *, version: str, policy: str, seconds: float | None) -> None:
-        """Count a request of a client; `seconds` is how long its upstream took to begin its answer, if it was asked."""
+    def count(
+        self, ended: Ended, *, version: str, policy: str, seconds: float | None, spared: Usage | None = None
+    ) -> None:
+        """Count a request of a client.
+
+        `seconds` is how long its upstream took to begin its answer, if it was asked; `spared` what it would have taken
+        to ask for what the client was given without that.
+        """
         where = column(ended)
         of_version = self._version(version)
         of_version.columns[where] += 1
-        self._named(self._policies, policy, Counts).columns[where] += 1
+        of_policy = self._named(self._policies, policy, PolicyCounts)
+        of_policy.columns[where] += 1
+        if spared is not None:
+            of_version.save(spared)
+            of_policy.save(spared)
         if where == "hits":
             self._tiers[ended.reason] = self._tiers.get(ended.reason, 0) + 1
         elif where == "misses":
@@ -118,6 +152,10 @@ class Stats:
     def count_warmed(self, version: str) -> None:
         """Count a request that filled the cache: no client's, so no evidence of how clients fare."""
         self._version(version).warmed += 1
+
+    def count_provider(self, usage: Usage, *, policy: str) -> None:
+        """Count what an upstream's answer took."""
+        self._named(self._policies, policy, PolicyCounts).provider += usage
 
     def shown(self) -> dict[str, Any]:
         """Return all counters as the admin port shows them."""

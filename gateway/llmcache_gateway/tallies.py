@@ -21,12 +21,12 @@ class Tally(Collector):
         self._name = name
         self._documentation = documentation
         self._labels = labels
-        self._counts: dict[tuple[str, ...], int] = {} if labels else {(): 0}
+        self._counts: dict[tuple[str, ...], float] = {} if labels else {(): 0}
         registry.register(self)
 
-    def add(self, *labels: str) -> None:
-        """Count one."""
-        self._counts[labels] = self._counts.get(labels, 0) + 1
+    def add(self, *labels: str, by: float = 1) -> None:
+        """Count one, or as many as it says."""
+        self._counts[labels] = self._counts.get(labels, 0) + by
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)

@@ -21,7 +21,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd as zstd  # for tests, too
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """The version of this layout and of Entry's; it grows with every change of either."""
 
 PLAIN: Final = 0

@@ -14,7 +14,7 @@ from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import LocalMarks, MarksKeeper
 
-OVERHEAD_BYTES = 650
+OVERHEAD_BYTES = 800
 """What one entry costs beside its key and its answer: the objects that hold them and the trace of one that left
 (CPython 3.11, measured)."""
 
