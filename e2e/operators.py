@@ -59,7 +59,7 @@ class Kubectl:
         return (found[0]["status"], found[0]["reason"]) if found else ("", "")
 
 
-def eventually(holds: Callable[[], Any], seconds: float = 20) -> Any:
+def eventually(holds: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := holds()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
