@@ -18,7 +18,8 @@ from llmcache_operator.errors import ApiError, OperatorError
 from llmcache_operator.gateways import Gateways, http_client
 from llmcache_operator.kube import Kube, connect
 from llmcache_operator.metrics import Metrics
-from llmcache_operator.reconcile import Name, Reconciler
+from llmcache_operator.news import Name, News
+from llmcache_operator.reconcile import Reconciler
 from llmcache_operator.resync import Resync
 from llmcache_operator.settings import Settings
 from llmcache_operator.work import Outcome, WorkQueue
@@ -38,12 +39,14 @@ async def serve(settings: Settings, log_level: str) -> None:
 
     async with await connect() as api, http_client() as http:
         kube, metrics, watching = Kube(api), Metrics(), asyncio.Event()
+        news = News(lambda name: queue.add(name), loop.call_later)
         reconciler = Reconciler(
             kube=kube,
             gateways=Gateways(http),
             configure_redis=redis_admin.configure,
             images=settings.images,
             metrics=metrics,
+            news=news,
             clock=lambda: datetime.now(UTC),
             random=lambda: secrets.token_urlsafe(32),
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
@@ -71,7 +74,7 @@ async def serve(settings: Settings, log_level: str) -> None:
                     await _until_one_ends(
                         queue.run(),
                         resync.run(),
-                        handlers.watch(settings.namespaces, queue.add, watching),
+                        handlers.watch(settings.namespaces, news, watching),
                         *([election.hold()] if election is not None else []),
                     )
                     break

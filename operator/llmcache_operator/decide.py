@@ -14,6 +14,8 @@ from llmcache_operator.work import Outcome
 SPREADING_SECONDS = 1.0
 # Kubernetes does tell when pods become ready; this is for what it tells of pods only, such as an image pull.
 STARTING_SECONDS = 3.0
+# What has lasted for long is not looked at as often: a third more is all that is added to it.
+SELDOM_SECONDS = 30.0
 
 _ROLLOUT = {
     "Warming": "PrefixWarming",
@@ -47,7 +49,7 @@ def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
     aborted = _aborted(seen)
     trouble = _gravest(seen) or aborted
     lasting = next((one for one in (*seen.troubles, *([aborted] if aborted else ())) if one.lasting), None)
-    progress = _progress(seen, now)
+    progress = _progress(seen, previous, now)
     ready = _ready(seen, trouble, progress)
 
     def condition(kind: str, status: bool, reason: str, message: str = "") -> Condition:
@@ -152,26 +154,35 @@ def _told(seen: Observed) -> Trouble | None:
     return None
 
 
-def _progress(seen: Observed, now: datetime) -> _Progress:
+def _progress(seen: Observed, previous: Status, now: datetime) -> _Progress:
     if seen.waiting is not None:
         return _Progress(seen.waiting.reason, seen.waiting.message)
     if not seen.revision:
         return _Progress()
-    gateways, ready = seen.gateways, seen.ready
+    gateways, ready, starting = seen.gateways, seen.ready, _again(STARTING_SECONDS, previous, now)
     if gateways is None:
-        return _Progress("GatewaysStarting", "the gateways are being created", STARTING_SECONDS)
+        return _Progress("GatewaysStarting", "the gateways are being created", starting)
     if not gateways.settled:
         reason = "GatewaysRolling" if ready else "GatewaysStarting"
-        return _Progress(reason, f"{gateways.ready} of {gateways.wanted} gateways ready", STARTING_SECONDS)
+        return _Progress(reason, f"{gateways.ready} of {gateways.wanted} gateways ready", starting)
     if seen.redis_wanted and not (seen.redis and seen.redis.settled):
-        return _Progress("RedisStarting", "the managed Redis is not ready", STARTING_SECONDS)
+        return _Progress("RedisStarting", "the managed Redis is not ready", starting)
     if seen.current < ready:
         message = f"{seen.current} of {ready} gateways run the current configuration"
-        return _Progress("ConfigurationSpreading", message, SPREADING_SECONDS)
+        return _Progress("ConfigurationSpreading", message, _again(SPREADING_SECONDS, previous, now))
     if seen.state is not None and seen.state.rollout.phase in UNDER_WAY:
         rollout, after = seen.state.rollout, wake(seen.state, now)
         return _Progress(_ROLLOUT[rollout.phase], rollout.message, after, not seen.wait_for_promotion)
     return _Progress()
+
+
+def _again(first: float, previous: Status, now: datetime) -> float:
+    """Return in how many seconds to look again at what is on its way: the longer it has been, the later."""
+    before = previous.condition("Progressing")
+    if before is None or before.status != "True":
+        return first
+    lasted = (now - datetime.fromisoformat(before.last_transition_time)).total_seconds()
+    return max(first, min(lasted / 3, SELDOM_SECONDS))
 
 
 def _ready(seen: Observed, trouble: Trouble | None, progress: _Progress) -> tuple[bool, str, str]:

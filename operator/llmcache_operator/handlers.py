@@ -1,47 +1,45 @@
 """Watches the cluster. The one module that knows kopf, which is used as a watcher only.
 
 kopf's handlers for creation, update and deletion would put annotations and a finalizer on every object and keep
-their own idea of what has changed. Its event handlers write nothing: each event becomes a key in our queue.
+their own idea of what has changed. Its event handlers write nothing: an event that is news becomes a key in our queue.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import kopf
 
-from llmcache_operator.specs import FIELD_MANAGER
+from llmcache_operator.news import STATUS, News
+from llmcache_operator.specs import FIELD_MANAGER, Object
 
 log = logging.getLogger(__name__)
 
-# Several events of one change (a ReplicaSet made, a pod scheduled, a pod ready) become one turn.
-_CHILD_DELAY = 0.2
+# Several events of one change become one turn, and an answer to our own write is read before its event is weighed.
+_SETTLE = 0.2
 _LABEL = f"app.kubernetes.io/managed-by={FIELD_MANAGER}"
 # Not Secrets: to watch them is to be handed all of them. A deleted one comes back with the next resync.
-_CHILDREN = (
-    ("apps", "v1", "deployments"),
-    ("apps", "v1", "statefulsets"),
-    ("", "v1", "services"),
-    ("", "v1", "configmaps"),
-    ("", "v1", "persistentvolumeclaims"),
-    ("policy", "v1", "poddisruptionbudgets"),
-    ("networking.k8s.io", "v1", "networkpolicies"),
-    ("networking.k8s.io", "v1", "ingresses"),
-)
-# Kubernetes writes its status all the time. Edits of it are found by the next look at everything.
-_DELETIONS = (("autoscaling", "v2", "horizontalpodautoscalers"),)
-
-Add = Callable[[tuple[str, str], float], None]
+_CHILDREN = {
+    "Deployment": ("apps", "v1", "deployments"),
+    "StatefulSet": ("apps", "v1", "statefulsets"),
+    "Service": ("", "v1", "services"),
+    "ConfigMap": ("", "v1", "configmaps"),
+    "PersistentVolumeClaim": ("", "v1", "persistentvolumeclaims"),
+    "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets"),
+    "HorizontalPodAutoscaler": ("autoscaling", "v2", "horizontalpodautoscalers"),
+    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
+    "Ingress": ("networking.k8s.io", "v1", "ingresses"),
+}
 
 
-async def watch(namespaces: Sequence[str], add: Add, ready: Any) -> None:
-    """Watch LLMCaches and their children until SIGTERM or SIGINT; `add` gets the name of each that may have changed.
+async def watch(namespaces: Sequence[str], news: News, ready: Any) -> None:
+    """Watch LLMCaches and their children until SIGTERM or SIGINT; `news` hears of each that may have changed.
 
     `ready` is an asyncio.Event that is set when the watches begin. No namespaces means all of them.
     """
     kopf_identity: Any = FIELD_MANAGER
     await kopf.operator(
-        registry=_registry(add),
+        registry=_registry(news),
         settings=_settings(),
         namespaces=list(namespaces),
         clusterwide=not namespaces,
@@ -61,7 +59,7 @@ def owner(body: Any) -> tuple[str, str] | None:
     return None
 
 
-def _registry(add: Add) -> kopf.OperatorRegistry:
+def _registry(news: News) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -70,23 +68,28 @@ def _registry(add: Add) -> kopf.OperatorRegistry:
         return kopf.login_via_client(**context)
 
     @kopf.on.event("llmcache.dev", "v1alpha1", "llmcaches", registry=registry)
-    async def resource(body: Any, **_: Any) -> None:
-        add((body["metadata"]["namespace"], body["metadata"]["name"]), 0.0)
+    async def resource(event: Any, **_: Any) -> None:
+        body, live = event["object"], _live(event)
+        name = (body["metadata"]["namespace"], body["metadata"]["name"])
+        news.heard(name, ("LLMCache", name[1]), live, 0.0)
+        news.heard(name, (STATUS, name[1]), live, _SETTLE)
 
-    async def child(body: Any, **_: Any) -> None:
-        key = owner(body)
-        if key is not None:
-            add(key, _CHILD_DELAY)
+    def watch_kind(kind: str, group: str, version: str, plural: str) -> None:
+        @kopf.on.event(group=group, version=version, plural=plural, id=f"child-{plural}", registry=registry)
+        async def child(event: Any, **_: Any) -> None:
+            body = event["object"]
+            of = owner(body)
+            if of is not None:
+                news.heard(of, (kind, body["metadata"]["name"]), _live(event), _SETTLE)
 
-    async def deleted(type: str | None, body: Any, **_: Any) -> None:
-        if type == "DELETED":
-            await child(body)
-
-    for group, version, plural in _DELETIONS:
-        kopf.on.event(group=group, version=version, plural=plural, id=f"child-{plural}", registry=registry)(deleted)
-    for group, version, plural in _CHILDREN:
-        kopf.on.event(group=group, version=version, plural=plural, id=f"child-{plural}", registry=registry)(child)
+    for kind, resource_kind in _CHILDREN.items():
+        watch_kind(kind, *resource_kind)
     return registry
+
+
+def _live(event: Any) -> Object | None:
+    """Return the object that an event says is there; None when it says that it is there no longer."""
+    return None if event["type"] == "DELETED" else event["object"]
 
 
 def _settings() -> kopf.OperatorSettings:
@@ -100,7 +103,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 11 * 60
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
-    for group, version, plural in (*_CHILDREN, *_DELETIONS):
+    for group, version, plural in _CHILDREN.values():
         settings.watching.label_selectors[group, version, plural] = _LABEL
     settings.queueing.worker_limit = 64
     settings.posting.enabled = False

@@ -75,7 +75,7 @@ class Observed:
     state: State | None = None
     """What the rollout is to remember from now on."""
     changed: bool = False
-    """Whether that is something else than it remembered: then there is more to do at once."""
+    """Whether that makes for more to do at once."""
     wait_for_promotion: bool = True
     """Whether a rollout under way counts as reconciling."""
     notes: tuple[Note, ...] = ()

@@ -30,7 +30,7 @@ def plan(
     desired: Iterable[Object],
     live: Mapping[Key, Object | None],
     former: Iterable[Key],
-    uid: str,
+    uid: str | None,
     initial: Mapping[Key, Object] | None = None,
 ) -> Plan:
     """Compare what is desired with what is there.
@@ -73,7 +73,7 @@ def stamped(desired: Object) -> Object:
     return desired | {"metadata": desired["metadata"] | {"annotations": annotations}}
 
 
-def owned(live: Object, uid: str) -> bool:
+def owned(live: Object, uid: str | None) -> bool:
     """Return whether an object belongs to the LLMCache of that uid."""
     return any(owner.get("uid") == uid for owner in live["metadata"].get("ownerReferences", ()))
 

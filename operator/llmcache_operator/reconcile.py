@@ -14,8 +14,9 @@ from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
 from llmcache_operator.manifests import read
 from llmcache_operator.metrics import Metrics
+from llmcache_operator.news import STATUS, Name, News
 from llmcache_operator.observed import Observed, Pod, Trouble, Turned, kind_missing, read_pods, read_rollout
-from llmcache_operator.plan import Plan, plan
+from llmcache_operator.plan import Plan, owned, plan
 from llmcache_operator.redis_changes import claim_refused, in_force, restarts
 from llmcache_operator.rolling import Rolling
 from llmcache_operator.rollout import steer
@@ -26,9 +27,6 @@ from llmcache_operator.specs import HANDED_OVER, Identity, Key, Object
 from llmcache_operator.specs.redis import live_settings
 from llmcache_operator.status import Status, read_status
 from llmcache_operator.work import Outcome
-
-Name = tuple[str, str]
-"""Namespace and name of an LLMCache."""
 
 CONFLICT_SECONDS = 0.5
 """When to look again at an LLMCache that has changed while it was being looked at."""
@@ -48,6 +46,7 @@ class Reconciler:
     """Brings the Redis at an address, with a password, to settings; returns what those were that it had otherwise."""
     images: specs.Images
     metrics: Metrics
+    news: News
     clock: Callable[[], datetime]
     random: Callable[[], str]
     """Returns a new secret value: 32 random bytes, URL-safe."""
@@ -70,7 +69,9 @@ class Reconciler:
     async def _reconcile(self, name: Name) -> Outcome:
         live = await self.kube.get("LLMCache", *name)
         if live is None or "deletionTimestamp" in live["metadata"]:
+            self.news.forget(name)
             return Outcome()  # garbage collection takes the children
+        self._note(live)
         identity = Identity(live["metadata"]["name"], live["metadata"]["namespace"], live["metadata"]["uid"])
         generation, previous = live["metadata"]["generation"], read_status(live.get("status"))
         try:
@@ -97,17 +98,23 @@ class Reconciler:
         prefix = specs.active_prefix(state.prefix.name, served(state))
         config = specs.gateway_configuration(manifest, identity, prefix)
         managed = specs.managed_redis(manifest)
-        own = [("Secret", identity.gateway), ("Secret", identity.redis)]
+        own = [("Secret", identity.gateway), *([("Secret", identity.redis)] if managed is not None else [])]
         live = await gather.objects(self.kube, identity.namespace, own)
-        values = specs.generated(live[own[0]], live[own[1]], self.random)
+        values = specs.generated(live[own[0]], live.get(("Secret", identity.redis)), self.random)
 
         desired = specs.children(manifest, identity, self.images, values, prefix)
-        # What is no longer asked for can be there only after a change of spec that has not been carried out.
-        settled = previous.observed_generation == generation and previous.undisturbed
-        former = [] if settled else specs.former_children(manifest, identity)
-        keys = [_key(child) for child in desired] + former
+        keys = [_key(child) for child in desired]
         live |= await gather.objects(self.kube, identity.namespace, [key for key in keys if key not in live])
-        absent = await gather.absent_kinds(self.kube, {key: live[key] for key in keys if key not in former})
+        # What is no longer asked for can be there only after a change of spec that has not been carried out, and only
+        # where anything was ever carried out.
+        settled = previous.observed_generation == generation and previous.undisturbed
+        new = previous.observed_generation < 0 and not any(
+            found and owned(found, identity.uid) for found in live.values()
+        )
+        former = [] if settled or new else specs.former_children(manifest, identity)
+        live |= await gather.objects(self.kube, identity.namespace, former)
+        self._note_children(identity, live)
+        absent = await gather.absent_kinds(self.kube, {key: live[key] for key in keys})
         desired = [child for child in desired if child["kind"] not in absent]
         made = {identity.gateway, identity.redis} if managed is not None else {identity.gateway}
         wanted = {key: keys for key, keys in specs.referred_to(config).items() if key[1] not in made}
@@ -119,14 +126,14 @@ class Reconciler:
         if refused:
             desired = [child for child in desired if child["kind"] != "PersistentVolumeClaim"]
 
-        todo = plan(desired, live, former, identity.uid or "", specs.initial(manifest, identity))
+        todo = plan(desired, live, former, identity.uid, specs.initial(manifest, identity))
         waiting = missing
         if missing is not None:
             held = {("ConfigMap", identity.gateway), ("Deployment", identity.name)}
             todo.apply = [child for child in todo.apply if _key(child) not in held]
         elif todo.leaving:
             waiting = Trouble("WaitingForDeletion", f"the former {_list(todo.leaving)} must be gone first")
-        troubles = await self._execute(todo, live)
+        troubles = await self._execute(todo, live, identity)
         troubles += [Trouble("VolumeImmutable", refused, lasting=True)] if refused else []
 
         pods = await gather.pods(self.kube, identity)
@@ -182,7 +189,7 @@ class Reconciler:
             return Turned(), Trouble("RedisNotConfigured", f"pod {ready.name} may run with other settings: {error}")
         return Turned(asked.memory, asked.maxmemory_policy, in_force(before, asked)), None
 
-    async def _execute(self, todo: Plan, live: dict[Key, Object | None]) -> list[Trouble]:
+    async def _execute(self, todo: Plan, live: dict[Key, Object | None], identity: Identity) -> list[Trouble]:
         """Carry a plan out; put into `live` what came of it, and return what went wrong for good."""
         troubles = []
         for child in todo.apply:
@@ -191,6 +198,7 @@ class Reconciler:
                 if key in todo.hand_over:
                     await self.kube.apply(todo.hand_over[key], manager=HANDED_OVER)
                 live[key] = await self.kube.apply(child)
+                self._note_children(identity, {key: live[key]})
             except Refused as error:
                 self.metrics.applies.labels(child["kind"], "refused").inc()
                 troubles.append(Trouble("ApplyFailed", error.message, lasting=True))
@@ -215,6 +223,7 @@ class Reconciler:
     async def _look_only(self, identity: Identity, generation: int, trouble: Trouble, previous: Status) -> Observed:
         """Observe without touching anything: what runs goes on as it is."""
         live = await gather.objects(self.kube, identity.namespace, [("Deployment", identity.name)])
+        self._note_children(identity, live)
         pods = await gather.pods(self.kube, identity)
         return Observed(
             identity=identity,
@@ -237,7 +246,7 @@ class Reconciler:
         metadata = {name: live["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion")}
         told = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": plain}
         try:
-            await self.kube.apply(told, "status")
+            self._note(await self.kube.apply(told, "status"))
         except (NotFound, Conflict):
             return False
         self.metrics.applies.labels("LLMCacheStatus", "ok").inc()
@@ -246,6 +255,15 @@ class Reconciler:
         for turn in (*map(events.told, notes), *events.turns(previous, status)):
             await self._post(turn, identity)
         return True
+
+    def _note(self, live: Object) -> None:
+        of = live["metadata"]["namespace"], live["metadata"]["name"]
+        self.news.read(of, ("LLMCache", of[1]), live)
+        self.news.read(of, (STATUS, of[1]), live)
+
+    def _note_children(self, identity: Identity, live: Mapping[Key, Object | None]) -> None:
+        for key, found in live.items():
+            self.news.read((identity.namespace, identity.name), key, found)
 
     async def _post(self, turn: events.Turn, identity: Identity) -> None:
         now = self.clock()

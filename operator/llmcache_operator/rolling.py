@@ -13,7 +13,7 @@ from llmcache_operator.gateways import Gateways
 from llmcache_operator.kube import Kube
 from llmcache_operator.observed import Observed, Pod
 from llmcache_operator.rollout import keeping
-from llmcache_operator.rollout.machine import step, wants_stats, warming_key
+from llmcache_operator.rollout.machine import goes_on, step, wants_stats, warming_key
 from llmcache_operator.rollout.state import MAX_ANNOTATION, Purging, State
 from llmcache_operator.rollout.turn import Asked, Purge, Seen, Start, Step, Warmed
 from llmcache_operator.specs import COMPONENT_WARM, Identity, Images, Object, warming
@@ -69,7 +69,7 @@ class Rolling:
         except Refused as error:
             # A quota, or a right that is missing: warming only helps, so that the rollout goes on without.
             done = step(state, self.asked, replace(found, warmed=Warmed("failed", error.message)), now)
-        return replace(seen, state=done.state, notes=(*seen.notes, *done.notes), changed=done.state != state)
+        return replace(seen, state=done.state, notes=(*seen.notes, *done.notes), changed=goes_on(state, done.state))
 
     async def _act(self, done: Step, ready: Mapping[str, Pod], job: Object | None, now: datetime) -> None:
         for action in done.actions:

@@ -58,6 +58,7 @@ class WorkQueue(Generic[K]):
         self._numbers = itertools.count()
         self._heap: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
+        self._waiting: set[K] = set()
         self._active: set[K] = set()
         self._late: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -82,7 +83,7 @@ class WorkQueue(Generic[K]):
     @property
     def active(self) -> int:
         """Keys that are being worked on."""
-        return len(self._active) - self._ready.qsize()
+        return len(self._active)
 
     async def run(self) -> None:
         """Work until cancelled; what was under way then has no other turn before it is added anew."""
@@ -94,6 +95,7 @@ class WorkQueue(Generic[K]):
                     tasks.create_task(self._work(), name=f"work-{number}")
         finally:
             self.alive = False
+            self._waiting.clear()
             self._active.clear()
             self._late.clear()
             self._ready = asyncio.Queue()
@@ -109,8 +111,8 @@ class WorkQueue(Generic[K]):
                 del self._due[key]
                 if key in self._active:
                     self._late.add(key)
-                else:
-                    self._active.add(key)
+                elif key not in self._waiting:
+                    self._waiting.add(key)
                     self._ready.put_nowait(key)
             self._wake.clear()
             try:
@@ -122,6 +124,8 @@ class WorkQueue(Generic[K]):
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
+            self._waiting.discard(key)
+            self._active.add(key)
             try:
                 outcome = await self._handle(key)
             except Exception:

@@ -1,7 +1,7 @@
 """What the status says of what was found, case by case."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -286,6 +286,13 @@ def test_a_rollout_is_told_by_the_conditions(seen: Observed, expected: dict[str,
     found = {kind: status.condition(kind) for kind in expected}
     assert {kind: (c.status, c.reason) if c else ("", "") for kind, c in found.items()} == expected
     assert decide(seen, status, LATER).status == status
+
+
+def test_what_takes_long_is_looked_at_less_often() -> None:
+    starting = replace(HEALTHY, gateways=Rollout(2, 2, 0, False), pods=(), reports={})
+    first = decide(starting, BLANK, NOW).status
+    delays = [decide(starting, first, NOW + timedelta(seconds=s)).outcome.after for s in (0, 3, 30, 3600)]
+    assert delays == [3.0, 3.0, 10.0, 30.0]
 
 
 def test_a_state_that_has_changed_is_carried_out_at_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from llmcache_operator.rollout import evidence
 from llmcache_operator.rollout.evidence import Stats
-from llmcache_operator.rollout.machine import step, wake, warming_key
+from llmcache_operator.rollout.machine import goes_on, step, wake, warming_key
 from llmcache_operator.rollout.state import Served, served
 from llmcache_operator.rollout.turn import Purge, Start, Stop, Warmed
 from tests.operator.life import CANARY, LE, NOON, PODS, Life, counts, in_canary
@@ -278,6 +278,28 @@ def test_a_state_at_rest_wants_no_turn_before_something_is_due() -> None:
     life = Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2").look(2)
     assert wake(life.state, life.now) == pytest.approx(3600)
     assert life.look(5).state == life.state
+
+
+def test_only_what_leaves_something_to_do_is_carried_out_at_once() -> None:
+    life = Life(CANARY)
+    before = life.state
+    assert not goes_on(before, before)
+    assert goes_on(before, life.bump("v2").state), "gateways are to be given the canary"
+    reached = life.look().state
+    life.serve(v1=counts(9), v2=counts(30)).after(seconds=6)
+    assert life.state != reached
+    assert not goes_on(reached, life.state), "only counters and a message are others"
+    promoting = Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2")
+    given = promoting.state
+    assert not goes_on(given, promoting.look().state), "every gateway runs it"
+    assert goes_on(promoting.state, promoting.after(hours=2).state), "the former version is to be purged"
+
+
+def test_what_gateways_have_not_taken_up_for_long_is_asked_for_less_often() -> None:
+    life = Life(CANARY).bump("v2").look(everywhere=False)
+    assert wake(life.state, life.now) == 1.0
+    assert wake(life.after(seconds=9).state, life.now) == pytest.approx(3)
+    assert wake(life.after(seconds=60).state, life.now) == 5.0
 
 
 def test_a_gateway_that_was_not_ready_when_a_step_began_counts_from_its_first_answer() -> None:

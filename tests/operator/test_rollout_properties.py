@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from llmcache_gateway.config import Rollout, share
 from llmcache_operator.rollout import keeping
 from llmcache_operator.rollout.evidence import Stats
-from llmcache_operator.rollout.machine import step, wants_stats
+from llmcache_operator.rollout.machine import goes_on, step, wants_stats
 from llmcache_operator.rollout.stages import first
 from llmcache_operator.rollout.state import Counts, Happened, Phase, PrefixStatus, RolloutStatus, Served, State, served
 from llmcache_operator.rollout.turn import Asked, Purge, Seen, Start, Step, Stop, Warmed
@@ -135,6 +135,11 @@ class World(RuleBasedStateMachine):
         done = step(before, self.asked, self.seen(before, unheard), self.now)
         self.check(before, done)
         self.act(done)
+        if not goes_on(before, done.state):
+            # Whoever looks again at once finds nothing to do.
+            again = step(done.state, self.asked, self.seen(done.state, unheard), self.now)
+            assert (served(again.state), again.state.rollout.phase) == (served(done.state), done.state.rollout.phase)
+            assert not [action for action in again.actions if isinstance(action, Start)]
         if crash != "before storing":
             self.stored = self.reread(done.state)
 

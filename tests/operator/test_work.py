@@ -67,6 +67,27 @@ def test_a_key_added_during_its_turn_has_another_after_it_and_never_at_the_same_
     assert turns == [("begin", 0.0), ("end", 10.0), ("begin", 10.0), ("end", 20.0)]
 
 
+def test_a_key_added_while_it_waits_for_a_worker_has_one_turn() -> None:
+    turns: list[tuple[str, float]] = []
+
+    async def handle(key: str) -> Outcome:
+        turns.append((key, _now()))
+        await asyncio.sleep(10)
+        return Outcome()
+
+    async def script(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+        queue.add("b")
+        await asyncio.sleep(1)
+        queue.add("b")
+        await asyncio.sleep(1)
+        assert (queue.active, queue.depth) == (1, 1)
+        await asyncio.sleep(60)
+
+    _run(handle, script, workers=1)
+    assert turns == [("a", 0.0), ("b", 10.0)]
+
+
 def test_no_more_keys_are_worked_on_at_once_than_there_are_workers() -> None:
     active, most = 0, 0
 

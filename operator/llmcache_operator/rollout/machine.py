@@ -54,11 +54,21 @@ def step(before: State, asked: Asked, seen: Seen, now: datetime) -> Step:
     return done
 
 
+def goes_on(before: State, after: State) -> bool:
+    """Return whether a new state is to be carried out at once, rather than when the clock or an event says so."""
+    prefix, rollout = after
+    if rollout.phase in ("Stable", "Retaining") and prefix.target == prefix.active and not prefix.purging:
+        return False
+    counted = replace(rollout, evidence=before.rollout.evidence, message=before.rollout.message)
+    return State(prefix, counted) != before
+
+
 def wake(state: State, now: datetime) -> float | None:
     """Return in how many seconds a state wants to be looked at again by the clock; None when it does not."""
     prefix, rollout = state
     if rollout.phase in UNDER_WAY and not rollout.reached:
-        return 1.0
+        lasted = (now - rollout.since).total_seconds() if rollout.since is not None else 0.0
+        return max(1.0, min(lasted / 3, POLL.total_seconds()))
     if rollout.phase == "Warming":
         return 2.0
     if rollout.phase in UNDER_WAY:
