@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import re
 import secrets
@@ -119,6 +120,10 @@ def _serve(options: argparse.Namespace) -> None:
     # Imported here so that `check` starts without the server's libraries.
     from llmcache_gateway.app import Options, serve
 
+    # What the libraries are made of stays: a full collection that looked at it again would hold all requests up for
+    # tens of milliseconds.
+    gc.collect()
+    gc.freeze()
     set_up_logging(options.log_level)
     token = _secret(options.admin_token_file, "LLMCACHE_ADMIN_TOKEN")
     if token is None:
