@@ -25,6 +25,7 @@ from llmcache_gateway.admin_explain import ExplainRoute
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
+from llmcache_gateway.hit_heads import HitHeads
 from llmcache_gateway.hook_runner import HookLoader
 from llmcache_gateway.invalidate import Invalidator
 from llmcache_gateway.meter import Meter
@@ -125,7 +126,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             options.clock,
             hurry=stopping,
         )
-        lane = Lane(handler, lambda: reloader.current, metrics)
+        lane = Lane(handler, HitHeads(handler, options.clock), lambda: reloader.current, metrics)
 
         invalidator = Invalidator()
         about = About(handler)

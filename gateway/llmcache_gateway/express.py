@@ -13,19 +13,18 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from enum import Enum
 from functools import partial
 from typing import Any, Final, Literal, cast
 
 from aiohttp import HttpVersion11, web
-from aiohttp.http import SERVER_SOFTWARE
 
 from llmcache_gateway.dialects import Dialect, dialect_of
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Exchange, LookedUp, Question
 from llmcache_gateway.heads import Head
+from llmcache_gateway.hit_heads import HitHeads
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.server import DEBUG_HEADER, Handler
@@ -104,7 +103,7 @@ class Lookup:
 class Lane:
     """Remembers heads and requests, and answers those that it can."""
 
-    def __init__(self, handler: Handler, runtime: Callable[[], Runtime], metrics: Metrics) -> None:
+    def __init__(self, handler: Handler, heads: HitHeads, runtime: Callable[[], Runtime], metrics: Metrics) -> None:
         self._handler = handler
         self._runtime = runtime
         self._metrics = metrics
@@ -116,7 +115,7 @@ class Lane:
         self._seen_bytes = 0
         # Hashes of requests that came once. Two with one hash do no harm.
         self._once: dict[int, None] = {}
-        self._date = (0, "")
+        self._heads = heads
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer a request that aiohttp has read, and remember its head where it had a hit."""
@@ -209,7 +208,7 @@ class Lane:
     def _hit(
         self, exchange: Exchange, question: Question, name: tuple[bytes, bytes], seen: Seen | None, found: Found
     ) -> bytes | None:
-        entry, tier = found
+        entry = found.entry
         if not self._handler.answers_at_once(entry, question):
             return None
         if seen is not None and seen.entry is entry:
@@ -219,19 +218,13 @@ class Lane:
             self._remember(exchange, name, question, entry, content_type, answer)
         if len(answer) > MAX_BODY:
             return None
-        headers = self._handler.hit_headers(exchange, question, entry, tier)
-        headers["Content-Type"] = content_type
-        lines = "\r\n".join([f"{header}: {value}" for header, value in headers.items()])
-        if lines.count("\r") != len(headers) - 1 or lines.count("\n") != len(headers) - 1:
-            return None  # a value of two lines, which aiohttp would refuse too
+        start = self._heads.head(exchange, question, found, content_type, len(answer))
+        if start is None:
+            return None
         exchange.status = 200
         self._handler.account(exchange)
         self._metrics.express.add()
-        start = (
-            f"HTTP/1.1 200 OK\r\n{lines}\r\nContent-Length: {len(answer)}\r\n"
-            f"Date: {self._today()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
-        )
-        return start.encode() + answer
+        return start + answer
 
     def _remember(
         self,
@@ -300,12 +293,7 @@ class Lane:
         self._seen.clear()
         self._seen_bytes = 0
         self._once.clear()
-
-    def _today(self) -> str:
-        now = int(time.time())
-        if self._date[0] != now:
-            self._date = (now, formatdate(now, usegmt=True))
-        return self._date[1]
+        self._heads.forget()
 
 
 class LaneConnection(web.RequestHandler):

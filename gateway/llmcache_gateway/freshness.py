@@ -137,6 +137,11 @@ def remaining(entry: Entry, now: float, ttl: float) -> float:
     return min(entry.freshness(now), entry.stored_at + ttl - now)
 
 
+def steady_seconds(entry: Entry, now: float, ttl: float) -> float:
+    """Return for how many seconds an entry's age and what remains of its freshness stay the same in whole seconds."""
+    return min(1 - (now - entry.stored_at) % 1, remaining(entry, now, ttl) % 1)
+
+
 def response_ttl(headers: Mapping[str, str]) -> float:
     """Return the lifetime that an upstream sets for its own answer with X-LLMCache-TTL; FOREVER without one.
 
