@@ -220,7 +220,7 @@ async def test_writes_to_a_store_that_hangs_are_bounded_in_bytes_and_end_by_them
 async def test_what_was_taken_on_is_written_before_the_gateway_ends(
     start_gateway: StartGateway, provider: Provider, proxy: Proxy, own_redis: RedisServer
 ) -> None:
-    started = start_gateway(config(provider, proxy.url, timeout="2s"), drain_seconds=0.01)
+    started = start_gateway(config(provider, proxy.url, timeout="10s"), drain_seconds=0.01)
     async with started as gateway, sdk(gateway) as client:
         await until(lambda: ready(gateway))
         proxy.fault, proxy.slow_seconds = "slow", 0.1

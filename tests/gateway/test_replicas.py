@@ -71,6 +71,12 @@ def shared(provider: Provider, redis_url: str, store: str = "redis", **spec: Any
     return manifest(provider.base_url, redis={"external": {"url": redis_url}}, **{"timeout": "60s"} | spec)
 
 
+async def looked_up(gateway: TestGateway) -> None:
+    """Wait until all that this gateway has been asked so far is looked up: a later lookup ends no earlier."""
+    never_asked = {**GOOD, "messages": [{"role": "user", "content": "something that nobody asked"}]}
+    assert (await gateway.post(never_asked, headers={"Cache-Control": "only-if-cached"})).status_code == 504
+
+
 def text_of(response: httpx.Response) -> str:
     return str(response.json()["choices"][0]["message"]["content"])
 
@@ -230,6 +236,7 @@ async def test_a_stream_cut_half_way_ends_with_an_error_on_every_gateway_and_is_
         await anext(second)
         unstreamed = asyncio.create_task(two[1].post(GOOD))
         await waiting(two[1], 3)
+        await looked_up(two[1])
         gate.cut = True
         gate.opened.set()
         for lines in (first, second):
@@ -253,6 +260,7 @@ async def test_an_error_is_shared_with_those_who_wait_elsewhere_and_not_remember
     followers = [asyncio.create_task(two[1].post(STREAMED if at % 2 else GOOD)) for at in range(4)]
     await followed(redis_server)
     await waiting(two[1], 5)
+    await looked_up(two[1])
     gate.opened.set()
     answers = await asyncio.gather(leader, *followers)
     assert {answer.status_code for answer in answers} == {502 if cut else 500}
@@ -363,6 +371,7 @@ async def test_an_answer_too_large_to_publish_is_asked_for_once_more_on_the_othe
         tasks += [asyncio.create_task(other.post(GOOD)) for _ in range(3)]
         await followed(redis_server)
         await waiting(other, 4)
+        await looked_up(other)
         opened.set()
         answers = await asyncio.wait_for(asyncio.gather(*tasks), 30)
         assert all(answer.status_code == 200 and answer.text.count("word") == 4000 for answer in answers)
