@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from llmcache_gateway.hints.hinter import Hinter
 from llmcache_gateway.hot import shown
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
@@ -84,6 +85,7 @@ def admin_app(
                     "circuits": runtime.store.circuits,
                 },
                 "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams],
+                "hints": _hints(runtime.hinter),
                 "inFlight": runtime.in_flight,
             }
         )
@@ -117,6 +119,20 @@ def admin_app(
 def _prefix(prefix: Prefix) -> dict[str, object]:
     following = None if prefix.next is None else {"version": prefix.next, "percent": prefix.percent}
     return {"name": prefix.name, "version": prefix.active, "next": following}
+
+
+def _hints(hinter: Hinter) -> dict[str, object]:
+    """Return which models get no hint for now, and for how many seconds more."""
+    return {
+        "standDowns": [
+            {"upstream": one.upstream, "model": one.model, "refused": one.refused, "seconds": round(one.until)}
+            for one in hinter.standing_down()
+        ],
+        "paused": [
+            {"upstream": upstream, "model": model, "seconds": round(seconds)}
+            for (upstream, model), seconds in hinter.paused().items()
+        ],
+    }
 
 
 def _json(value: object, status: int = 200) -> web.Response:

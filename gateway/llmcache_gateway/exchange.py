@@ -11,6 +11,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.freshness import Controls
 from llmcache_gateway.headers import Headers
 from llmcache_gateway.heads import Head
+from llmcache_gateway.hints.hinter import Hinted
 from llmcache_gateway.policy import Settings
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.trusted import CLIENT, Named
@@ -39,6 +40,15 @@ class Question(msgspec.Struct):
 
     unchanged: bool = False
     """Whether pre_upstream failed to change it: its answer is then not what others are to be given."""
+
+    tenant: str = ""
+    """Whose request it is."""
+
+    hinting: bool = True
+    """Whether it may be given a hint for the provider's own prompt cache: its upstream has not refused one yet."""
+
+    hinted: Hinted | None = None
+    """The hint it was given when it was last asked."""
 
     epoch: int = 0
     """The invalidation epoch known when the request began: what it is answered with is no newer."""

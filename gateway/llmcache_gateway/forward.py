@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from llmcache_gateway import hooked, record, replay
+from llmcache_gateway import hinting, hooked, record, replay
 from llmcache_gateway.errors import LostCallError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
@@ -24,7 +24,7 @@ from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.sse import CONTENT_TYPE, MAX_EVENT_BYTES, EventSplitter
 from llmcache_gateway.stores.guarded_leases import GuardedLeases
 from llmcache_gateway.stores.leases import Lease
-from llmcache_gateway.upstreams.base import Answer
+from llmcache_gateway.upstreams.base import Answer, Call
 
 log = logging.getLogger(__name__)
 
@@ -157,10 +157,8 @@ class Forwarder:
                     return
                 if flight.lease is not None:
                     _begin(_lead(flight, runtime, claim), self._leading)
-            if not await self._ask(flight, runtime, question, key):
-                # What the recording adds is not worth a request: once more, as the client sent it.
-                question.recorded = False
-                await self._ask(flight, runtime, question, key)
+            while not await self._ask(flight, runtime, question, key):
+                pass  # what the gateway adds is not worth a request: once more without
         except UpstreamError as error:
             if flight.followed or flight.status:
                 log.warning("%s", error.message)
@@ -187,9 +185,7 @@ class Forwarder:
     async def _ask(self, flight: Flight, runtime: Runtime, question: Question, key: str | None) -> bool:
         """Ask upstream and fill the flight; False when it refuses what the gateway added to the request."""
         asked = time.perf_counter()
-        call = question.call()
-        added = call.body != question.request.body
-        call = await hooked.changed_call(runtime.hooks, question, call)
+        call = await self._call(runtime, question)
         async with question.upstream.send(call) as answer:
             flight.upstream_seconds = time.perf_counter() - asked
             self._metrics.upstream_seconds.add(flight.upstream_seconds)
@@ -200,7 +196,7 @@ class Forwarder:
                         async for _ in answer.chunks:
                             pass
                 return True
-            return await self._take_body(flight, runtime, question, answer, key, added=added)
+            return await self._take_body(flight, runtime, question, answer, key)
 
     async def _take_events(
         self, flight: Flight, runtime: Runtime, question: Question, answer: Answer, key: str | None
@@ -222,7 +218,7 @@ class Forwarder:
         await self._land(flight, runtime, question, recording, key)
 
     async def _take_body(
-        self, flight: Flight, runtime: Runtime, question: Question, answer: Answer, key: str | None, *, added: bool
+        self, flight: Flight, runtime: Runtime, question: Question, answer: Answer, key: str | None
     ) -> bool:
         """Hold an unstreamed answer until it is whole, or pass it on as it comes when it is too large."""
         recording = _recording(question, runtime)
@@ -239,7 +235,7 @@ class Forwarder:
                 flight.add([chunk])
             flight.finish(None)
             return True
-        if added and _refuses_addition(question, answer, recording):
+        if self._refuses_addition(runtime, question, answer, recording):
             return False
         flight.status, flight.headers = answer.status, answer.headers
         await self._land(flight, runtime, question, recording, key)
@@ -275,10 +271,8 @@ class Forwarder:
         """Ask upstream for nobody, store the answer, and return what came of it as a stable word."""
         question.epoch = runtime.store.epoch
         try:
-            came = await self._collect(runtime, question, key)
-            if not came:
-                question.recorded = False
-                came = await self._collect(runtime, question, key)
+            while not (came := await self._collect(runtime, question, key)):
+                pass  # once more without what was refused
         except UpstreamError as error:
             log.warning("a stale entry could not be refreshed: %s", error.message)
             return "failed"
@@ -313,9 +307,7 @@ class Forwarder:
 
     async def _collect(self, runtime: Runtime, question: Question, key: str) -> str:
         """Ask upstream, store the answer, and say what came of it; nothing when what the gateway added is refused."""
-        call = question.call()
-        added = call.body != question.request.body
-        call = await hooked.changed_call(runtime.hooks, question, call)
+        call = await self._call(runtime, question)
         recording = _recording(question, runtime)
         splitter = EventSplitter(MAX_EVENT_BYTES)
         async with question.upstream.send(call) as answer:
@@ -327,7 +319,7 @@ class Forwarder:
                     recording.add_body(chunk)
                 if recording.over:
                     break
-        if added and _refuses_addition(question, answer, recording):
+        if self._refuses_addition(runtime, question, answer, recording):
             return ""
         if streamed:
             recording.add_events(_unended(splitter, question, recording), time.perf_counter())
@@ -340,6 +332,24 @@ class Forwarder:
             return verdict.reason
         stored = await self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)
         return "stored" if stored else "not-stored"
+
+    async def _call(self, runtime: Runtime, question: Question) -> Call:
+        """Return the call upstream: what the client sent, with what the user's hooks change and the gateway adds."""
+        plain = question.call()
+        call = await hooked.changed_call(runtime.hooks, question, plain)
+        return hinting.hinted_call(runtime, question, call, self._metrics, changed=call is not plain)
+
+    def _refuses_addition(
+        self, runtime: Runtime, question: Question, answer: Answer, recording: record.Recording
+    ) -> bool:
+        """Say whether an answer refuses what the gateway added to a request, which is then added no more."""
+        if hinting.hint_is_refused(runtime, question, answer.status, recording.body, self._metrics):
+            return True
+        added = question.recorded and question.call().body != question.request.body
+        if added and answer.status == 400 and b"stream_options" in recording.body:
+            question.recorded = False
+            return True
+        return False
 
     async def _store(
         self,
@@ -421,11 +431,6 @@ def _unended(splitter: EventSplitter, question: Question, recording: record.Reco
     dialect = question.dialect
     rest = [] if recording.ended else splitter.end()
     return [block for block in rest if dialect.is_terminal(block) or dialect.is_whole([block])]
-
-
-def _refuses_addition(question: Question, answer: Answer, recording: record.Recording) -> bool:
-    """Say whether an answer refuses what the gateway added to a request."""
-    return question.recorded and answer.status == 400 and b"stream_options" in recording.body
 
 
 def _recording(question: Question, runtime: Runtime) -> record.Recording:

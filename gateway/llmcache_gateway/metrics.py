@@ -88,6 +88,15 @@ class Metrics:
             ["hook", "reason"],
             registry=registry,
         )
+        self.hints = Counter(
+            "llmcache_hints", "Calls upstream that were given a hint.", ["upstream", "hint"], registry=registry
+        )
+        self.hint_stand_downs = Counter(
+            "llmcache_hint_stand_downs",
+            "Hints that an upstream refused, after which a model gets none for a while.",
+            ["upstream", "hint"],
+            registry=registry,
+        )
         self.entries = Gauge("llmcache_entries", "Entries held, by tier.", ["tier"], registry=registry)
         self.bytes = Gauge(
             "llmcache_bytes", "Bytes held, as counted against the bound, by tier.", ["tier"], registry=registry

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from llmcache_gateway.config import Cache, Match, Model, Replay, Semantic, seconds, share
+from llmcache_gateway.config import Cache, Hints, Match, Model, Replay, Semantic, seconds, share
 from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.dialects.gemini_generate import generation_config
 from llmcache_gateway.freshness import Controls
+
+OFF: Final = Hints(mode="off")
+"""What holds where nothing is said of hints."""
 
 DEFAULT = "default"
 """The name of what holds where no policy matches."""
@@ -68,6 +71,9 @@ class Settings:
 
     semantic: Semantic | None = None
     """How questions that mean the same share an answer; None where they don't."""
+
+    hints: Hints = OFF
+    """What is added for the provider's own prompt cache."""
 
     @property
     def stale(self) -> float:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import importlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,12 @@ from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.gateway import ActivePrefix, GatewaySpec
 from llmcache_gateway.dialects import Dialect
 from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.hints.capabilities import Capabilities, shipped_rows
+from llmcache_gateway.hints.hinter import Hinter, Observed
 from llmcache_gateway.hook_runner import HookLoader, Hooks
 from llmcache_gateway.hot import HotRequests
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.policy import Policies, Settings, default_settings, overridden
+from llmcache_gateway.policy import OFF, Policies, Settings, default_settings, overridden
 from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import (
@@ -86,6 +89,9 @@ class Runtime:
     """Every secret value in use, to notice when one changes."""
 
     policies: Policies
+    hinter: Hinter
+    """Adds hints for providers' own prompt caches; what it has observed is kept through reloads."""
+
     hot: HotRequests
     """The requests asked most: counted on through reloads, as they are through versions."""
 
@@ -180,6 +186,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         store_identity=identity,
         credentials=(*keys, redis, s3, tenancy),
         policies=policies,
+        hinter=_hinter(spec, previous),
         hot=previous.hot
         if previous is not None and previous.hot.requests == spec.cache.hot.requests
         else HotRequests(spec.cache.hot.requests),
@@ -197,6 +204,12 @@ def _prefix(prefix: ActivePrefix) -> Prefix:
     if prefix.next is None:
         return Prefix(prefix.name, prefix.version)
     return Prefix(prefix.name, prefix.version, prefix.next.version, prefix.next.percent)
+
+
+def _hinter(spec: GatewaySpec, previous: Runtime | None) -> Hinter:
+    own = spec.hints.capabilities if spec.hints is not None else []
+    observed = previous.hinter.observed if previous is not None else Observed.nothing()
+    return Hinter(Capabilities([*own, *shipped_rows()]), observed, time.monotonic)
 
 
 def _hooks(spec: GatewaySpec, resources: Resources) -> Hooks | None:
@@ -250,8 +263,10 @@ def _policies(spec: GatewaySpec, own_headers: Sequence[str], problems: list[Prob
         of_policy = policy.tenancy.isolation if policy.tenancy is not None else isolation
         cache, semantic = overridden(spec.cache, policy.cache), overridden(spec.semantic, policy.semantic)
         merged = settings(cache, semantic, of_policy, f"spec.policies[{at}].cache")
-        matched.append((policy.match, dataclasses.replace(merged, policy=policy.name)))
-    return Policies(settings(spec.cache, spec.semantic, isolation, "spec.cache"), matched)
+        hints = overridden(spec.hints or OFF, policy.hints)
+        matched.append((policy.match, dataclasses.replace(merged, policy=policy.name, hints=hints)))
+    default = settings(spec.cache, spec.semantic, isolation, "spec.cache")
+    return Policies(dataclasses.replace(default, hints=spec.hints or OFF), matched)
 
 
 def _load_function(name: str) -> Any:

@@ -191,7 +191,10 @@ class Handler:
         exchange.tenant, exchange.policy = tenant, settings.policy
         if DEBUG_HEADER in head.headers:
             exchange.explained = {"X-LLMCache-Policy": settings.policy}
-        return Question(dialect, request, upstream, head.target, head.headers, runtime.own_headers, controls, settings)
+        own_headers = runtime.own_headers
+        return Question(
+            dialect, request, upstream, head.target, head.headers, own_headers, controls, settings, tenant=tenant
+        )
 
     async def key_of(self, exchange: Exchange, question: Question) -> str:
         """Return the key that the hook makes; the default key, which shares less, when there is none, or it fails."""

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from llmcache_gateway.config import LLMCache, load_config
+from tests.gateway.anthropic_provider import running_anthropic
 from tests.gateway.conftest import ADMIN, StartGateway
 from tests.gateway.test_command_line import finish, start
 from tests.redis_server import running_redis
@@ -67,6 +68,23 @@ async def test_gemini_example_serves_streams_of_both_forms_from_an_unstreamed_an
         assert (streamed.headers["X-LLMCache"], streamed.text.count("data: ")) == ("MISS", 2)
         nothing = await gateway.post({"contents": []}, f"/v1beta/models/m:{verbs[0]}")
         assert (nothing.status_code, nothing.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+async def test_hints_example_marks_what_came_before_and_always_the_bots_instructions(
+    start_gateway: StartGateway,
+) -> None:
+    body = {"model": "claude-sonnet-5-5", "max_tokens": 9, "system": "Know all about caches. " * 300}
+    async with running_anthropic() as provider:
+        config = manifest("21-hints")
+        config["spec"]["upstreams"][0] |= {"baseURL": provider.base_url}
+        async with start_gateway(config, environment={"ANTHROPIC_API_KEY": "k"}) as gateway:
+            for text, app in (("Hi", "x"), ("Ho", "x"), ("Hi", "bot")):
+                asked = body | {"messages": [{"role": "user", "content": f"{text} from {app}"}]}
+                headers = {"X-App": app, "anthropic-version": "2026-10-21"}
+                await gateway.post(asked, "/v1/messages", headers=headers)
+    marks = [call["body"]["system"][0].get("cache_control") for call in provider.calls[1:]]
+    assert provider.calls[0]["body"]["system"] == body["system"]
+    assert marks == [{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}]
 
 
 async def test_redis_example_shares_entries_between_two_gateways(start_gateway: StartGateway, redis_url: str) -> None:

@@ -77,6 +77,16 @@ def _semantic(**semantic: Any) -> dict[str, Any]:
     return _manifest(upstreams=[OPENAI], semantic=semantic)
 
 
+def _hints(**hints: Any) -> dict[str, Any]:
+    return _manifest(upstreams=[OPENAI], hints=hints)
+
+
+def _hints_of_a_policy(*, of_all: dict[str, Any] | None = None, **hints: Any) -> dict[str, Any]:
+    policy = {"name": "p", "match": {"models": ["x"]}, "hints": hints}
+    spec: dict[str, Any] = {} if of_all is None else {"hints": of_all}
+    return _manifest(policies=[policy], **spec)
+
+
 def _bucket(**more: Any) -> dict[str, Any]:
     return _manifest(cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"} | more)
 
@@ -179,6 +189,35 @@ ACCEPTED = {
     "a policy of the semantic cache alone": _manifest(
         policies=[{"name": "p", "match": {"models": ["x"]}, "semantic": {"enabled": True, "threshold": 0.97}}]
     ),
+    "hints by what was seen": _hints(),
+    "hints that are switched off": _hints(mode="off", points=[{"location": "system"}]),
+    "every setting of hints": _hints(
+        mode="always",
+        points=[
+            {"location": "tools"},
+            {"location": "message", "role": "user", "index": -1},
+            {"location": "message", "index": 0},
+        ],
+        ttl="1h",
+        capabilities=[
+            {
+                "providers": ["openai"],
+                "models": ["our-*"],
+                "family": "gpt-5.6",
+                "hints": ["prompt_cache_breakpoint"],
+                "minimumTokens": 2048,
+                "markers": 2,
+                "ttls": ["30m", "12h"],
+                "prices": {"read": "0.1", "write": {"30m": "1.25", "12h": "2"}},
+            }
+        ],
+    ),
+    "a policy's hints alone": _hints_of_a_policy(mode="always", points=[{"location": "system"}]),
+    "a policy's hints at the places of all": _hints_of_a_policy(
+        of_all={"mode": "off", "points": [{"location": "system"}]}, mode="always"
+    ),
+    "a policy's time for hints": _hints_of_a_policy(of_all={}, ttl="1h"),
+    "a policy without hints": _hints_of_a_policy(of_all={}, mode="off"),
     "tenants by header": _manifest(tenancy={"isolation": "Header", "header": {"secretRef": FRONT}}),
     "tenants by key": _manifest(tenancy={"keys": KEYS}),
     "hooks": _manifest(hooks={"configMapRef": {"name": "my-hooks"}}),
@@ -289,6 +328,24 @@ REFUSED = {
         policies=[{"name": "p", "match": {"models": [model]}, "cache": {"ttl": "5m"}} for model in "ab"]
     ),
     "two upstreams of one name": _manifest(upstreams=[ECHO, ECHO]),
+    "hints always, but nowhere": _hints(mode="always"),
+    "hints without quotes around off": _hints(mode=False),
+    "hints that nobody knows": _hints(capabilities=[{"models": ["x"], "hints": ["cached"]}]),
+    "a row about models that says nothing": _hints(capabilities=[{"models": ["x"]}]),
+    "a row about a provider that is not there": _hints(
+        capabilities=[{"providers": ["openai", "mistral"], "models": ["x"], "hints": []}]
+    ),
+    "a price that is none": _hints(capabilities=[{"models": ["x"], "prices": {"read": "cheap"}}]),
+    "a point at no certain message": _hints(points=[{"location": "message"}]),
+    "a point at the tools of a role": _hints(points=[{"location": "tools", "role": "user"}]),
+    "five points": _hints(points=[{"location": "system"}] * 5),
+    "a policy's hints that change nothing": _hints_of_a_policy(of_all={}),
+    "a policy's hints without a mode": _hints_of_a_policy(ttl="1h"),
+    "a policy's hints while they are off": _hints_of_a_policy(of_all={"mode": "off"}, ttl="1h"),
+    "a policy's hints always, but nowhere": _hints_of_a_policy(of_all={}, mode="always"),
+    "a policy's hints at none of the places": _hints_of_a_policy(
+        of_all={"mode": "always", "points": [{"location": "system"}]}, points=[]
+    ),
     "a similarity above one": _semantic(threshold=1.1),
     "a similarity as text": _semantic(threshold="0.9"),
     "one neighbour only": _semantic(candidates=1),

@@ -10,6 +10,7 @@ from llmcache_gateway.config.gateway import (
     gateway_config,
     parts_for_the_operator,
 )
+from llmcache_gateway.config.hints import CapabilityRow, HintPoint, Hints, HintsOverride
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import LLMCache, LLMCacheSpec
@@ -61,6 +62,7 @@ __all__ = [
     "CacheOverride",
     "Canary",
     "CanaryStep",
+    "CapabilityRow",
     "ConfigError",
     "Credential",
     "DiskStore",
@@ -72,6 +74,9 @@ __all__ = [
     "GatewayKeys",
     "GatewayService",
     "HTTPRoute",
+    "HintPoint",
+    "Hints",
+    "HintsOverride",
     "Hooks",
     "Ingress",
     "KeySettings",

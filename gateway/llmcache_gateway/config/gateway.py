@@ -11,6 +11,7 @@ import msgspec
 from msgspec import field
 
 from llmcache_gateway.config.cache import Cache
+from llmcache_gateway.config.hints import Hints
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.manifest import Limits, LLMCache, Metadata
 from llmcache_gateway.config.model import API_VERSION, Model, described
@@ -60,6 +61,7 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     policies: list[Policy] = field(default_factory=list)
     redis: ExternalRedis | None = None
     s3: S3 | None = None
+    hints: Hints | None = None
     hooks: Hooks | None = None
 
 
@@ -105,6 +107,7 @@ def gateway_config(manifest: LLMCache, redis: ExternalRedis | None) -> GatewayCo
             policies=spec.policies,
             redis=redis,
             s3=spec.s3,
+            hints=spec.hints,
             hooks=spec.hooks,
         ),
     )

@@ -8,6 +8,8 @@ from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Name
 
+HintMode = Literal["always", "onRepeat", "off"]
+
 Hint = Literal["cache_control", "cachePoint", "prompt_cache_breakpoint", "prompt_cache_key", "x-grok-conv-id"]
 """How a provider is told what to keep, by the name it has on the wire."""
 
@@ -59,7 +61,7 @@ class CapabilityRow(Model, frozen=True, kw_only=True):
 
     providers: Annotated[
         list[Name],
-        described("Kinds of provider, as `provider` of an upstream names them. Without any, all.", max_length=16),
+        described("Kinds of provider, as `provider` of an upstream names them. Without any, all.", max_length=8),
     ] = field(default_factory=list)
     models: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=128)]],
@@ -95,3 +97,90 @@ class CapabilityRow(Model, frozen=True, kw_only=True):
         described("For how long a prefix can be kept; the first is what holds where nothing is said."),
     ] = None
     prices: Annotated[Prices | None, described("What cached input costs.")] = None
+
+
+class HintPoint(Model, frozen=True, kw_only=True):
+    """A place in requests up to which the provider is to keep the prompt."""
+
+    RULES = (
+        Rule(
+            cel="self.location != 'message' || has(self.role) || has(self.index)",
+            holds=lambda p: p.location != "message" or p.role is not None or p.index is not None,
+            message="which message is meant: set role or index, such as index: -1 for the last one",
+        ),
+        Rule(
+            cel="self.location == 'message' || !(has(self.role) || has(self.index))",
+            holds=lambda p: p.location == "message" or (p.role is None and p.index is None),
+            message="role and index have an effect with location: message only: remove them",
+        ),
+    )
+
+    location: Annotated[
+        Literal["system", "tools", "message"],
+        described(
+            "The end of the system prompt, of the tools, or of a message. Providers read tools first, then the system "
+            "prompt, then the messages, and keep all that comes before the place too."
+        ),
+    ]
+    role: Annotated[
+        Literal["system", "developer", "user", "assistant", "tool"] | None,
+        described("Only messages of this role count. Without index, the last of them is meant."),
+    ] = None
+    index: Annotated[
+        Annotated[int, Meta(ge=-1000, le=1000)] | None,
+        described("Which message: 0 is the first, -1 the last; of those with the role, where one is set."),
+    ] = None
+
+
+Points = Annotated[list[HintPoint], Meta(max_length=4)]
+
+
+class Hints(Model, frozen=True, kw_only=True):
+    """What is added to requests on their way upstream, so that the provider keeps their prompts' beginnings."""
+
+    RULES = (
+        Rule(
+            cel="self.mode != 'always' || size(self.points) > 0",
+            holds=lambda hints: hints.mode != "always" or bool(hints.points),
+            message="mode always needs to know the places: set points, such as points: [{location: system}]",
+            field="points",
+        ),
+    )
+
+    mode: Annotated[
+        HintMode,
+        described(
+            "`onRepeat`: a prefix is marked once it came before, within the time that the provider keeps it; `always`: "
+            'at every request; `"off"`, in quotes, which YAML needs: never, unless a policy says otherwise.'
+        ),
+    ] = "onRepeat"
+    points: Annotated[
+        Points,
+        described("The places. Without any, they are chosen by which prefixes came before. The first ones count most."),
+    ] = field(default_factory=list)
+    ttl: Annotated[
+        HintTTL | None,
+        described("For how long the provider is to keep it, where it lets one choose. Without it, its shortest."),
+    ] = None
+    capabilities: Annotated[
+        list[CapabilityRow],
+        described(
+            "What providers and models take, where the gateway's own table is wrong or says nothing.", max_length=32
+        ),
+    ] = field(default_factory=list)
+
+
+class HintsOverride(Model, frozen=True, kw_only=True):
+    """What a policy changes of `spec.hints`. What it does not name stays; without spec.hints, the mode is off."""
+
+    RULES = (
+        Rule(
+            cel="has(self.mode) || has(self.points) || has(self.ttl)",
+            holds=lambda hints: not (hints.mode is None and hints.points is None and hints.ttl is None),
+            message="hints that change nothing have no effect: set mode, points or ttl",
+        ),
+    )
+
+    mode: Annotated[HintMode | None, described("As in spec.hints.")] = None
+    points: Annotated[Points | None, described("As in spec.hints; all of them.")] = None
+    ttl: Annotated[HintTTL | None, described("As in spec.hints.")] = None

@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from llmcache_gateway.config.cache import Cache
 from llmcache_gateway.config.deployment import Gateway
+from llmcache_gateway.config.hints import Hints
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.monitoring import Monitoring
@@ -65,6 +66,12 @@ _WITHOUT_REDIS = (
     "(has(self.cache.store.l2) && self.cache.store.l2.type != 'redis')"
 )
 _WITH_S3 = "self.cache.store.type == 's3' || (has(self.cache.store.l2) && self.cache.store.l2.type == 's3')"
+
+
+def _hints_of(spec: Any, policy: Policy, name: str, default: Any) -> Any:
+    """Return what holds for a policy's requests of a field of hints."""
+    own = getattr(policy.hints, name, None)
+    return getattr(spec.hints, name, default) if own is None else own
 
 
 class LLMCacheSpec(Model, frozen=True, kw_only=True):
@@ -166,6 +173,36 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             message="no upstream has a credential of its own, so nothing could be warmed: remove warm, or set one",
             field="rollout",
         ),
+        Rule(
+            cel="!has(self.hints) || self.hints.capabilities.all(c, c.providers.all(p, "
+            "self.upstreams.exists(u, u.provider == p)))",
+            holds=lambda s: (
+                s.hints is None
+                or {p for row in s.hints.capabilities for p in row.providers} <= {u.provider for u in s.upstreams}
+            ),
+            message="a row of capabilities names a provider that no upstream has, so it has no effect: remove it",
+            field="hints",
+        ),
+        Rule(
+            cel="self.policies.all(p, !has(p.hints) || has(p.hints.mode) || "
+            "(has(self.hints) && self.hints.mode != 'off'))",
+            holds=lambda s: all(
+                p.hints is None or p.hints.mode is not None or (s.hints is not None and s.hints.mode != "off")
+                for p in s.policies
+            ),
+            message="a policy's hints have no effect while the mode is off: set its mode, or that of spec.hints",
+            field="policies",
+        ),
+        Rule(
+            cel="self.policies.all(p, !has(p.hints) || "
+            "(has(p.hints.mode) ? p.hints.mode : has(self.hints) ? self.hints.mode : 'off') != 'always' || "
+            "(has(p.hints.points) ? size(p.hints.points) : has(self.hints) ? size(self.hints.points) : 0) > 0)",
+            holds=lambda s: all(
+                _hints_of(s, p, "mode", "off") != "always" or _hints_of(s, p, "points", []) for p in s.policies
+            ),
+            message="mode always needs to know the places: set the policy's points, or those of spec.hints",
+            field="policies",
+        ),
     )
 
     upstreams: Annotated[
@@ -189,6 +226,10 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
     s3: Annotated[S3 | None, described("The bucket of store type s3, and of a tiered one with `l2: {type: s3}`.")] = (
         None
     )
+    hints: Annotated[
+        Hints | None,
+        described("What is added to requests, so that the provider keeps their beginnings. Without it, nothing."),
+    ] = None
     hooks: Annotated[Hooks | None, described("Functions of your own on the request path.")] = None
     rollout: Annotated[Rollout, described("How a new prefix version takes over.")] = field(default_factory=Rollout)
     gateway: Annotated[Gateway, described("The gateway's Deployment.")] = field(default_factory=Gateway)

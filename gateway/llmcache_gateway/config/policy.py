@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from llmcache_gateway.config.cache import Admit, CacheMode, Coalesce, KeySettings, Replay, Sampling, StoreAlso
+from llmcache_gateway.config.hints import HintsOverride
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, Percent
@@ -87,9 +88,9 @@ class Policy(Model, frozen=True, kw_only=True):
 
     RULES = (
         Rule(
-            cel="has(self.cache) || has(self.tenancy) || has(self.semantic)",
-            holds=lambda p: p.cache is not None or p.tenancy is not None or p.semantic is not None,
-            message="a policy that changes nothing has no effect: set cache, semantic or tenancy",
+            cel="has(self.cache) || has(self.tenancy) || has(self.semantic) || has(self.hints)",
+            holds=lambda p: any(part is not None for part in (p.cache, p.tenancy, p.semantic, p.hints)),
+            message="a policy that changes nothing has no effect: set cache, semantic, hints or tenancy",
         ),
     )
 
@@ -97,4 +98,5 @@ class Policy(Model, frozen=True, kw_only=True):
     match: Annotated[Match, described("Which requests it is for.")]
     cache: Annotated[CacheOverride | None, described("What it changes of spec.cache.")] = None
     semantic: Annotated[SemanticOverride | None, described("What it changes of spec.semantic.")] = None
+    hints: Annotated[HintsOverride | None, described("What it changes of spec.hints.")] = None
     tenancy: Annotated[TenancyOverride | None, described("What it changes of spec.tenancy.")] = None

@@ -1,0 +1,66 @@
+"""Where hints meet a request: the call upstream with one, and the upstream that refuses it."""
+
+import logging
+from dataclasses import replace
+
+from llmcache_gateway import canonical
+from llmcache_gateway.errors import RequestError
+from llmcache_gateway.exchange import Question
+from llmcache_gateway.hints.hinter import Asked
+from llmcache_gateway.hints.standdowns import names_hint
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.runtime import Runtime
+from llmcache_gateway.upstreams.base import Call
+
+log = logging.getLogger(__name__)
+
+
+def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metrics, *, changed: bool) -> Call:
+    """Return a call with the hint that its settings say; the call itself when it gets none.
+
+    `changed` says whether a hook made it another one than the client's.
+    """
+    hints = question.settings.hints
+    if hints.mode == "off" or not question.hinting or not isinstance(call.body, bytes):
+        question.hinted = None
+        return call
+    try:
+        members = canonical.decode(call.body) if changed else question.request.members
+    except RequestError:
+        return call  # what a hook makes of a request is its own
+    asked = Asked(
+        dialect=question.dialect.name,
+        provider=question.upstream.provider,
+        upstream=question.upstream.name,
+        model=question.request.model,
+        tenant=question.tenant,
+        members=members,
+        body=call.body,
+        headers=question.headers,
+    )
+    hinted = question.hinted = runtime.hinter.hinted(hints, asked)
+    if hinted is None:
+        return call
+    metrics.hints.labels(question.upstream.name, hinted.hint).inc()
+    headers = call.headers
+    if hinted.header is not None:
+        headers = headers.copy()
+        headers.add(*hinted.header)
+    return replace(call, body=hinted.body, headers=headers)
+
+
+def hint_is_refused(runtime: Runtime, question: Question, status: int, body: bytes, metrics: Metrics) -> bool:
+    """Say whether an answer refuses the request for its hint, and note it: the model gets none for a while."""
+    if question.hinted is None or not names_hint(status, body):
+        return False
+    upstream, model, hint = question.upstream.name, question.request.model, question.hinted.hint
+    question.hinting = False
+    runtime.hinter.stand_down(upstream, model, hint)
+    metrics.hint_stand_downs.labels(upstream, hint).inc()
+    log.warning(
+        "upstream %r refuses %s for the model %r: it is asked again without, and gets none for a while",
+        upstream,
+        hint,
+        model,
+    )
+    return True
