@@ -20,6 +20,7 @@ CREDENTIAL_HEADERS: Final = (
     "x-portkey-api-key",
     "cf-aig-authorization",
     "Helicone-Auth",
+    "X-Amz-Security-Token",
     "Cookie",
 )
 """Every header in which a client of a provider, or of a gateway in front of one, sends its credential."""
@@ -40,7 +41,9 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Headers of one connection only (RFC 9110, section 7.6.1)."""
 
-_NOT_SENT_ON: Final = frozenset({"host", "content-length", "expect"})
+_NOT_SENT_ON: Final = frozenset({"host", "content-length", "expect", "x-amz-date", "x-amz-content-sha256"})
+"""Headers of the request to the gateway; those of AWS are part of a signature, which holds for it alone."""
+
 _OWN: Final = "x-llmcache-"
 
 UNCOUNTED: Final = (
@@ -53,7 +56,11 @@ UNCOUNTED: Final = (
     # tracing, and what tells one attempt from another
     "traceparent", "tracestate", "baggage", "b3", "x-b3-*", "x-request-id", "x-correlation-id", "x-amzn-trace-id",
     "x-cloud-trace-context", "x-datadog-*", "sentry-trace", "uber-trace-id", "x-client-request-id", "idempotency-key",
+    "amz-sdk-*", "x-amz-user-agent",
     "x-request-start", "x-queue-start", "date",
+    # what Bedrock has in headers that others have in the body: form of the answer, labels, speed and price
+    "x-amzn-bedrock-accept", "x-amzn-bedrock-content-type", "x-amzn-bedrock-request-metadata",
+    "x-amzn-bedrock-performanceconfig-latency", "x-amzn-bedrock-service-tier",
     # for how long the client waits
     "x-server-timeout",
     # freshness, which has its own rules
@@ -68,6 +75,11 @@ _SECRET: Final = re.compile(r"auth|token|secret|key|passw|cookie|session|signatu
 def may_be_secret(name: str) -> bool:
     """Say whether a header or a query field of this name may hold a secret: its value is kept and shown nowhere."""
     return _SECRET.search(name) is not None
+
+
+def is_signed(headers: Headers) -> bool:
+    """Say whether a request has a signature of AWS's (SigV4) for a credential."""
+    return any(value.lstrip()[:5].upper() == "AWS4-" for value in headers.getall("Authorization", ()))
 
 
 def hop_headers(headers: Headers) -> frozenset[str]:

@@ -186,8 +186,10 @@ def _matches(
 
 
 def _samples(members: dict[str, Any]) -> bool:
-    of_google = generation_config(members)
-    temperatures = (members.get("temperature"), of_google.get("temperature"))
+    of_google, of_bedrock = generation_config(members), members.get("inferenceConfig")
+    temperatures = [members.get("temperature"), of_google.get("temperature")]
+    if isinstance(of_bedrock, dict):
+        temperatures.append(of_bedrock.get("temperature"))
     choices = (members.get("n"), of_google.get("candidateCount"))
     return any(_above(one, 0) for one in temperatures) or any(_above(one, 1) for one in choices)
 

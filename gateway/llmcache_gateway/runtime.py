@@ -44,6 +44,7 @@ from llmcache_gateway.stores.guarded import BACKGROUND_SECONDS, GuardedStore
 from llmcache_gateway.tenant import Front, TenantResolver, client_keys
 from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Upstream
+from llmcache_gateway.upstreams.bedrock import open_bedrock
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
 from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
@@ -177,7 +178,8 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     return Runtime(
         config=config,
         upstreams=tuple(
-            _upstream(upstream, key, resources) for upstream, key in zip(spec.upstreams, keys, strict=True)
+            _upstream(upstream, key, resources, f"spec.upstreams[{at}]")
+            for at, (upstream, key) in enumerate(zip(spec.upstreams, keys, strict=True))
         ),
         tenants=TenantResolver(
             spec.tenancy.isolation, resources.tenant_key, tenancy.front, _listed(tenancy.client_keys)
@@ -371,7 +373,7 @@ def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:
     return store
 
 
-def _upstream(config: UpstreamConfig, key: str | None, resources: Resources) -> Upstream:
+def _upstream(config: UpstreamConfig, key: str | None, resources: Resources, path: str) -> Upstream:
     if config.provider == "echo":
         echo = config.echo
         return EchoUpstream(
@@ -382,13 +384,16 @@ def _upstream(config: UpstreamConfig, key: str | None, resources: Resources) -> 
             timeout_seconds=seconds(config.timeout),
             clock=resources.clock,
         )
-    return HTTPUpstream(
-        name=config.name,
-        provider=config.provider,
-        base_url=config.base_url or "",
-        models=config.models,
-        credential=key,
-        passthrough=config.credential is not None and config.credential.passthrough,
-        timeout_seconds=seconds(config.timeout),
-        session=resources.session,
-    )
+    options: dict[str, Any] = {
+        "name": config.name,
+        "provider": config.provider,
+        "base_url": config.base_url or "",
+        "models": config.models,
+        "credential": key,
+        "passthrough": config.credential is not None and config.credential.passthrough,
+        "timeout_seconds": seconds(config.timeout),
+        "session": resources.session,
+    }
+    if config.provider == "bedrock":
+        return open_bedrock(path=path, region=config.region, signs=config.credential is None, **options)
+    return HTTPUpstream(**options)

@@ -12,7 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from llmcache_gateway.canonical import encode
 from llmcache_gateway.config import load_yaml
 from llmcache_gateway.errors import ConfigError, RequestError
-from llmcache_gateway.headers import CREDENTIAL_HEADERS
+from llmcache_gateway.headers import CREDENTIAL_HEADERS, is_signed
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -31,6 +31,14 @@ KEY_HEADERS: Final = ("Authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 MIN_KEY: Final = 8
 """Fewest characters of a client's key: a shorter one is guessed."""
+
+
+_SIGNED: Final = (
+    "This request is signed for AWS (SigV4). The gateway can't check a signature, so it names no tenant: send a key "
+    "as bearer token (AWS_BEARER_TOKEN_BEDROCK, which boto3 sends over https only) or in x-api-key, or have the cache "
+    "tell tenants otherwise (spec.tenancy: isolation Shared or Header)."
+)
+"""What is said to a client whose tenant its credential is to name, and who signs instead of sending one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,12 @@ class TenantResolver:
         return tenant == ANONYMOUS or _CREDENTIAL.fullmatch(tenant) is not None
 
     def credential(self, headers: Headers) -> str:
-        """Return a name for the credentials of a request, which does not tell them."""
+        """Return a name for the credentials of a request, which does not tell them.
+
+        RequestError(403) for a signature: what can be told of it is an access key's ID, which is no secret.
+        """
+        if is_signed(headers):
+            raise RequestError(403, _SIGNED, code="signature_names_no_tenant")
         # Every header that may carry a credential counts, so that one more or one less is another tenant.
         credentials = [[name, headers.getall(name)] for name in CREDENTIAL_HEADERS if name in headers]
         if not credentials:

@@ -64,7 +64,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             sdks = (clients(provider.url), clients(url), sync_clients(provider.url), sync_clients(url))
             yield World(provider, *sdks, count())
             for client in (*sdks[0].values(), *sdks[1].values()):
-                await (client.aclose() if hasattr(client, "aclose") else client.close())
+                closing = client.aclose() if hasattr(client, "aclose") else client.close()
+                if closing is not None:
+                    await closing
             for client in (*sdks[2].values(), *sdks[3].values()):
                 client.close()
 
@@ -74,7 +76,7 @@ def _config(file: Path, url: str) -> Path:
     upstreams = config["spec"]["upstreams"]
     upstreams += [
         {**upstreams[0], "name": provider, "provider": provider, "baseURL": url}
-        for provider in ("anthropic", "gemini", "vertex")
+        for provider in ("anthropic", "gemini", "vertex", "bedrock")
     ]
     match = {"headers": [{"name": SLOWLY, "value": "*"}]}
     config["spec"]["policies"] = [{"name": "paced", "match": match, "cache": {"replay": {"pace": "Recorded"}}}]

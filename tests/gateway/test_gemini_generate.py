@@ -87,7 +87,7 @@ def test_a_path_names_the_dialect(path: str, name: str | None) -> None:
 )
 def test_path_and_query_say_whether_and_how_an_answer_streams(verb: str, stream: bool, array: bool) -> None:
     request = parse({}, f"{MODELS}:{verb}")
-    assert (request.model, request.stream, request.array) == ("gemini-3.8-flash", stream, array)
+    assert (request.model, request.stream, request.written == "array") == ("gemini-3.8-flash", stream, array)
 
 
 def test_upstream_is_always_asked_for_events() -> None:

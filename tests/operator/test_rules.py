@@ -15,6 +15,7 @@ from llmcache_operator.crd import definition
 SCHEMA: dict[str, Any] = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 ECHO = {"name": "echo", "provider": "echo"}
 OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
+BEDROCK = {"name": "bedrock", "provider": "bedrock", "baseURL": "https://bedrock-runtime.eu-central-1.amazonaws.com"}
 GEMINI = {"name": "gemini", "provider": "gemini", "baseURL": "https://generativelanguage.googleapis.com"}
 ANTHROPIC = {"name": "anthropic", "provider": "anthropic", "baseURL": "https://api.anthropic.com"}
 
@@ -104,6 +105,13 @@ ACCEPTED = {
     "a Gemini endpoint": _manifest(upstreams=[GEMINI]),
     "a Vertex endpoint below a path": _manifest(
         upstreams=[GEMINI | {"provider": "vertex", "baseURL": "https://x/v1/y"}]
+    ),
+    "bedrock, in the region of its address": _manifest(upstreams=[BEDROCK]),
+    "bedrock behind another address": _manifest(
+        upstreams=[BEDROCK | {"baseURL": "https://proxy.example", "region": "us-gov-west-1"}]
+    ),
+    "bedrock with an API key": _manifest(
+        upstreams=[BEDROCK | {"baseURL": "https://proxy.example", "credential": {"env": "AWS_BEARER_TOKEN_BEDROCK"}}]
     ),
     "an Anthropic endpoint below a path": _manifest(upstreams=[ANTHROPIC | {"baseURL": "https://x/v1beta/anthropic/"}]),
     "a managed Redis with all defaults": _tiered(managed={}),
@@ -377,6 +385,13 @@ REFUSED = {
     "a Gemini endpoint with /v1beta": _manifest(upstreams=[GEMINI | {"baseURL": "https://x.example/v1beta"}]),
     "a Vertex endpoint with /v1": _manifest(
         upstreams=[GEMINI | {"provider": "vertex", "baseURL": "https://x.example/v1//"}]
+    ),
+    "bedrock without a region": _manifest(
+        upstreams=[BEDROCK | {"baseURL": "https://proxy.example/bedrock-runtime.x.y"}]
+    ),
+    "a region of nobody's": _manifest(upstreams=[GEMINI | {"region": "eu-central-1"}]),
+    "a region where nothing is signed": _manifest(
+        upstreams=[BEDROCK | {"region": "eu-central-1", "credential": {"passthrough": True}}]
     ),
     "an echo with an address": _manifest(upstreams=[ECHO | {"baseURL": "https://x"}]),
     "an echo with a credential": _manifest(upstreams=[ECHO | {"credential": {"env": "X"}}]),

@@ -20,6 +20,8 @@ DialectName = Literal[
     "anthropic-messages",
     "gemini-generate",
     "vertex-generate",
+    "bedrock-converse",
+    "bedrock-invoke",
 ]
 
 

@@ -54,7 +54,8 @@ class Upstream(Model, frozen=True, kw_only=True):
             cel="self.provider == 'echo' || has(self.baseURL)",
             holds=lambda u: u.provider == "echo" or u.base_url is not None,
             message="baseURL is required for this provider, such as https://api.openai.com/v1, "
-            "https://api.anthropic.com or https://generativelanguage.googleapis.com",
+            "https://api.anthropic.com, https://generativelanguage.googleapis.com or "
+            "https://bedrock-runtime.eu-central-1.amazonaws.com",
             field="baseURL",
         ),
         Rule(
@@ -82,6 +83,25 @@ class Upstream(Model, frozen=True, kw_only=True):
             field="baseURL",
         ),
         Rule(
+            cel="!has(self.region) || (self.provider == 'bedrock' && !has(self.credential))",
+            holds=lambda u: u.region is None or (u.provider == "bedrock" and u.credential is None),
+            message="region is what requests to Bedrock are signed for, where there is no credential: remove it",
+            field="region",
+        ),
+        Rule(
+            cel="self.provider != 'bedrock' || has(self.credential) || has(self.region) || !has(self.baseURL) || "
+            "self.baseURL.matches('//[^/]*bedrock-runtime(-fips)?[.][a-z0-9-]+[.]')",
+            holds=lambda u: (
+                u.provider != "bedrock"
+                or u.credential is not None
+                or u.region is not None
+                or u.base_url is None
+                or re.search(r"//[^/]*bedrock-runtime(-fips)?[.][a-z0-9-]+[.]", u.base_url) is not None
+            ),
+            message="baseURL names no AWS region, which requests are signed for: set it, such as eu-central-1",
+            field="region",
+        ),
+        Rule(
             cel="self.provider != 'echo' || !(has(self.baseURL) || has(self.credential))",
             holds=lambda u: u.provider != "echo" or (u.base_url is None and u.credential is None),
             message="the echo provider is built in: remove baseURL and credential",
@@ -102,11 +122,11 @@ class Upstream(Model, frozen=True, kw_only=True):
 
     name: Annotated[Name, described("Name of the upstream, unique in the manifest; part of every key.")]
     provider: Annotated[
-        Literal["openai", "anthropic", "gemini", "vertex", "echo"],
+        Literal["openai", "anthropic", "gemini", "vertex", "bedrock", "echo"],
         described(
             "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it, `anthropic` for "
-            "Anthropic's messages, `gemini` for Google's Gemini API, `vertex` for Gemini models on Vertex AI, `echo` "
-            "for the built-in stand-in that answers with the question."
+            "Anthropic's messages, `gemini` for Google's Gemini API, `vertex` for Gemini models on Vertex AI, "
+            "`bedrock` for Amazon Bedrock, `echo` for the built-in stand-in that answers with the question."
         ),
     ]
     base_url: Annotated[
@@ -120,9 +140,17 @@ class Upstream(Model, frozen=True, kw_only=True):
         described(
             "Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI, without it "
             "for Anthropic (https://api.anthropic.com), Gemini (https://generativelanguage.googleapis.com) and Vertex "
-            "(https://aiplatform.googleapis.com, or that of a region)."
+            "(https://aiplatform.googleapis.com, or that of a region); Bedrock's has its region "
+            "(https://bedrock-runtime.eu-central-1.amazonaws.com)."
         ),
     ] = field(default=None, name="baseURL")
+    region: Annotated[
+        Annotated[
+            str, Meta(title="a region", pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64, examples=["eu-central-1"])
+        ]
+        | None,
+        described("AWS region that requests to Bedrock are signed for. Without it, the one that baseURL names."),
+    ] = None
     models: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=128)]],
         described(
@@ -134,7 +162,11 @@ class Upstream(Model, frozen=True, kw_only=True):
     ] = field(default_factory=lambda: ["*"])
     credential: Annotated[
         Credential | None,
-        described("The API key sent upstream. Without it requests go out with no credential."),
+        described(
+            "The API key sent upstream. Without it requests go out with no credential; to Bedrock, signed with what "
+            "AWS's programs find in the gateway's surroundings: environment, web identity (IRSA), container (EKS Pod "
+            "Identity, ECS) or instance."
+        ),
     ] = None
     timeout: Annotated[
         Duration,

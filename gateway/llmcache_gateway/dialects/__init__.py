@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-from llmcache_gateway.dialects import google_paths
+from llmcache_gateway.dialects import bedrock_paths, google_paths
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Dialect
+from llmcache_gateway.dialects.bedrock_converse import BedrockConverse
+from llmcache_gateway.dialects.bedrock_invoke import BedrockInvoke
 from llmcache_gateway.dialects.gemini_generate import GeminiGenerate
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.dialects.openai_completions import OpenAICompletions
@@ -20,6 +22,8 @@ _VERTEX: Final = GeminiGenerate(
     "/v1/projects/PROJECT/locations/LOCATION/publishers/google/models/MODEL:generateContent",
     "vertex",
 )
+_CONVERSE: Final = BedrockConverse()
+_INVOKE: Final = BedrockInvoke()
 _DIALECTS: tuple[Dialect, ...] = (_OPENAI, OpenAICompletions(), OpenAIResponses(), OpenAIEmbeddings(), _ANTHROPIC)
 _BY_PATH = {dialect.path: dialect for dialect in _DIALECTS}
 
@@ -31,6 +35,9 @@ def dialect_of(method: str, path: str) -> Dialect | None:
     found = _BY_PATH.get(path)
     if found is not None:
         return found
+    asking = bedrock_paths.asking(path)
+    if asking is not None:
+        return _CONVERSE if asking["verb"].startswith("converse") else _INVOKE
     generating = google_paths.generating(path)
     return None if generating is None else _VERTEX if generating["vertex"] else _GEMINI
 
@@ -40,6 +47,8 @@ def kin_of(path: str, headers: Mapping[str, str]) -> Dialect | None:
 
     Its errors are the ones that this client reads, its providers those that may know the path.
     """
+    if path.startswith(bedrock_paths.BEDROCKS):
+        return _CONVERSE
     googles = google_paths.GOOGLES.match(path) is not None
     if not googles and ("anthropic-version" in headers or path.startswith("/v1/messages/")):
         return _ANTHROPIC

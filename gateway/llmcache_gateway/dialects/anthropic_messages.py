@@ -87,7 +87,7 @@ class AnthropicMessages(BodyDialect):
         return text_of_parts(said, "text")
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
-        return first_not(admitted, _bypasses(request.members))
+        return first_not(admitted, bypasses(request.members))
 
     def is_terminal(self, block: bytes) -> bool:
         if b"message_stop" not in block:
@@ -118,7 +118,7 @@ class AnthropicMessages(BodyDialect):
         return event(error_body(status, message))
 
 
-def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:
+def bypasses(members: Mapping[str, Any]) -> Iterator[str]:
     """Yield every reason to keep a request away from the cache."""
     if any(members.get(name) for name in STATEFUL):
         yield "stateful"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -10,13 +10,16 @@ from llmcache_gateway.dialects.turns import Turn
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.sse import data_event
 
+Written = Literal["events", "array", "frames"]
+"""How a stream is written: as server-sent events, as the items of one JSON array, as AWS's binary messages."""
+
 
 class Request(msgspec.Struct, frozen=True):
     """A request's body as a dialect reads it.
 
     `members` are the body's top-level members as plain data (fractions as Decimal); `body` the bytes that they
-    were read from. `target` is the path with its query, where the dialect reads something from it. `array` says that
-    a stream is wanted as the items of one JSON array instead of as events.
+    were read from. `target` is the path with its query, where the dialect reads something from it. `written` says how
+    a stream is wanted.
     """
 
     model: str
@@ -24,7 +27,7 @@ class Request(msgspec.Struct, frozen=True):
     members: dict[str, Any]
     body: bytes
     target: str = ""
-    array: bool = False
+    written: Written = "events"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.gemini_stream import assemble, is_finished
 from llmcache_gateway.dialects.google_errors import error_body
 from llmcache_gateway.dialects.google_paths import generating
-from llmcache_gateway.dialects.reading import first_not
+from llmcache_gateway.dialects.reading import first_not, holds_member, with_model
 from llmcache_gateway.dialects.turns import Turn, text_of_parts
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps
@@ -82,16 +82,14 @@ class GeminiGenerate(BodyDialect):
             members=members,
             body=body,
             target=target,
-            array=streamed and not events,
+            written="array" if streamed and not events else "events",
         )
 
     def counted(self, request: Request) -> dict[str, Any]:
         counted = {name: value for name, value in request.members.items() if name not in IGNORED}
         found = generating(request.target.partition("?")[0])
         resource = found["resource"] if found else request.model
-        # A body may name a model, too. A text in one case and a list in the other can't be taken for each other.
-        counted["model"] = [resource, counted["model"]] if "model" in counted else resource
-        return counted
+        return with_model(counted, resource)
 
     def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
         contents = members.get("contents")
@@ -119,7 +117,7 @@ class GeminiGenerate(BodyDialect):
         return first_not(admitted, _bypasses(request))
 
     def upstream_target(self, request: Request, asked: str) -> str:
-        if not request.array:
+        if request.written != "array":
             return asked
         path, _, query = asked.partition("?")
         fields = [field for field in query.split("&") if field and field not in self.uncounted_fields]
@@ -192,7 +190,7 @@ def _bypasses(request: Request) -> Iterator[str]:
     if tools and not (isinstance(tools, list) and all(map(_is_own_tool, tools))):
         yield "hosted-tools"
     contents = (members.get(name) for name in ("contents", "systemInstruction", "system_instruction"))
-    if any(map(_names_file, contents)):
+    if any(holds_member(content, FILES, _USERS_OWN) for content in contents):
         yield "remote-content"
     modalities = generation_config(members).get("responseModalities")
     if isinstance(modalities, list) and not {"AUDIO", "VIDEO"}.isdisjoint(filter(_is_text, modalities)):
@@ -207,18 +205,6 @@ def _is_text(value: Any) -> bool:
 
 def _is_own_tool(tool: Any) -> bool:
     return isinstance(tool, dict) and tool.keys() <= OWN_TOOLS
-
-
-def _names_file(value: Any) -> bool:
-    """Say whether a content, or anything in it, names a file that only its address stands for."""
-    if isinstance(value, list):
-        return any(map(_names_file, value))
-    if not isinstance(value, dict):
-        return False
-    return any(
-        name in FILES or (isinstance(item, dict | list) and name not in _USERS_OWN and _names_file(item))
-        for name, item in value.items()
-    )
 
 
 def _flaws(candidate: Any) -> Iterator[str]:

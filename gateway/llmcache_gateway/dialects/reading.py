@@ -60,6 +60,30 @@ def _is_remote(part: dict[str, Any]) -> bool:
     return any(isinstance(url, str) and url and url[:5].lower() != "data:" for url in urls)
 
 
+def holds_member(value: Any, names: frozenset[str], users_own: frozenset[str]) -> bool:
+    """Say whether an object, or anything in it, has a member of one of these names.
+
+    What stands in members named in `users_own` is not looked at: there every name is the user's own.
+    """
+    if isinstance(value, list):
+        return any(holds_member(item, names, users_own) for item in value)
+    if not isinstance(value, dict):
+        return False
+    return any(
+        name in names
+        or (isinstance(item, dict | list) and name not in users_own and holds_member(item, names, users_own))
+        for name, item in value.items()
+    )
+
+
+def with_model(counted: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return what counts of a body with the model that its path names.
+
+    A body may name a model, too: a text in one case and a list in the other can't be taken for each other.
+    """
+    return {**counted, "model": [model, counted["model"]] if "model" in counted else model}
+
+
 def first_not(admitted: frozenset[str], reasons: Iterator[str]) -> str | None:
     """Return the first reason that is not admitted."""
     for reason in reasons:

@@ -38,6 +38,13 @@ class Answer:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
+class Signer(Protocol):
+    """Proves to a provider who asks, by what it makes of the request itself."""
+
+    async def sign(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """Return the headers to add to a request; UpstreamError when it can't be signed."""
+
+
 class Upstream(Protocol):
     """One provider endpoint."""
 

@@ -10,9 +10,10 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from llmcache_gateway.dialects.bedrock_paths import BEDROCKS
 from llmcache_gateway.errors import RequestError, UpstreamError
 from llmcache_gateway.headers import CREDENTIAL_HEADERS, sent_on
-from llmcache_gateway.upstreams.base import Answer, Call
+from llmcache_gateway.upstreams.base import Answer, Call, Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ def _bearer(key: str) -> tuple[str, str]:
     return "Authorization", f"Bearer {key}"
 
 
+MAX_SIGNED_BYTES: Final = 64 * 2**20
+"""Longest body that is held to be signed: more than any provider takes whose requests are signed."""
+
 _GOOGLES: Final = ("/v1", "/upload/v1", "/download/v1")
 
 SHAPES: Final = {
@@ -39,6 +43,7 @@ SHAPES: Final = {
     "anthropic": Shape(root="", credential=lambda key: ("x-api-key", key)),
     "gemini": Shape(root="", credential=lambda key: ("x-goog-api-key", key), paths=_GOOGLES),
     "vertex": Shape(root="", credential=_bearer, paths=_GOOGLES),
+    "bedrock": Shape(root="", credential=_bearer, paths=BEDROCKS),
 }
 """One for each provider that is reached over HTTP, by its name in the manifest."""
 
@@ -46,8 +51,9 @@ SHAPES: Final = {
 class HTTPUpstream:
     """A provider endpoint, addressed as `SHAPES` has it for its provider.
 
-    `credential` is the API key to send, None to send none; with `passthrough` the client's own goes on.
-    `timeout_seconds` bounds each silence: to connect, until the answer begins, between two pieces of it.
+    `credential` is the API key to send, None to send none; with `passthrough` the client's own goes on; a `signer`
+    makes one for each request. `timeout_seconds` bounds each silence: to connect, until the answer begins, between
+    two pieces of it.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class HTTPUpstream:
         passthrough: bool,
         timeout_seconds: float,
         session: aiohttp.ClientSession,
+        signer: Signer | None = None,
     ) -> None:
         self.name = name
         self.provider = provider
@@ -73,20 +80,24 @@ class HTTPUpstream:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout_seconds, sock_read=timeout_seconds)
         self._seconds = timeout_seconds
         self._session = session
+        self._signer = signer
 
     def serves(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self._models)
 
     @asynccontextmanager
     async def send(self, call: Call) -> AsyncIterator[Answer]:
-        url = self._url(call.target)
+        url, headers, body = self._url(call.target), self._headers(call), call.body
+        if self._signer is not None:
+            body = await _held(body)
+            headers.update(await self._signer.sign(call.method, str(url), headers, body))
         try:
             response = await self._session.request(
                 call.method,
                 url,
-                headers=self._headers(call),
+                headers=headers,
                 skip_auto_headers=("User-Agent", "Content-Type", "Accept-Encoding"),
-                data=call.body,
+                data=body,
                 timeout=self._timeout,
                 allow_redirects=False,
                 auto_decompress=call.decoded,
@@ -132,6 +143,18 @@ class HTTPUpstream:
         if call.decoded:
             headers["Accept-Encoding"] = "identity"
         return headers
+
+
+async def _held(body: bytes | AsyncIterator[bytes] | None) -> bytes:
+    """Return a whole body; RequestError(413) when it is larger than is held."""
+    if body is None or isinstance(body, bytes):
+        return body or b""
+    held = bytearray()
+    async for part in body:
+        held += part
+        if len(held) > MAX_SIGNED_BYTES:
+            raise RequestError(413, f"The body is larger than {MAX_SIGNED_BYTES} bytes.", code="too_large")
+    return bytes(held)
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,14 @@ A new API adds its module here; test_corpus.py asks all of them.
 
 from typing import Final
 
-from tests.gateway.corpus import chat, completions, gemini, messages, responses
+from tests.gateway.corpus import bedrock, chat, completions, gemini, messages, responses
 from tests.gateway.corpus.case import Case
 
-CASES: Final[tuple[Case, ...]] = (*chat.CASES, *completions.CASES, *responses.CASES, *messages.CASES, *gemini.CASES)
+CASES: Final[tuple[Case, ...]] = (
+    *chat.CASES,
+    *completions.CASES,
+    *responses.CASES,
+    *messages.CASES,
+    *gemini.CASES,
+    *bedrock.CASES,
+)

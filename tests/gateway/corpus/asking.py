@@ -1,12 +1,19 @@
 """Asks for an entry of the corpus with the official SDKs, and makes plain data of the objects that they return."""
 
-from collections.abc import Iterator
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from inspect import isawaitable
+from types import MappingProxyType
 from typing import Any
 
 import anthropic
+import boto3
 import httpx
 import openai
+from botocore import UNSIGNED
+from botocore.config import Config
 from google import genai
 from google.genai.types import HttpOptions
 from google.oauth2.credentials import Credentials
@@ -14,6 +21,7 @@ from google.oauth2.credentials import Credentials
 from tests.gateway.corpus.case import Case
 
 GOOGLES = ("gemini", "vertex")
+AWSS = ("converse", "invoke")
 
 Answer = tuple[str | None, Any]
 """What the cache says it did, None without one, and the answer as plain data."""
@@ -120,6 +128,76 @@ class GoogleSyncAsker(_AskingGoogle):
         return outcome, [plain(one) for one in chunks]
 
 
+class Bedrock:
+    """AWS's SDK for Bedrock, which signs nothing and sends the headers of who asks: it has no argument for them."""
+
+    def __init__(self, url: str) -> None:
+        self.client = boto3.client(
+            "bedrock-runtime",
+            endpoint_url=url,
+            region_name="eu-central-1",
+            config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}, max_pool_connections=50),
+        )
+        self.client.meta.events.register("before-send.bedrock-runtime", self._add_headers)
+
+    def _add_headers(self, request: Any, **_: Any) -> None:
+        request.headers.update(_SENT.get())
+
+    def close(self) -> None:
+        self.client.close()
+
+
+_SENT: ContextVar[Mapping[str, str]] = ContextVar("headers of the request that is asked", default=MappingProxyType({}))
+
+
+class BedrockSyncAsker:
+    """Asks for one entry with AWS's SDK, which has no stream helper: by Converse or, with a body, by InvokeModel."""
+
+    def __init__(self, case: Case, client: Bedrock, headers: dict[str, str]) -> None:
+        self._client = client.client
+        self._ask = case.ask
+        self._headers = headers
+
+    def whole(self) -> Answer:
+        if "body" in self._ask:
+            given = self._asked(self._client.invoke_model)
+            return _taken_out(given), exact(json.loads(given["body"].read()))
+        given = self._asked(self._client.converse)
+        return _taken_out(given), exact(given)
+
+    def stream(self) -> Answer:
+        if "body" in self._ask:
+            given = self._asked(self._client.invoke_model_with_response_stream)
+            pieces = [json.loads(one["chunk"]["bytes"]) for one in given["body"]]
+        else:
+            given = self._asked(self._client.converse_stream)
+            pieces = list(given["stream"])
+        return _taken_out(given), [{"members": exact(one)} for one in pieces]
+
+    def _asked(self, ask: Callable[..., Any]) -> Any:
+        token = _SENT.set(self._headers)
+        try:
+            return ask(**self._ask)
+        finally:
+            _SENT.reset(token)
+
+
+class BedrockAsker(BedrockSyncAsker):
+    """The same beside others: AWS's SDK is a synchronous one only."""
+
+    async def whole(self) -> Answer:  # type: ignore[override]
+        return await asyncio.to_thread(super().whole)
+
+    async def stream(self) -> Answer:  # type: ignore[override]
+        return await asyncio.to_thread(super().stream)
+
+
+def _taken_out(given: Any) -> str | None:
+    """Return what the cache says it did, and take the HTTP headers, which are no part of the answer, out of it."""
+    outcome: str | None = given.pop("ResponseMetadata")["HTTPHeaders"].get("x-llmcache")
+    return outcome
+
+
 def google_outcome(answer: Any) -> str | None:
     """Return what the cache says it did, and take the HTTP headers, which are no part of the answer, out of it."""
     outcome: str | None = httpx.Headers(answer.sdk_http_response.headers).get("X-LLMCache")
@@ -129,12 +207,16 @@ def google_outcome(answer: Any) -> str | None:
 
 def asker(case: Case, client: Any, headers: dict[str, str]) -> Any:
     """Return who asks for one entry with the asynchronous SDK."""
-    return (GoogleAsker if case.api.sdk in GOOGLES else Asker)(case, client, headers)
+    return _kind(case, Asker, GoogleAsker, BedrockAsker)(case, client, headers)
 
 
 def sync_asker(case: Case, client: Any, headers: dict[str, str]) -> Any:
     """Return who asks for one entry with the synchronous SDK."""
-    return (GoogleSyncAsker if case.api.sdk in GOOGLES else SyncAsker)(case, client, headers)
+    return _kind(case, SyncAsker, GoogleSyncAsker, BedrockSyncAsker)(case, client, headers)
+
+
+def _kind(case: Case, ordinary: Any, of_google: Any, of_aws: Any) -> Any:
+    return of_google if case.api.sdk in GOOGLES else of_aws if case.api.sdk in AWSS else ordinary
 
 
 def clients(url: str) -> dict[str, Any]:
@@ -144,6 +226,10 @@ def clients(url: str) -> dict[str, Any]:
         "anthropic": anthropic.AsyncAnthropic(base_url=url, api_key="sk-test", max_retries=0),
         "gemini": gemini(url).aio,
         "vertex": vertex(url).aio,
+        "anthropic-bedrock": anthropic.AsyncAnthropicBedrock(
+            base_url=url, api_key="sk-test", aws_region="eu-central-1", max_retries=0
+        ),
+        **dict.fromkeys(AWSS, Bedrock(url)),
     }
 
 
@@ -153,6 +239,10 @@ def sync_clients(url: str) -> dict[str, Any]:
         "anthropic": anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0),
         "gemini": gemini(url),
         "vertex": vertex(url),
+        "anthropic-bedrock": anthropic.AnthropicBedrock(
+            base_url=url, api_key="sk-test", aws_region="eu-central-1", max_retries=0
+        ),
+        **dict.fromkeys(AWSS, Bedrock(url)),
     }
 
 

@@ -23,7 +23,7 @@ class Api:
     `blocks` returns the event blocks that the provider sends for an answer to a request's body. `resource` finds the
     SDK's resource in a client; `final` names the method of its stream helper that returns the whole answer, where
     there is such a helper, and `pieced` puts the chunks together where there is none. `stream_path` is the path of a
-    stream, where the path says that it is one, and not the body.
+    stream, where the path says that it is one, and not the body; `stream_type` the content type of streams.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Api:
     final: str | None = None
     pieced: Callable[[list[Json]], Json] | None = None
     stream_path: str | None = None
+    stream_type: str = "text/event-stream; charset=utf-8"
 
     def streams(self, path: str, body: Json) -> bool | None:
         """Say whether a request is for a stream; None when its path is none of this API."""

@@ -54,10 +54,10 @@ def text(text: str, **more: Any) -> Json:
 
 def blocks(answer: Json, _body: Json) -> list[bytes]:
     """Return the blocks in which Anthropic streams a message, a ping included."""
-    return [f"event: {one['type']}\ndata: {json.dumps(one)}".encode() for one in _events(answer)]
+    return [f"event: {one['type']}\ndata: {json.dumps(one)}".encode() for one in events(answer)]
 
 
-def _events(answer: Json) -> Iterator[Json]:
+def events(answer: Json) -> Iterator[Json]:
     usage = answer["usage"]
     at_first = {name: count for name, count in usage.items() if name != "output_tokens_details"} | {"output_tokens": 1}
     unfinished: Json = {

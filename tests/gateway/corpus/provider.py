@@ -40,7 +40,7 @@ class CorpusProvider:
         self.calls[request.headers[ASKED_FOR]] += 1
         if not streams:
             return web.json_response(case.answer)
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        response = web.StreamResponse(headers={"Content-Type": case.api.stream_type})
         await response.prepare(request)
         stream = case.stream(body)
         size = max(1, len(stream) // 7)  # so that events are cut anywhere
