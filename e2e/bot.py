@@ -93,9 +93,9 @@ def bring_provider_back(stage: Stage) -> None:
     stage.kubectl("wait", "llmcache/provider", "--for=jsonpath={.status.readyReplicas}=1", "--timeout=60s")
 
 
-def requests() -> str:
+def requests(number: int = 10) -> str:
     """Return the lines of a list to warm from."""
-    messages = ({"role": "user", "content": question} for question in QUESTIONS[:10])
+    messages = ({"role": "user", "content": f"question {question}"} for question in range(number))
     bodies = ({"model": "gpt-4o", "messages": [message]} for message in messages)
     return "".join(json.dumps({"path": "/v1/chat/completions", "body": body}) + "\n" for body in bodies)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from e2e.operators import Kubectl, Operator, eventually, manifest
+from e2e.test_surface import NOWHERE
 from llmcache_operator.crd import definition
 from tests.operator import test_rules
 
@@ -20,6 +21,12 @@ OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai
 
 def _with_redis(name: str) -> dict[str, Any]:
     return manifest(name, cache={"store": {"type": "tiered"}}, redis={"managed": {"memory": "64Mi"}})
+
+
+def _noted(kubectl: Kubectl, name: str) -> list[str]:
+    """Reasons of the Events about an LLMCache."""
+    about = [event for event in kubectl.list("events") if event["involvedObject"]["kind"] == "LLMCache"]
+    return [event["reason"] for event in about if event["involvedObject"]["name"] == name]
 
 
 REFUSED = {
@@ -263,9 +270,7 @@ def test_a_missing_secret_is_told_once_and_recovery_needs_no_help(admin: Kubectl
     eventually(lambda: admin.condition("late", "Degraded") == ("False", "AsExpected"))
     eventually(lambda: admin.condition("late", "Ready") == ("True", "ScaledToZero"))
     assert admin.condition("late", "Reconciling") == ("", "")
-    about = [event for event in admin.list("events") if event["involvedObject"]["kind"] == "LLMCache"]
-    noted = [event["reason"] for event in about if event["involvedObject"]["name"] == "late"]
-    assert sorted(noted) == ["PrefixActivated", "Recovered", "SecretMissing"]
+    assert sorted(_noted(admin, "late")) == ["PrefixActivated", "Recovered", "SecretMissing"]
     assert "sk-hidden" not in admin("get", "llmc,cm,deploy,events", "-o", "yaml") + operator.log.read_text()
 
 
@@ -277,6 +282,55 @@ def test_a_spec_that_only_python_refuses_stalls_and_leaves_what_runs(admin: Kube
     assert "provider: echo" in (admin.get("configmap", "odd-gateway") or {})["data"]["gateway.yaml"]
     admin.apply(manifest("odd"))
     eventually(lambda: admin.condition("odd", "Stalled") == ("", ""))
+
+
+def test_gateways_that_kubernetes_waits_for_no_longer_stall_the_resource(admin: Kubectl, operator: Operator) -> None:
+    admin.apply(manifest("stuck", gateway={"replicas": 1, "podTemplate": NOWHERE}))
+    eventually(lambda: admin.get("deployment", "stuck"))
+    # Nobody's but ours here: ten minutes are long for a test.
+    admin("patch", "deployment/stuck", "--type=merge", "-p", '{"spec": {"progressDeadlineSeconds": 2}}')
+    eventually(lambda: admin.condition("stuck", "Stalled") == ("True", "GatewaysUnavailable"))
+    assert admin.condition("stuck", "Degraded") == ("True", "GatewaysUnavailable")
+    assert admin.condition("stuck", "Ready") == ("False", "GatewaysUnavailable")
+    assert admin.condition("stuck", "Reconciling") == ("", "")
+    eventually(lambda: "GatewaysUnavailable" in _noted(admin, "stuck"))
+    admin.apply(manifest("stuck", gateway={"replicas": 1}))
+    eventually(lambda: admin.condition("stuck", "Ready") == ("True", "Serving"), 120)
+    eventually(lambda: admin.condition("stuck", "Stalled") == ("", ""))
+
+
+def test_a_purge_that_no_gateway_can_make_says_so_and_holds_up_that_version_only(
+    admin: Kubectl, operator: Operator
+) -> None:
+    shared = manifest(
+        "unpurged",
+        cache={"store": {"type": "redis"}},
+        redis={"external": {"url": "redis://nowhere.example.com:6379/0"}},
+        rollout={"retain": {"duration": "0s"}},
+    )
+
+    def ask_for(version: str) -> None:
+        admin.apply(shared | {"spec": shared["spec"] | {"prefix": {"version": version}}})
+
+    def rollout() -> Any:
+        return (admin.get("llmcache", "unpurged") or {})["status"]["rollout"]
+
+    ask_for("v1")
+    eventually(lambda: admin.condition("unpurged", "Promoted") == ("True", "Promoted"))
+    ask_for("v2")
+    eventually(lambda: rollout().get("reason") == "NoGateway")
+    assert rollout()["message"] == "the entries of v1 are removed once a gateway runs"
+    assert admin.condition("unpurged", "Ready") == ("True", "ScaledToZero")
+    assert admin.condition("unpurged", "Promoted") == ("True", "Promoted")
+
+    ask_for("v1")
+    eventually(lambda: admin.condition("unpurged", "Promoted") == ("False", "NoGateway"))
+    assert admin.condition("unpurged", "Reconciling") == ("True", "PrefixPurging")
+    assert admin.condition("unpurged", "Ready") == ("True", "ScaledToZero")
+    admin("annotate", "llmc", "unpurged", "llmcache.dev/rollout=promote@v1")
+    eventually(lambda: "AnnotationIgnored" in _noted(admin, "unpurged"))
+    ask_for("v3")
+    eventually(lambda: admin.condition("unpurged", "Promoted") == ("True", "Promoted"))
 
 
 def test_an_object_of_somebody_else_is_never_taken(admin: Kubectl, operator: Operator) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.bot import ROLLOUT, Bot, bring_provider_back, requests, start_provider, take_provider_away
+from e2e.operators import eventually
 from e2e.stage import Stage
 from e2e.target import Target
 
@@ -120,3 +121,28 @@ def test_what_is_kept_no_longer_is_purged_and_nothing_else(bot: Bot) -> None:
     bot.watch(lambda status: status["rollout"]["phase"] == "Stable")
     assert {key.split(":")[1] for key in bot.entries()} == {"v4"}
     assert [past["what"] for past in bot.status["prefix"]["history"]][:2] == ["Purged", "Purged"]
+
+
+def test_a_warming_that_nobody_wants_any_more_ends_with_its_job(bot: Bot) -> None:
+    bot.stage.kubectl("create", "configmap", "long", f"--from-literal=requests.jsonl={requests(1000)}")
+    long = {"configMapRef": {"name": "long", "key": "requests.jsonl"}}
+    slowly = {"requestsFrom": long, "maxRequestsPerSecond": 1, "timeout": "30m"}
+
+    def warming() -> dict[str, str]:
+        """The versions that are being warmed, each with the phase of its pod."""
+        pods = json.loads(bot.stage.kubectl("get", "pods", "-l", "app.kubernetes.io/component=warm", "-o", "json"))
+        jobs = json.loads(bot.stage.kubectl("get", "jobs", "-o", "json"))["items"]
+        version = {one["metadata"]["name"]: one["metadata"]["annotations"]["llmcache.dev/version"] for one in jobs}
+        phase = {one["metadata"]["labels"]["job-name"]: one["status"]["phase"] for one in pods["items"]}
+        return {version.get(job, job): phase[job] for job in phase if phase[job] not in ("Succeeded", "Failed")}
+
+    bot.apply("v5", warm=slowly)
+    eventually(lambda: warming() == {"v5": "Running"}, 120)
+    bot.apply("v6", warm=slowly)
+    eventually(lambda: warming() == {"v6": "Running"}, 120)
+    bot.stage.kubectl("annotate", "--overwrite", "llmcache", "bot", "llmcache.dev/rollout=abort@v6")
+    bot.watch(lambda status: status["rollout"]["phase"] == "Aborted" and not status["prefix"].get("purging"))
+    assert bot.condition("Stalled") == ("True", "RolloutAborted")
+    eventually(lambda: warming() == {}, 120)
+    assert {"RolloutSuperseded", "RolloutAborted"} <= set(bot.events())
+    assert {key.split(":")[1] for key in bot.entries()} == {"v4"}

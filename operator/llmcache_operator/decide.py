@@ -22,6 +22,7 @@ _ROLLOUT = {
     "Canary": "PrefixCanary",
     "Paused": "PrefixPaused",
     "Promoting": "PrefixPromoting",
+    "Purging": "PrefixPurging",
 }
 
 
@@ -48,7 +49,7 @@ def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
     """Return the status that describes a snapshot. `now` dates the conditions that change."""
     aborted = _aborted(seen)
     trouble = _gravest(seen) or aborted
-    lasting = next((one for one in (*seen.troubles, *([aborted] if aborted else ())) if one.lasting), None)
+    lasting = next((one for one in (*seen.troubles, _overdue(seen), aborted) if one is not None and one.lasting), None)
     progress = _progress(seen, previous, now)
     ready = _ready(seen, trouble, progress)
 
@@ -129,15 +130,25 @@ def _gravest(seen: Observed) -> Trouble | None:
         return None
     if gateways.refused:
         return Trouble("PodsRefused", gateways.refused)
-    if gateways.overdue:
-        message = f"{gateways.ready} of {gateways.wanted} gateways ready, and no progress for ten minutes"
-        return Trouble("GatewaysUnavailable", message)
+    overdue = _overdue(seen)
+    if overdue is not None:
+        return overdue
     if seen.redis is not None and seen.redis.refused:
         return Trouble("PodsRefused", seen.redis.refused)
     # While pods are replaced the old ones meet a configuration that was not made for them.
     if gateways.settled:
         return _told(seen)
     return None
+
+
+def _overdue(seen: Observed) -> Trouble | None:
+    """Return the trouble of gateways that Kubernetes itself waits for no longer; it may have a reason of its own."""
+    gateways = seen.gateways
+    if gateways is None or not gateways.overdue or not seen.revision:
+        return None
+    why = seen.troubles[0].message if seen.troubles else gateways.refused
+    message = f"{gateways.ready} of {gateways.wanted} gateways ready, and no progress within the Deployment's deadline"
+    return Trouble("GatewaysUnavailable", f"{message}: {why}" if why else message, lasting=True)
 
 
 def _told(seen: Observed) -> Trouble | None:
@@ -170,7 +181,7 @@ def _progress(seen: Observed, previous: Status, now: datetime) -> _Progress:
     if seen.current < ready:
         message = f"{seen.current} of {ready} gateways run the current configuration"
         return _Progress("ConfigurationSpreading", message, _again(SPREADING_SECONDS, previous, now))
-    if seen.state is not None and seen.state.rollout.phase in UNDER_WAY:
+    if seen.state is not None and (seen.state.rollout.phase in UNDER_WAY or seen.state.held_up):
         rollout, after = seen.state.rollout, wake(seen.state, now)
         return _Progress(_ROLLOUT[rollout.phase], rollout.message, after, not seen.wait_for_promotion)
     return _Progress()

@@ -51,6 +51,7 @@ class Rolling:
         found = Seen(
             everywhere=seen.everywhere,
             settled=seen.settled,
+            removable=bool(ready) or not self.shared,
             pods=frozenset(pod.name for pod in seen.pods),
             ready=frozenset(pod.name for pod in seen.pods if pod.ready),
             annotation=annotation[:MAX_ANNOTATION],
@@ -103,7 +104,7 @@ class Rolling:
         if leaving.jobs:
             return await self._purge_state(leaving, ready)
         if not ready:
-            return None if self.shared else []
+            return []  # what each had of its own went with it
         # One gateway removes what all of them share.
         chosen = dict(sorted(ready.items())[: 1 if self.shared else None])
         asked = {name: self.gateways.remove(pod.address, self.token, leaving.version) for name, pod in chosen.items()}

@@ -83,12 +83,15 @@ def _promoted() -> Life:
     return Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2").look()
 
 
+OVERDUE = Rollout(wanted=2, replicas=3, ready=1, settled=False, overdue=True)
 MISSING = Trouble("SecretMissing", "Secret openai is not there")
 SITUATIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "nobody has looked at it": _unseen,
     "spec was changed since the last look": _lagging,
     "its gateways are being made": _starting,
     "its gateways are replaced": _rolling,
+    "its gateways make no progress": lambda: llmcache(Life(CANARY).state, gateways=OVERDUE),
+    "an image was not to be had in time": lambda: _troubled(Trouble("ImagePullFailed", "no"), gateways=OVERDUE),
     "its managed Redis starts": lambda: llmcache(Life(CANARY).state, redis_wanted=True),
     "it serves": lambda: llmcache(Life(CANARY).state),
     "it is scaled to zero": lambda: llmcache(
@@ -112,6 +115,7 @@ SITUATIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "the former version is kept": lambda: llmcache(_promoted().state),
     "the former version is purged": lambda: llmcache(_promoted().after(hours=2).state),
     "a version was aborted": lambda: llmcache(_failed().state),
+    "an aborted version is asked for again": lambda: llmcache(_failed().bump("v1").bump("v2").state),
     "Git says the old version again": lambda: llmcache(_failed().bump("v1").look().state),
     "it is being deleted": _leaving,
 }
@@ -124,6 +128,8 @@ EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "spec was changed since the last look": ("InProgress", "Progressing", ()),
     "its gateways are being made": ("InProgress", "Progressing", ()),
     "its gateways are replaced": ("InProgress", "Progressing", ()),
+    "its gateways make no progress": ("Failed", "Degraded", ()),
+    "an image was not to be had in time": ("Failed", "Degraded", ()),
     "its managed Redis starts": ("InProgress", "Progressing", ()),
     "it serves": ("Current", "Healthy", ()),
     "it is scaled to zero": ("Current", "Healthy", ()),
@@ -141,6 +147,7 @@ EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "the former version is kept": ("Current", "Healthy", ()),
     "the former version is purged": ("Current", "Healthy", ()),
     "a version was aborted": ("Failed", "Degraded", ()),
+    "an aborted version is asked for again": ("InProgress", "Progressing", ()),
     "Git says the old version again": ("Current", "Healthy", ()),
     "it is being deleted": ("Terminating", "Healthy", ()),  # Argo CD says Progressing before it asks the Lua
 }

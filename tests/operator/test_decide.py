@@ -31,6 +31,7 @@ HEALTHY = Observed(
     reports=BOTH,
 )
 MISSING = Trouble("SecretMissing", "Secret openai is not there")
+UNPULLED = Trouble("ImagePullFailed", "the image nowhere can't be pulled")
 INVALID = Trouble("InvalidSpec", "spec.upstreams: required", lasting=True)
 
 
@@ -174,9 +175,19 @@ CASES: dict[str, tuple[Observed, dict[str, tuple[str, str]], Outcome]] = {
         replace(HEALTHY, gateways=Rollout(2, 2, 0, False, overdue=True), pods=(), reports={}),
         {
             "Ready": ("False", "GatewaysUnavailable"),
-            "Progressing": ("True", "GatewaysStarting"),
+            "Progressing": ("False", "GatewaysUnavailable"),
             "Degraded": ("True", "GatewaysUnavailable"),
-            "Reconciling": ("True", "GatewaysStarting"),
+            "Stalled": ("True", "GatewaysUnavailable"),
+        },
+        Outcome(backoff=True),
+    ),
+    "nor will it, for a reason that is known": (
+        replace(HEALTHY, gateways=Rollout(2, 3, 2, False, overdue=True), troubles=(UNPULLED,)),
+        {
+            "Ready": ("True", "Serving"),
+            "Progressing": ("False", "GatewaysUnavailable"),
+            "Degraded": ("True", "ImagePullFailed"),
+            "Stalled": ("True", "GatewaysUnavailable"),
         },
         Outcome(backoff=True),
     ),
@@ -286,6 +297,15 @@ def test_a_rollout_is_told_by_the_conditions(seen: Observed, expected: dict[str,
     found = {kind: status.condition(kind) for kind in expected}
     assert {kind: (c.status, c.reason) if c else ("", "") for kind, c in found.items()} == expected
     assert decide(seen, status, LATER).status == status
+
+
+def test_gateways_that_stay_away_are_told_of_with_what_is_known_of_them() -> None:
+    seen = replace(HEALTHY, gateways=Rollout(2, 3, 1, False, overdue=True), troubles=(UNPULLED,))
+    stalled = decide(seen, BLANK, NOW).status.condition("Stalled")
+    assert stalled is not None
+    assert stalled.message == (
+        "1 of 2 gateways ready, and no progress within the Deployment's deadline: the image nowhere can't be pulled"
+    )
 
 
 def test_what_takes_long_is_looked_at_less_often() -> None:

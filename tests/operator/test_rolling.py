@@ -154,6 +154,16 @@ async def test_a_purge_that_takes_long_is_looked_after_until_it_is_done(admins: 
     assert admins[0].looked == ["job1", "job1"]
 
 
+async def test_without_a_gateway_what_they_share_stays_and_says_so() -> None:
+    for state in (_purging(), _purging("a/job1")):
+        found = await _turn(state, True)
+        assert (found.prefix.purging, found.rollout.reason) == (state.prefix.purging, "NoGateway")
+
+
+async def test_without_a_gateway_what_was_its_own_is_gone() -> None:
+    assert (await _turn(_purging(), False)).prefix.purging == []
+
+
 async def test_another_gateway_takes_over_when_the_one_that_purged_is_gone(admins: list[Admin]) -> None:
     state = await _turn(_purging("a/job1"), True, "b")
     assert admins[1].removed == [{"version": "v1"}]

@@ -114,6 +114,22 @@ def test_an_aborted_version_is_purged_before_it_begins_again() -> None:
     assert [action.leaving.version for action in life.actions if isinstance(action, Purge)] == ["v2"]
 
 
+def test_an_order_for_a_version_that_is_still_being_purged_is_refused_and_told() -> None:
+    life = in_canary().serve(v2=counts(30, failed=30)).after(seconds=10).bump("v1").bump("v2")
+    assert life.look(annotation="promote@v2").notes[-1] == "AnnotationIgnored"
+    assert life.purge().look(2).at == ("Canary", 1), "it was not for what came later"
+
+
+def test_a_purge_without_a_gateway_says_what_it_waits_for_and_is_not_asked_after() -> None:
+    life = Life({"retain": {"versions": 1, "duration": "1h"}}).bump("v2").look().after(hours=2)
+    life.look(removable=False)
+    assert (life.at[0], life.state.rollout.reason, life.actions) == ("Purging", "NoGateway", [])
+    assert life.state.rollout.message == "the entries of v1 are removed once a gateway runs"
+    assert wake(life.state, life.now) is None
+    assert life.look(removable=True).actions == [Purge(life.state.prefix.purging[0])]
+    assert (life.at[0], life.state.rollout.reason) == ("Purging", "")
+
+
 def test_a_version_is_not_purged_while_a_pod_could_come_back_with_it() -> None:
     life = in_canary().serve(v2=counts(30, failed=30)).after(seconds=10)
     assert life.look(3, settled=False).actions == []

@@ -18,6 +18,9 @@ from llmcache_operator.rollout.turn import Asked, Note, Purge, Seen, Start, Step
 POLL = timedelta(seconds=5)
 """How often gateways are asked for their counters during a step."""
 
+NO_GATEWAY = "NoGateway"
+"""Why a purge waits: entries in a shared store are removed by a gateway, and none runs."""
+
 WARMING_GRACE = timedelta(seconds=60)
 """How much longer than it may run a Job is waited for: its pod has to be made, and to end."""
 
@@ -49,7 +52,7 @@ def step(before: State, asked: Asked, seen: Seen, now: datetime) -> Step:
         if served(done.state) == served(before) and done.state.rollout.phase == before.rollout.phase:
             _proceed(done, asked, seen, now)
     state = done.state
-    done.state = _rested(State(keeping.aged(state.prefix, asked.rollout.retain, now), state.rollout), now)
+    done.state = _rested(State(keeping.aged(state.prefix, asked.rollout.retain, now), state.rollout), seen, now)
     _add_duties(done, before, seen)
     return done
 
@@ -73,7 +76,7 @@ def wake(state: State, now: datetime) -> float | None:
         return 2.0
     if rollout.phase in UNDER_WAY:
         return POLL.total_seconds()
-    if prefix.purging:
+    if prefix.purging and rollout.reason != NO_GATEWAY:
         return 2 * POLL.total_seconds()
     ends = [(kept.until - now).total_seconds() for kept in prefix.retained]
     return max(1.0, min(ends)) if ends else None
@@ -85,25 +88,32 @@ def _timely(state: State, now: datetime) -> State:
     return State(state.prefix, replace(state.rollout, since=now)) if since is not None and since > now else state
 
 
-def _rested(state: State, now: datetime) -> State:
+def _rested(state: State, seen: Seen, now: datetime) -> State:
     """Return a state without a rollout under way as what it then is: something is kept, or purged, or neither."""
     prefix, rollout = state
     if rollout.phase in UNDER_WAY or rollout.phase == "Aborted":
         return state
     phase: Phase = "Stable"
-    message = ""
-    if prefix.purging:
+    reason = message = ""
+    if prefix.purging and not seen.removable:
+        phase, reason = "Purging", NO_GATEWAY
+        message = f"the entries of {', '.join(prefix.purging_versions)} are removed once a gateway runs"
+    elif prefix.purging:
         phase, message = "Purging", f"the entries of {', '.join(prefix.purging_versions)} are being removed"
     elif prefix.retained:
         phase, message = "Retaining", f"{', '.join(prefix.retained_versions)} can be gone back to"
     message = message[:1024]
-    if (phase, message) == (rollout.phase, rollout.message):
+    if (phase, reason, message) == (rollout.phase, rollout.reason, rollout.message):
         return state
-    return State(prefix, _at_rest(phase, message, rollout, now))
+    return State(prefix, _at_rest(phase, message, rollout, now, reason))
 
 
-def _at_rest(phase: Phase, message: str, before: RolloutStatus, now: datetime | None) -> RolloutStatus:
-    return RolloutStatus(phase=phase, message=message, since=now, shown=before.shown, steered=before.steered)
+def _at_rest(
+    phase: Phase, message: str, before: RolloutStatus, now: datetime | None, reason: str = ""
+) -> RolloutStatus:
+    return RolloutStatus(
+        phase=phase, reason=reason, message=message, since=now, shown=before.shown, steered=before.steered
+    )
 
 
 def _retarget(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
@@ -232,7 +242,7 @@ def _add_duties(done: Step, before: State, seen: Seen) -> None:
             done.actions.append(Stop(warming_key(before)))
         elif seen.everywhere and seen.ready and seen.warmed.state == "absent" and after.rollout.phase == "Warming":
             done.actions.append(Start(before.prefix.target, warming_key(before)))
-    if seen.settled:
+    if seen.settled and seen.removable:
         mine = served(before)
         free = [leaving for leaving in before.prefix.purging if leaving.version not in (mine.version, mine.next)]
         done.actions += [Purge(leaving) for leaving in free]

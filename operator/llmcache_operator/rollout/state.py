@@ -139,6 +139,11 @@ class State(NamedTuple):
     prefix: PrefixStatus
     rollout: RolloutStatus
 
+    @property
+    def held_up(self) -> bool:
+        """Whether the target can't begin before its former entries are removed."""
+        return self.rollout.phase == "Purging" and self.prefix.target in self.prefix.purging_versions
+
 
 class Served(NamedTuple):
     """What gateways are to run: one version, or the active one with a share for the next."""

@@ -40,6 +40,8 @@ class Seen:
     """Every ready gateway runs what the stored state serves, and there is one; or none is wanted."""
     settled: bool = False
     """So does every other pod, so that none can come back with anything else."""
+    removable: bool = True
+    """Whether entries can be removed now: there is a gateway to do it, or what a gateway stores goes with it."""
     pods: frozenset[str] = frozenset()
     ready: frozenset[str] = frozenset()
     stats: Mapping[str, Stats] = field(default_factory=dict)
