@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from e2e.operators import ECHO, Kubectl, Operator, eventually, manifest
+from llmcache_gateway.config.deployment import PodField
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -199,12 +200,19 @@ def test_a_pod_template_that_can_not_be_is_told_and_mended(admin: Kubectl, opera
     with_spec(hostNetwork=True)
     eventually(lambda: admin.condition("odd-pods", "Stalled") == ("True", "InvalidSpec"))
     assert "spec.gateway.podTemplate.spec.hostNetwork" in admin("get", "llmc", "odd-pods", "-o", "yaml")
-    with_spec(nodeSelektor={"a": "b"})
+    with_spec(dnsConfig={"nameserver": "10.0.0.1"})
     eventually(lambda: admin.condition("odd-pods", "Stalled") == ("True", "ApplyFailed"))
-    assert "nodeSelektor" in admin("get", "llmc", "odd-pods", "-o", "yaml")
+    assert "dnsConfig.nameserver" in admin("get", "llmc", "odd-pods", "-o", "yaml")
     with_spec(nodeSelector={"a": "b"})
     eventually(lambda: admin.condition("odd-pods", "Stalled") == ("", ""), 60)
     assert (admin.get("deployment", "odd-pods") or {})["spec"]["template"]["spec"]["nodeSelector"] == {"a": "b"}
+
+
+def test_every_field_of_a_pod_template_can_be_overridden(admin: Kubectl) -> None:
+    api = json.loads(admin("get", "--raw", "/openapi/v3/api/v1"))
+    served = set(api["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"])
+    # Another cluster may be older, and lack some.
+    assert served <= {*get_args(PodField), "ephemeralContainers"}
 
 
 REFUSED = {
@@ -219,6 +227,10 @@ REFUSED = {
     "a label of ours": (
         {"podTemplate": {"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}},
         "labels below app.kubernetes.io/ are the operator's",
+    ),
+    "a field of a pod that is none": (
+        {"podTemplate": {"spec": {"nodeSelektor": {"a": "b"}}}},
+        'unknown field "spec.gateway.podTemplate.spec.nodeSelektor"',
     ),
     "a label that is none": ({"podTemplate": {"metadata": {"labels": {"team": "a b"}}}}, "expected a label's value"),
 }

@@ -58,6 +58,8 @@ def _rows() -> Iterator[str]:
 def _fields(path: str, node: dict[str, Any]) -> Iterator[str]:
     required = node.get("required", [])
     for name, field in node.get("properties", {}).items():
+        if "type" not in field:
+            continue  # of an object of Kubernetes' own
         here = f"{path}.{name}"
         below = field.get("items", field)
         here_below = f"{here}[]" if field["type"] == "array" else here

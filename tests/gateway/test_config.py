@@ -99,6 +99,14 @@ def test_every_error_of_a_file_is_reported_at_once() -> None:
             "spec.gateway.replicas: expected a whole number of at least 0 and at most 1000, not -1",
         ),
         ("cache: {storeAlso: truncated}", "spec.cache.storeAlso: expected a list of at most 4 items, not 'truncated'"),
+        (
+            "gateway: {podTemplate: {spec: {nodeSelektor: {a: b}}}}",
+            "spec.gateway.podTemplate.spec.nodeSelektor: unknown field; did you mean 'nodeSelector'?",
+        ),
+        (
+            "gateway: {podTemplate: {spec: {$patch: replace}}}",
+            "spec.gateway.podTemplate.spec.$patch: unknown field; known fields: activeDeadlineSeconds, affinity, ",
+        ),
         ("monitoring: {labels: x}", "spec.monitoring.labels: expected an object with fields of at most 16 items"),
     ],
 )

@@ -274,7 +274,8 @@ ACCEPTED = {
     "an Ingress": _gateway(expose={"ingress": {"host": "llm.example.com", "tlsSecret": "cert", "className": "nginx"}}),
     "an HTTPRoute": _gateway(expose={"httpRoute": {"parentRefs": [{"name": "web", "namespace": "infra"}]}}),
     "labels of pods": _gateway(podTemplate={"metadata": {"labels": {"team": "search"}, "annotations": {"a/b": "c"}}}),
-    "a pod's spec": _gateway(podTemplate={"spec": {"nodeSelector": {"disk": "ssd"}}}),
+    "a pod's spec": _gateway(podTemplate={"spec": {"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "gpu"}]}}),
+    "a field of a pod's spec that goes": _gateway(podTemplate={"spec": {"topologySpreadConstraints": None}}),
     "monitoring": _manifest(
         monitoring={"serviceMonitor": True, "alerts": True, "dashboards": True, "labels": {"release": "prometheus"}}
     ),
@@ -573,7 +574,7 @@ def _fill(schema: dict[str, Any], value: Any) -> None:
                 _fill(child, value[name])
     elif isinstance(value, list):
         for item in value:
-            _fill(schema["items"], item)
+            _fill(schema.get("items", {}), item)
 
 
 def _broken_rules(schema: dict[str, Any], value: Any, path: str = "self") -> Iterator[tuple[str, str]]:

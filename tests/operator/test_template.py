@@ -117,7 +117,6 @@ REFUSED = {
     "another port": _gateway(ports=[{"containerPort": 4002}]),
     "another probe": _gateway(readinessProbe=None),
     "no gateway": _gateway(**{"$patch": "delete"}),
-    "no pod": {"$patch": "replace"},
     "a volume of ours": {"volumes": [{"name": "secrets", "emptyDir": {}}]},
     "a mount over the configuration": _gateway(volumeMounts=[{"name": "x", "mountPath": "/etc/llmcache"}]),
     "a mount inside the Secrets": _gateway(volumeMounts=[{"name": "x", "mountPath": "/etc/llmcache/secrets/a"}]),

@@ -12,6 +12,17 @@ from llmcache_gateway.config.scalars import Annotations, Count, Duration, Labels
 
 DEFAULT_TARGET_CPU = 80
 
+PodField = Literal[
+    "activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "containers", "dnsConfig", "dnsPolicy",
+    "enableServiceLinks", "evictionResponders", "hostAliases", "hostIPC", "hostNetwork", "hostPID", "hostUsers",
+    "hostname", "hostnameOverride", "imagePullSecrets", "initContainers", "nodeName", "nodeSelector", "os",
+    "overhead", "preemptionPolicy", "priority", "priorityClassName", "readinessGates", "resourceClaims", "resources",
+    "restartPolicy", "runtimeClassName", "schedulerName", "schedulingGates", "schedulingGroup", "securityContext",
+    "serviceAccount", "serviceAccountName", "setHostnameAsFQDN", "shareProcessNamespace", "subdomain",
+    "terminationGracePeriodSeconds", "tolerations", "topologySpreadConstraints", "volumes", "workloadRef",
+]  # fmt: skip
+"""The fields of a pod's spec as of Kubernetes 1.37, but for ephemeralContainers, which no template may have."""
+
 
 class Resources(Model, frozen=True, kw_only=True):
     """Requests and limits of a container, as in a pod."""
@@ -97,7 +108,7 @@ class PodTemplate(Model, frozen=True, kw_only=True):
 
     metadata: Annotated[PodMetadata, described("Labels and annotations.")] = field(default_factory=PodMetadata)
     spec: Annotated[
-        dict[str, Any],
+        dict[PodField, Any],
         described(
             "Merged into the pod's spec as `kubectl patch` does: lists of things with a name by that name (the "
             "gateway's container is `gateway`), others replaced, null removes. What a field of spec.gateway says, "

@@ -8,7 +8,7 @@ does, also where a rule of one of them is broken.
 import difflib
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -43,7 +43,11 @@ def problems(value: Any, kind: Any, path: str = "") -> Iterator[Problem]:
     elif get_origin(kind) is dict and isinstance(value, dict):
         key_kind, item_kind = get_args(kind)
         yield from _leaf_problems(value, dict[Any, Any], metas, path)
+        named = get_args(key_kind) if get_origin(key_kind) is Literal else None
         for key, item in value.items():
+            if named is not None and key not in named:
+                yield _unknown(path, str(key), named)
+                continue
             yield from problems(key, key_kind, _join(path, str(key)))
             yield from problems(item, item_kind, _join(path, str(key)))
     else:
@@ -59,9 +63,7 @@ def _struct_problems(value: Any, kind: type[Struct], path: str) -> Iterator[Prob
     found: list[Problem] = []
     for key in value:
         if key not in fields and kind.__struct_config__.forbid_unknown_fields:
-            close = difflib.get_close_matches(str(key), fields, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else f"known fields: {', '.join(fields)}"
-            found.append(Problem(_join(path, str(key)), f"unknown field; {advice}"))
+            found.append(_unknown(path, str(key), fields))
     for name, known in fields.items():
         if name in value:
             found.extend(problems(value[name], hints[known.name], _join(path, name)))
@@ -75,6 +77,12 @@ def _struct_problems(value: Any, kind: type[Struct], path: str) -> Iterator[Prob
             if not rule.holds(instance)
         )
     yield from found
+
+
+def _unknown(path: str, name: str, known: Collection[str]) -> Problem:
+    close = difflib.get_close_matches(name, known, n=1)
+    advice = f"did you mean {close[0]!r}?" if close else f"known fields: {', '.join(known)}"
+    return Problem(_join(path, name), f"unknown field; {advice}")
 
 
 def _leaf_problems(value: Any, kind: Any, metas: list[Meta], path: str) -> Iterator[Problem]:

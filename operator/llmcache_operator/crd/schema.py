@@ -117,6 +117,15 @@ def _list(item: Any, metas: list[Meta]) -> Schema:
 
 def _mapping(key: Any, item: Any, metas: list[Meta]) -> Schema:
     bare, _ = unwrap(key)
+    if get_origin(bare) is Literal and item is Any:
+        # An object of Kubernetes' own whose fields have names here, so that a misspelt one is refused. null is for a
+        # patch: it removes.
+        return {
+            "type": "object",
+            "properties": {
+                name: {"x-kubernetes-preserve-unknown-fields": True, "nullable": True} for name in get_args(bare)
+            },
+        }
     if get_origin(bare) is Literal:
         return {"type": "object", "properties": {name: schema(item) for name in get_args(bare)}}
     if item is Any:

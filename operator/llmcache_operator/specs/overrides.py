@@ -41,14 +41,12 @@ _VOLUMES: Final = frozenset({"config", "secrets", "tmp", "data", "hooks"})
 _FOLDERS: Final = (CONFIG_DIR, SECRETS_DIR, HOOKS_DIR, DATA_DIR, "/tmp")  # noqa: S108 - a volume of the pod's own
 
 
-def refusals(spec: Object) -> Iterator[Refusal]:
+def refusals(spec: Mapping[Any, Any]) -> Iterator[Refusal]:
     """Yield what an override of a pod's spec may not say; paths begin below it."""
     wrong = list(malformed(spec, ""))
     if wrong:
         yield from wrong
         return
-    if "$patch" in spec:
-        yield Refusal(".$patch", "the pod's spec can't be left out or replaced")
     for name, why in _POD.items():
         if spec.get(name):
             yield Refusal(f".{name}", why)
