@@ -111,6 +111,20 @@ def _openai(body: dict[str, Any], breakpoints: bool) -> Iterator[str]:
                 yield f"'{where}.prompt_cache_breakpoint' can't be set on an empty part."
 
 
+def openrouter(body: dict[str, Any]) -> str | None:
+    """Return why OpenRouter's chat completions refuse a request: either mark, on parts alone, four at most."""
+    marks: list[str] = []
+    for number, message in enumerate(_dicts(body.get("messages"))):
+        if message.keys() & {"cache_control", "prompt_cache_breakpoint"}:
+            return f"messages.{number}: Unrecognized key"
+        for part in _dicts(message.get("content")):
+            found = part.keys() & {"cache_control", "prompt_cache_breakpoint"}
+            if found and part.get("type") == "text" and not str(part.get("text", "")).strip():
+                return "cache_control cannot be set for empty text blocks"
+            marks.extend(found)
+    return "A maximum of 4 blocks with cache_control may be provided." if len(marks) > 4 else None
+
+
 def keyed(body: dict[str, Any]) -> str | None:
     """Return why a provider that knows `prompt_cache_key` alone refuses a request."""
     return openai(body, breakpoints=False)
