@@ -61,7 +61,7 @@ class StaticEmbedder:
     def __init__(self, folder: Path = BUILT_IN) -> None:
         """Load; ModelFilesError when the files can't be used."""
         file = _vectors_file(folder)
-        self._tokenizer = _tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
         try:
             with safe_open(file, "np") as tensors:
                 notes = tensors.metadata() or {}
@@ -95,7 +95,7 @@ class TransformerEmbedder:
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
         """Load; ModelFilesError when the files can't be used."""
-        self._tokenizer = _tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
         self._tokenizer.enable_truncation(WINDOW)
         self._tokenizer.enable_padding()
         file = folder / "model.onnx"
@@ -162,7 +162,8 @@ def _vectors_file(folder: Path) -> Path:
     return files[0]
 
 
-def _tokenizer(folder: Path) -> Tokenizer:
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model's folder, without truncation and padding; ModelFilesError when there is none."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ModelFilesError(f"{file}: is missing; a model's folder holds its tokenizer")

@@ -1,0 +1,94 @@
+"""Which of the nearest stored questions is the one that was asked, or what held the nearest apart. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from llmcache_gateway.semantic.guards import GuardName, rejected_by
+
+Why = GuardName | Literal["served", "none", "threshold", "verifier"]
+
+UNCHECKED: Final = 0.92
+"""Least similarity where neither the configuration nor the model says one, and nothing but the similarity decides."""
+
+CHECKED: Final = 0.6
+"""The same where a verifier decides: the similarity has to find candidates, no more."""
+
+Scores = Callable[[str, Sequence[str]], Sequence[float]]
+"""Of a question and stored ones, how likely each is the same: `Verifier.scores`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A stored question and its cosine similarity to the one asked."""
+
+    text: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How strict a match is. Without `least_score`, no verifier is asked."""
+
+    least_similarity: float
+    guards: bool = True
+    least_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which candidate answers the question (its place in the list) or None, and why.
+
+    `why` is "served", "none" without candidates, or what kept the nearest candidate away: "threshold", a guard's name,
+    "verifier". `similarity` and `score` are that candidate's; `score` is None when the verifier was not asked.
+    """
+
+    served: int | None
+    why: Why
+    similarity: float = 0.0
+    score: float | None = None
+
+
+def least_similarity(configured: float | None, of_model: float | None, *, verified: bool) -> float:
+    """The configuration's word, else what was measured for the embedding model, else a constant."""
+    if configured is not None:
+        return configured
+    if not verified:
+        return UNCHECKED
+    return CHECKED if of_model is None else of_model
+
+
+def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: Scores | None = None) -> Decision:
+    """The best of the candidates (nearest first) that nothing holds apart from what was asked.
+
+    A text that is equal needs no judge. The verifier is asked once, for all that are left.
+    """
+    if not candidates:
+        return Decision(None, "none")
+    left: list[int] = []
+    refused: dict[int, Why] = {}
+    for at, candidate in enumerate(candidates):
+        why = _refused(asked, candidate, limits)
+        if why is not None:
+            refused[at] = why
+        elif candidate.text == asked:
+            return Decision(at, "served", candidate.similarity)
+        else:
+            left.append(at)
+    if limits.least_score is None:
+        if left:
+            return Decision(left[0], "served", candidates[left[0]].similarity)
+        return Decision(None, refused[0], candidates[0].similarity)
+    if scores is None:
+        raise ValueError("limits name a least score, but there is no verifier to ask")
+    judged = dict(zip(left, scores(asked, [candidates[at].text for at in left]), strict=True)) if left else {}
+    best = max(judged, key=judged.__getitem__, default=None)
+    if best is not None and judged[best] >= limits.least_score:
+        return Decision(best, "served", candidates[best].similarity, judged[best])
+    return Decision(None, refused.get(0, "verifier"), candidates[0].similarity, judged.get(0))
+
+
+def _refused(asked: str, candidate: Candidate, limits: Limits) -> Why | None:
+    if candidate.similarity < limits.least_similarity:
+        return "threshold"
+    return rejected_by(asked, candidate.text) if limits.guards else None

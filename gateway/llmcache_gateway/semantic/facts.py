@@ -1,0 +1,174 @@
+"""What of a question's text its answer depends on: numbers, units, dates, identifiers, quotes, code, names.
+
+Everything here is read off the text alone; `guards.py` compares it.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from typing import Final
+
+from llmcache_gateway.semantic.lexicon import LEXICON, stem
+
+ROMAN: Final = {"I": 1, "II": 2, "III": 3, "IV": 4, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}
+SHORT_UNITS: Final = frozenset({"km", "cm", "mm", "kg", "mg", "ml", "gb", "mb", "tb", "kb", "lb", "ft"})
+
+_NUMBER = re.compile(r"(?<![\w.])(?<!\w-)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(st|nd|rd|th)?(?=\W|$|[a-zA-Z°%])")
+_IDENTIFIER = re.compile(r"(?<![\w.-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*(?![\w-])")
+_VERSION = re.compile(r"(?<![\w.])v?\d+(?:\.\d+){2,}(?!\w|\.\d)|(?<=v)\d+(?:\.\d+)+|(?<![\w.])\d+\.\d+(?!\w|\.\d|%)")
+_QUOTE = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|(?<!\w)['‘]([^'’]{2,}?)['’](?!\w)")
+_CODE = re.compile(
+    r"```.*?```|`[^`]+`"
+    r"|https?://\S+|[\w.+-]+@[\w-]+\.[\w.]+"
+    r"|(?<!\S)--?[a-zA-Z][\w-]*"  # options
+    r"|\b\w+\([^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
+    r"|(?<!\w)(?:~|\.{1,2})?(?:/[\w.-]+){2,}|(?<!\w)\.[a-z]{2,5}\b",
+    re.DOTALL,
+)
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+(?:[.,]\d+)*|[$€£¥₹%]")
+_UNIT_AFTER = re.compile(r"\s*-?\s*([a-zA-Z]+|%|°)")
+_MONTH_OR_WORD = re.compile(
+    r"(?<=\bin )(?:May|March)\b|(?<=\bof )(?:May|March)\b|(?<=\bon )(?:May|March)\b|(?<=\bby )(?:May|March)\b"
+    r"|(?<=\b(?:from|this|next|last|late) )(?:May|March)\b|\b(?:May|March)(?= \d)|(?<=\d )(?:May|March)\b"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One question and what stands in it."""
+
+    text: str
+
+    @cached_property
+    def words(self) -> list[str]:
+        """In lower case, in order."""
+        plain = unicodedata.normalize("NFKC", self.text).replace("’", "'")
+        return [word.lower().removesuffix("'s") for word in _WORD.findall(plain)]
+
+    @cached_property
+    def stems(self) -> list[str]:
+        """Of each word, what remains when its ending is taken off."""
+        return [stem(word) for word in self.words]
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """Words and their stems."""
+        return frozenset(self.words) | frozenset(self.stems)
+
+    @cached_property
+    def quantities(self) -> frozenset[tuple[str, float]]:
+        """Numbers with the dimension of their unit, times in seconds and so on; dimension "" without one."""
+        plain = re.sub(r"\b[\d.]+(?:\.\d+){2,}\b", " ", self.text)
+        found: set[tuple[str, float]] = set()
+        for match in _NUMBER.finditer(plain):
+            worth = float(match[1].replace(",", "") + (match[2] or ""))
+            after = _UNIT_AFTER.match(plain, match.end())
+            unit = after[1].lower() if after else ""
+            if unit in LEXICON.scales and (len(unit) > 1 or plain[match.end() : match.end() + 1].lower() == unit):
+                worth *= LEXICON.scales[unit]
+                after = _UNIT_AFTER.match(plain, after.end()) if after else None
+                unit = after[1].lower() if after else ""
+            before = plain[: match.start()].rstrip()[-1:]
+            found.add(_quantity(worth, before if before in "$€£¥₹" and before else unit))
+        found |= {
+            ("", float(ROMAN[match]))
+            for match in re.findall(r"(?<=[a-z] )(?:I{2,3}|IV|VI{1,3}|IX)\b|(?<=War )I\b", plain)
+        }
+        for word, following in zip_longest(self.words, self.words[1:], fillvalue=""):
+            if word in LEXICON.numbers:
+                found.add(_quantity(LEXICON.numbers[word], following))
+        return frozenset(found)
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        """Units that are named, each by one name."""
+        return frozenset(f"{LEXICON.units[word][0]}:{LEXICON.units[word][1]}" for word in self._unit_words)
+
+    @cached_property
+    def _unit_words(self) -> list[str]:
+        short = re.findall(r"(?<=\d)\s?([a-zA-Z]{1,3})\b", self.text)
+        long = [word for word in self.words if len(word) > 2 or word in SHORT_UNITS]
+        return [unit for unit in map(_singular, [*map(str.lower, short), *long]) if unit in LEXICON.units]
+
+    @cached_property
+    def dates(self) -> frozenset[str]:
+        """Months, days and relative days that are named."""
+        found = {LEXICON.dates[word] for word in map(_singular, self.words) if word in LEXICON.dates}
+        return frozenset(found | {match.lower() for match in _MONTH_OR_WORD.findall(self.text)})
+
+    @cached_property
+    def dayparts(self) -> frozenset[str]:
+        """Seasons and parts of a day that are named; am and pm only after an hour."""
+        named = {LEXICON.dayparts[word] for word in self.words if word in LEXICON.dayparts}
+        hours = {hour.lower().replace(".", "") for hour in re.findall(r"\d\s*([ap]\.?m\b)", self.text, re.IGNORECASE)}
+        return frozenset(named | hours)
+
+    @cached_property
+    def identifiers(self) -> frozenset[str]:
+        """Words of letters and digits, and versions, in lower case."""
+        mixed = {match.group().lower() for match in _IDENTIFIER.finditer(self.text)}
+        plain = {
+            each
+            for each in mixed
+            if not re.fullmatch(r"\d+(?:st|nd|rd|th|s|[a-z]{1,3})", each) or each in LEXICON.aliases
+        }
+        return frozenset(LEXICON.aliases.get(each, each).replace("-", "") for each in plain) | frozenset(
+            _VERSION.findall(self.text)
+        )
+
+    @cached_property
+    def quotes(self) -> frozenset[str]:
+        """Quoted texts, in lower case, without punctuation at their ends."""
+        return frozenset(" ".join(filter(None, groups)).strip(" .,?!").lower() for groups in _QUOTE.findall(self.text))
+
+    @cached_property
+    def code(self) -> frozenset[str]:
+        """Code, options, paths, addresses and names in the manner of programs."""
+        return frozenset(match.group().strip("`").strip().rstrip(".,?!") for match in _CODE.finditer(self.text)) - {""}
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Proper names: known ones in any case, and words with a capital inside a sentence; each by one name."""
+        known = self._known_names
+        words = re.findall(r"[^\W\d_][\w'’-]*", self.text)
+        capitals = [word for word in words if word[0].isupper()]
+        if len(capitals) * 2 > len(words) + 2:  # a headline
+            return known
+        inside = re.findall(r"(?<=[\w,;:)] )[A-Z][\w'’-]*|\b[A-Z]{2,}\b", self.text)
+        plain = (word.replace("’", "'").removesuffix("'s").lower() for word in inside)
+        return known | frozenset(
+            {
+                LEXICON.aliases.get(word, word)
+                for word in plain
+                if len(word) > 1 and word not in LEXICON.common and word not in LEXICON.names
+            }
+        )
+
+    @cached_property
+    def _known_names(self) -> frozenset[str]:
+        """Names of the list, those of two words first; short ones only with a capital, for "us" is no country."""
+        found: set[str] = set()
+        capitals = {word.lower().removesuffix("'s") for word in re.findall(r"\b[A-Z][\w.'+#-]*", self.text)}
+        inside: set[str] = set()
+        for first, second in zip(self.words, self.words[1:], strict=False):
+            if (name := LEXICON.names.get(f"{first} {second}")) is not None:
+                found.add(name)
+                inside |= {first, second}
+        singles = (word for word in self.words if word not in inside and (len(word) > 3 or word in capitals))
+        return frozenset(found | {LEXICON.names[word] for word in singles if word in LEXICON.names})
+
+
+def _quantity(worth: float, unit: str) -> tuple[str, float]:
+    """Times in seconds, so that two weeks are 14 days; which other unit it is, the guard of units compares."""
+    dimension, factor = LEXICON.units.get(_singular(unit), ("", 1.0))
+    return ("time", round(worth * factor, 6)) if dimension == "time" else ("", worth)
+
+
+def _singular(word: str) -> str:
+    if word in LEXICON.units or not word.endswith("s"):
+        return word
+    if word == "inches":
+        return "inch"
+    return "century" if word == "centuries" else word[:-1]

@@ -1,0 +1,229 @@
+"""Refuses two questions as one when a fact that decides the answer differs. Pure, and each guard has a name."""
+
+import re
+from collections.abc import Callable
+from typing import Final, Literal, get_args
+
+from llmcache_gateway.semantic.facts import Facts
+from llmcache_gateway.semantic.lexicon import LEXICON, stem
+from llmcache_gateway.semantic.order import exchanged
+
+GuardName = Literal[
+    "number",
+    "unit",
+    "date",
+    "identifier",
+    "quote",
+    "code",
+    "name",
+    "negation",
+    "opposite",
+    "direction",
+    "order",
+    "question",
+]
+GUARDS: Final[tuple[GuardName, ...]] = get_args(GuardName)
+
+_NEGATION = re.compile(
+    r"\b(?:not|never|no|none|nobody|nothing|nowhere|neither|nor|cannot|without|\w+n['’]t|non)\b|\w-free\b"
+)
+_AUXILIARY = r"(?:is|are|do|does|did|was|were|should|could|would)"
+_NO_NEGATION = re.compile(
+    r"\b(?:why|or|if) not\b|\bnot (?:only|sure|the same)\b|\bno (?:matter|longer|one)\b"
+    r"|\b(?:do not|don't|didn't) (?:know|understand|remember|get) |\bno\. ?\d"
+    rf"|,? {_AUXILIARY}n't (?:it|they|he|she|you|we)\?|^{_AUXILIARY}n't\b"
+)
+_WITHOUT_SAYING_NOT = re.compile(
+    r"\b(?:forg[eo]t\w*|lack\w*|free|avoid\w*|fail\w*|refus\w*|unable|impossible|stop\w*|prevent\w*|miss\w*|unless"
+    r"|except\w*|exclud\w*|outside|outsiders?|other than|instead|stuck|broken|den(?:y|ied|ies)|forbid\w*|forbidden"
+    r"|ban(?:ned|s)?|illegal|absen\w+|skip\w*|late|overdue|un\w{4,}|dis\w{4,}|in(?:valid|active|visible|eligible|complete)"
+    r"|\w{3,}less|hardly|rarely|keeps? .{1,30} from|trouble|problem\w*)\b"
+)
+_ASKS: Final = {
+    "how many": r"how many|number of|count of",
+    "how long": r"how long|how much time|what(?:'s| is) the time needed",
+    "how much": r"how much|what does .{1,60} cost|price of|cost of",
+    "how often": r"how often|how frequently",
+    "how old": r"how old|what age|age of",
+    "how far": r"how far|distance",
+    "when": r"when (?!i |you |we |my |the )|what time|on (?:which|what) (?:date|day)|(?:which|what) year|from when",
+    "where": r"where|in (?:which|what) (?:place|country|city)",
+    "who": r"who|whom|by whom",
+    "why": r"why|how come|what(?: is|'s| are|) the reasons?|what makes|for what reason|what causes",
+    "how": r"how (?:do|can|could|should|would|to)\b",
+}
+_FIRST_ASKED = [(name, re.compile(rf"\b(?:{pattern})", re.IGNORECASE)) for name, pattern in _ASKS.items()]
+_INTERCHANGEABLE: Final = (
+    frozenset({"how", "where"}),
+    frozenset({"how", "how much"}),
+    frozenset({"how long", "when"}),
+    frozenset({"how long", "how far"}),
+    frozenset({"how many", "how far"}),
+)
+
+
+def rejected_by(asked: str, stored: str) -> GuardName | None:
+    """The first guard that holds the two apart, or None when none does."""
+    if asked == stored:
+        return None
+    one, other = Facts(asked), Facts(stored)
+    return next((name for name in GUARDS if _CHECKS[name](one, other)), None)
+
+
+def _numbers(one: Facts, other: Facts) -> bool:
+    return one.quantities != other.quantities
+
+
+def _units(one: Facts, other: Facts) -> bool:
+    """Differs when each names a unit that the other does not; times with a number are compared as numbers already."""
+    if any(dimension == "time" for dimension, _ in one.quantities):
+        return False
+    return bool(one.units - other.units) and bool(other.units - one.units)
+
+
+def _dates(one: Facts, other: Facts) -> bool:
+    apart = bool(one.dayparts - other.dayparts) and bool(other.dayparts - one.dayparts)
+    return one.dates != other.dates or apart
+
+
+def _identifiers(one: Facts, other: Facts) -> bool:
+    return not (_written(one.identifiers, other) and _written(other.identifiers, one))
+
+
+def _written(identifiers: frozenset[str], facts: Facts) -> bool:
+    """Whether the text has them all; one word may be two there: "iphone14" and "iPhone 14"."""
+    joined = {a + b for a, b in zip(facts.words, facts.words[1:], strict=False)}
+    return identifiers <= facts.identifiers | joined
+
+
+def _quotes(one: Facts, other: Facts) -> bool:
+    return any(
+        not _says(facts, quote) for quotes, facts in ((one.quotes, other), (other.quotes, one)) for quote in quotes
+    )
+
+
+def _code(one: Facts, other: Facts) -> bool:
+    return any(
+        code.lower() not in facts.text.lower()
+        for found, facts in ((one.code, other), (other.code, one))
+        for code in found
+    )
+
+
+def _names(one: Facts, other: Facts) -> bool:
+    """Differs when a known name is missing on one side, or each side has a name that the other never says."""
+    missing, extra = _unsaid(one, other), _unsaid(other, one)
+    return bool(missing and extra) or any(name in LEXICON.names for name in missing | extra)
+
+
+def _negations(one: Facts, other: Facts) -> bool:
+    """Differs when one side says "not" and the other has nothing that could say the same without it."""
+    first, second = _negated(one), _negated(other)
+    if (first > 0) == (second > 0):
+        return (
+            abs(first - second) == 1 and min(first, second) > 0 and len(one.words) == len(other.words) + first - second
+        )
+    positive = other if first else one
+    negative = one if first else other
+    return len(_WITHOUT_SAYING_NOT.findall(positive.text.lower())) <= len(
+        _WITHOUT_SAYING_NOT.findall(negative.text.lower())
+    )
+
+
+def _opposites(one: Facts, other: Facts) -> bool:
+    mine, yours = _apart(one, other)
+    if _compared_the_other_way(one, other):
+        return False
+    return any(LEXICON.opposed(a, b) for a in mine for b in yours)
+
+
+def _directions(one: Facts, other: Facts) -> bool:
+    mine, yours = _apart(one, other)
+    if _compared_the_other_way(one, other):
+        return False
+    return any(b in LEXICON.directions.get(a, ()) for a in mine for b in yours)
+
+
+def _order(one: Facts, other: Facts) -> bool:
+    return exchanged(one, other)
+
+
+def _question(one: Facts, other: Facts) -> bool:
+    first, second = _asks(one.text), _asks(other.text)
+    if first is None or second is None or first == second:
+        return False
+    return not any({first, second} <= pair for pair in _INTERCHANGEABLE)
+
+
+_CHECKS: Final[dict[GuardName, Callable[[Facts, Facts], bool]]] = {
+    "number": _numbers,
+    "unit": _units,
+    "date": _dates,
+    "identifier": _identifiers,
+    "quote": _quotes,
+    "code": _code,
+    "name": _names,
+    "negation": _negations,
+    "opposite": _opposites,
+    "direction": _directions,
+    "order": _order,
+    "question": _question,
+}
+
+
+def _says(facts: Facts, quote: str) -> bool:
+    return quote in facts.text.lower() or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
+
+
+def _unsaid(one: Facts, other: Facts) -> set[str]:
+    """Names that only one of them says, but for those beside a name that both say: a first name, a maker."""
+    missing = {name for name in one.names if not _mentions(other, name)}
+    shared = one.names - missing
+    beside = {a for a, b in zip(one.words, one.words[1:], strict=False) if b in shared}
+    beside |= {b for a, b in zip(one.words, one.words[1:], strict=False) if a in shared}
+    return missing - beside
+
+
+def _mentions(facts: Facts, name: str) -> bool:
+    if name in facts.names or name in facts.vocabulary or stem(name) in facts.vocabulary or name in facts.text.lower():
+        return True
+    if len(name) > 4 and any(word[:5] == name[:5] for word in facts.words):  # Mexico and Mexican
+        return True
+    initials = "".join(word[0] for word in facts.words if word not in LEXICON.common)
+    return len(name) > 2 and name.isalpha() and name in initials
+
+
+def _negated(facts: Facts) -> int:
+    text = _NO_NEGATION.sub(" ", facts.text.lower().replace("’", "'").strip())
+    return len(_NEGATION.findall(text))
+
+
+def _apart(one: Facts, other: Facts) -> tuple[frozenset[str], frozenset[str]]:
+    """Stems that only one of them has."""
+    mine, yours = frozenset(one.stems), frozenset(other.stems)
+    return mine - yours, yours - mine
+
+
+def _compared_the_other_way(one: Facts, other: Facts) -> bool:
+    """ "Is a bigger than b" and "is b smaller than a": opposite words, and the sides exchanged."""
+    if "than" not in one.words or "than" not in other.words:
+        return False
+    left, right = _sides(one)
+    left2, right2 = _sides(other)
+    return bool(left & right2) and bool(right & left2)
+
+
+def _sides(facts: Facts) -> tuple[set[str], set[str]]:
+    at = facts.words.index("than")
+    content = [stem(word) if word not in LEXICON.common else "" for word in facts.words]
+    return set(content[:at]) - {""}, set(content[at + 1 :]) - {""}
+
+
+def _asks(text: str) -> str | None:
+    """What kind of answer is wanted, by the first words that say so; None when nothing does."""
+    found = [
+        (match.start(), number, name)
+        for number, (name, pattern) in enumerate(_FIRST_ASKED)
+        if (match := pattern.search(text[:80]))
+    ]
+    return min(found)[2] if found and min(found)[0] < 25 else None

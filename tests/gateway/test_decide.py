@@ -1,0 +1,70 @@
+"""Which stored question answers the one asked."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from llmcache_gateway.semantic.decide import Candidate, Decision, Limits, decide, least_similarity
+
+ASKED = "How do I reset my password?"
+SAME = Candidate("How can I reset my password?", 0.8)
+LIKE = Candidate("How do I reset my password in 2024?", 0.9)
+FAR = Candidate("Which wine goes with fish?", 0.1)
+
+
+def test_without_candidates_nothing_is_served() -> None:
+    assert decide(ASKED, [], Limits(0.5)) == Decision(None, "none")
+
+
+def test_the_nearest_that_no_guard_refuses_is_served_even_when_another_is_nearer() -> None:
+    assert decide(ASKED, [LIKE, SAME], Limits(0.5)) == Decision(1, "served", 0.8)
+
+
+def test_what_held_the_nearest_apart_is_told() -> None:
+    assert decide(ASKED, [LIKE, FAR], Limits(0.5)) == Decision(None, "number", 0.9)
+    assert decide(ASKED, [FAR], Limits(0.5)) == Decision(None, "threshold", 0.1)
+
+
+def test_guards_can_be_left_out() -> None:
+    assert decide(ASKED, [LIKE], Limits(0.5, guards=False)) == Decision(0, "served", 0.9)
+
+
+def test_the_verifier_has_the_last_word_and_sees_only_what_is_left() -> None:
+    seen: list[Sequence[str]] = []
+
+    def scores(asked: str, stored: Sequence[str]) -> list[float]:
+        assert asked == ASKED
+        seen.append(stored)
+        return [0.4, 0.9][: len(stored)]
+
+    other = Candidate("How do I reset a password?", 0.7)
+
+    assert decide(ASKED, [LIKE, SAME, other, FAR], Limits(0.5, least_score=0.6), scores) == Decision(
+        2, "served", 0.7, 0.9
+    )
+    assert decide(ASKED, [SAME], Limits(0.5, least_score=0.6), scores) == Decision(None, "verifier", 0.8, 0.4)
+    assert seen == [[SAME.text, other.text], [SAME.text]]
+
+
+def test_an_equal_text_needs_no_verifier() -> None:
+    def scores(_: str, stored: Sequence[str]) -> list[float]:
+        raise AssertionError(stored)
+
+    decision = decide(ASKED, [LIKE, Candidate(ASKED, 1.0)], Limits(0.5, least_score=0.9), scores)
+
+    assert decision == Decision(1, "served", 1.0)
+
+
+def test_a_least_score_without_a_verifier_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="no verifier"):
+        decide(ASKED, [SAME], Limits(0.5, least_score=0.5))
+
+
+@pytest.mark.parametrize(
+    ("configured", "of_model", "verified", "least"),
+    [(0.7, 0.5, True, 0.7), (None, 0.5, True, 0.5), (None, None, True, 0.6), (None, 0.5, False, 0.92)],
+)
+def test_the_least_similarity_is_the_configurations_or_the_models(
+    configured: float | None, of_model: float | None, verified: bool, least: float
+) -> None:
+    assert least_similarity(configured, of_model, verified=verified) == least
