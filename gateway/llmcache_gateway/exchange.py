@@ -64,11 +64,9 @@ class Question(msgspec.Struct):
 
 
 class LookedUp(msgspec.Struct):
-    """What a store had under a key, or that it had nothing."""
+    """What the store had under the key, or that it had nothing."""
 
-    runtime: "Runtime"
-    key: str
-    found: Found | None
+    found: Found | None = None
     seconds: float = 0.0
     """How long that took to learn."""
 
@@ -94,6 +92,9 @@ class Exchange(msgspec.Struct):
     policy: str | None = None
     key: str | None = None
     upstream: str | None = None
+    body: bytes | None = None
+    """What the express lane has read it from."""
+
     looked_up: LookedUp | None = None
     """What the express lane has found out already, so that a store is asked once."""
 

@@ -12,6 +12,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -97,7 +98,6 @@ class Lookup:
     question: Question
     name: tuple[bytes, bytes]
     seen: Seen | None
-    looked_up: LookedUp
 
 
 class Lane:
@@ -122,8 +122,8 @@ class Lane:
         response = None
         connection = http.protocol if isinstance(http.protocol, LaneConnection) else None
         try:
-            looked_up = connection.looked_up() if connection is not None else None
-            response = await self._handler.handle(http, looked_up)
+            begun = connection.taken_on() if connection is not None else None
+            response = await self._handler.handle(http, begun)
             return response
         finally:
             if connection is not None:
@@ -131,10 +131,11 @@ class Lane:
                 if head is not None and response is not None and response.headers.get("X-LLMCache") == "HIT":
                     self._learn(http, head)
 
-    def answer(self, data: bytes) -> bytes | Lookup | Literal[More.MORE] | None:
+    def answer(self, data: bytes) -> bytes | Lookup | Exchange | Literal[More.MORE] | None:
         """Return the answer to the bytes of a request, or what has to be looked up for it.
 
-        MORE when it is not whole yet, None when it is not for here.
+        MORE when it is not whole yet; an exchange, for the request path to go on with, when there is nothing at hand;
+        None when it is not for here.
         """
         end = data.find(b"\r\n\r\n") + 4
         length = _LENGTH.search(data, 0, end) if end > 3 else None
@@ -157,8 +158,9 @@ class Lane:
             return None
         no_wire = cast(Any, None)  # nothing on the lane reads from it
         exchange = Exchange(no_wire, asker.head, runtime, runtime.prefix.active, started, asker.dialect)
+        body = exchange.body = data[end:]
         try:
-            return self._answer(exchange, asker, head, data[end:])
+            return self._answer(exchange, asker, head, body)
         except Exception:
             # Whatever is wrong with a request or an entry, the request path says it, or does without.
             return None
@@ -166,17 +168,17 @@ class Lane:
     def look_up(self, lookup: Lookup) -> asyncio.Future[Found | None]:
         """Ask the store, and return what will have its answer, which `looked_up` must be given, cancelled or not."""
         runtime = lookup.exchange.runtime
-        asked = runtime.store.ask(lookup.looked_up.key)
+        asked = runtime.store.ask(lookup.exchange.key or "")
         runtime.enter()  # its store must not be closed meanwhile
         return asked
 
     def looked_up(self, lookup: Lookup, asked: asyncio.Future[Found | None]) -> bytes | None:
         """Return the answer to a request whose entry has been asked for; None when it is not for here."""
-        lookup.looked_up.seconds = time.perf_counter() - lookup.exchange.started
+        looked_up = lookup.exchange.looked_up = LookedUp(seconds=time.perf_counter() - lookup.exchange.started)
         lookup.exchange.runtime.leave()
         if asked.cancelled() or asked.exception() is not None:
             return None
-        found = lookup.looked_up.found = asked.result()
+        found = looked_up.found = asked.result()
         if found is None:
             return None
         try:
@@ -184,7 +186,7 @@ class Lane:
         except Exception:
             return None  # as in `answer`
 
-    def _answer(self, exchange: Exchange, asker: Asker, head: bytes, body: bytes) -> bytes | Lookup | None:
+    def _answer(self, exchange: Exchange, asker: Asker, head: bytes, body: bytes) -> bytes | Lookup | Exchange | None:
         name = (head, body)
         seen = self._seen.get(name)
         if seen is None:
@@ -201,9 +203,11 @@ class Lane:
         found = store.get_now(key)
         if found is not None:
             return self._hit(exchange, question, name, seen, found)
+        if seen is not None:
+            exchange.question = copy(question)  # the request path may note something in its own
         if store.waits:
-            return Lookup(exchange, question, name, seen, LookedUp(exchange.runtime, key, None))
-        return None
+            return Lookup(exchange, question, name, seen)
+        return exchange
 
     def _hit(
         self, exchange: Exchange, question: Question, name: tuple[bytes, bytes], seen: Seen | None, found: Found
@@ -304,7 +308,7 @@ class LaneConnection(web.RequestHandler):
     chunked bodies), the rest of the connection is aiohttp's.
     """
 
-    __slots__ = ("_begun", "_close_after", "_fed", "_held", "_lane", "_looked_up", "_looking_up", "_open")
+    __slots__ = ("_begun", "_close_after", "_fed", "_held", "_lane", "_looking_up", "_open", "_taken_on")
 
     def __init__(self, manager: web.Server, lane: Lane, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -314,7 +318,7 @@ class LaneConnection(web.RequestHandler):
         self._fed = 0
         self._held = b""
         self._looking_up: asyncio.Future[Found | None] | None = None
-        self._looked_up: LookedUp | None = None
+        self._taken_on: Exchange | None = None
         self._close_after = False
 
     def data_received(self, data: bytes) -> None:
@@ -336,7 +340,9 @@ class LaneConnection(web.RequestHandler):
                     self._looking_up.add_done_callback(partial(self._answer, answer, data))
                     self._stay()
                     return
-                if answer is not None:
+                if isinstance(answer, Exchange):
+                    self._taken_on = answer
+                elif answer is not None:
                     self._write(answer)
                     return
             self._begun = data
@@ -369,7 +375,7 @@ class LaneConnection(web.RequestHandler):
         if answer is not None:
             self._write(answer)
         else:
-            self._looked_up = lookup.looked_up
+            self._taken_on = lookup.exchange
             self._begun, self._fed = data, len(data)
             super().data_received(data)
         held, self._held = self._held, b""
@@ -380,10 +386,10 @@ class LaneConnection(web.RequestHandler):
         if self._close_after:
             self.close()
 
-    def looked_up(self) -> LookedUp | None:
-        """Return what was looked up for the request that aiohttp has read, once."""
-        looked_up, self._looked_up = self._looked_up, None
-        return looked_up
+    def taken_on(self) -> Exchange | None:
+        """Return what was made of the request that aiohttp has read, once."""
+        taken_on, self._taken_on = self._taken_on, None
+        return taken_on
 
     def _write(self, answer: bytes) -> None:
         if self.transport is not None:

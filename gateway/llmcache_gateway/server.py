@@ -21,7 +21,7 @@ from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
-from llmcache_gateway.exchange import Exchange, LookedUp, Question
+from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import StaleInstead, answer_headers, give_stored, pass_on
@@ -76,13 +76,16 @@ class Handler:
         self._clock = clock
         self._hurry = hurry
 
-    async def handle(self, http: web.BaseRequest, looked_up: LookedUp | None = None) -> web.StreamResponse:
-        """Answer a request; `looked_up` is what the express lane has found in the store for it."""
+    async def handle(self, http: web.BaseRequest, begun: Exchange | None = None) -> web.StreamResponse:
+        """Answer a request; `begun` is what the express lane has made of it, to the key and perhaps a lookup."""
         runtime = self._runtime()
         head = Head(http.method, http.raw_path, http.headers)
-        # It came before that lookup: a call that has ended since may answer it.
-        started = time.perf_counter() - (looked_up.seconds if looked_up is not None else 0.0)
-        exchange = Exchange(http, head, runtime, runtime.prefix.active, started, looked_up=looked_up)
+        # It came before what the lane did: a call that has ended since may answer it.
+        started = time.perf_counter() if begun is None else begun.started
+        if begun is not None and begun.runtime is runtime:
+            exchange, exchange.http, exchange.head = begun, http, head
+        else:
+            exchange = Exchange(http, head, runtime, runtime.prefix.active, started)
         runtime.enter()
         try:
             response = await self._answer_or_error(exchange)
@@ -111,6 +114,8 @@ class Handler:
             return _error(exchange, 500, "The gateway failed; its log says why.", "internal_error", None)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        if exchange.question is not None:
+            return await self._go_on(exchange, exchange.question)
         _refuse_odd_targets(exchange)
         self.read_named(exchange)
         dialect = exchange.dialect = dialect_of(exchange.head.method, exchange.path)
@@ -133,6 +138,17 @@ class Handler:
             response = await self._parts.answer(exchange, question, *split)
             if response is not None:
                 return response
+        return await self._by_key(exchange, question)
+
+    async def _go_on(self, exchange: Exchange, question: Question) -> web.StreamResponse:
+        """Answer a request that the express lane has read."""
+        question.headers = exchange.head.headers
+        if await read_body(exchange.http, exchange.runtime.request_bytes) != exchange.body:
+            raise RuntimeError("the express lane has read another request")
+        return await self._by_key(exchange, question)
+
+    async def _by_key(self, exchange: Exchange, question: Question) -> web.StreamResponse:
+        """Answer a request from the entry of its key, or from upstream."""
         response = await self._from_store(exchange, question)
         if response is not None:
             return response
@@ -246,9 +262,8 @@ class Handler:
     async def _from_store(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
         """Answer from the store where that may be; else note in the exchange why not."""
         runtime, store_key = exchange.runtime, exchange.key or ""
-        known = exchange.looked_up
-        if known is not None and known.runtime is runtime and known.key == store_key:
-            found, exchange.lookup_seconds = known.found, known.seconds
+        if exchange.looked_up is not None:
+            found, exchange.lookup_seconds = exchange.looked_up.found, exchange.looked_up.seconds
         else:
             asked = time.perf_counter()
             found = await runtime.store.get(store_key)
