@@ -93,7 +93,8 @@ class Handler:
             return response
         finally:
             runtime.leave()
-            self.account(exchange)
+            # Once the answer is on its way: its client need not wait for the counting.
+            asyncio.get_running_loop().call_soon(self.account, exchange)
 
     async def _answer_or_error(self, exchange: Exchange) -> web.StreamResponse:
         try:
