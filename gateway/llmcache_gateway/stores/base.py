@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
+from llmcache_gateway.stores.vectors import VectorKeeper
 
 
 class Found(NamedTuple):
@@ -60,6 +61,9 @@ class Store(Protocol):
 
     def leases(self) -> LeaseKeeper | None:
         """Return where leases are kept, for all gateways that share these entries; None where none do."""
+
+    def vectors(self) -> VectorKeeper:
+        """Return where the vectors of questions are kept, as durable and as shared as these entries are."""
 
     async def ping(self) -> None:
         """Return when the store can be used; StoreError when it can't."""

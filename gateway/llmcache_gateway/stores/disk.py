@@ -12,9 +12,11 @@ from typing import Any, Final, TypeVar
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.marks import ALL
+from llmcache_gateway.stores import disk_vectors
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import MAX_MARKS, PACE, MarksKeeper
+from llmcache_gateway.stores.vectors import VectorKeeper
 from llmcache_gateway.values import ValueFormat
 
 log = logging.getLogger(__name__)
@@ -117,6 +119,9 @@ class DiskStore:
     def leases(self) -> None:
         return None
 
+    def vectors(self) -> VectorKeeper:
+        return disk_vectors.DiskVectors(self._run, self._clock)
+
     async def ping(self) -> None:
         await self._run(lambda db: db.execute("SELECT 1 FROM entries LIMIT 1").fetchone())
 
@@ -160,7 +165,7 @@ class DiskStore:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(f"PRAGMA journal_size_limit = {4 * 2**20}")
             db.execute(f"PRAGMA max_page_count = {self._max_pages}")
-            db.executescript(SCHEMA)
+            db.executescript(SCHEMA + disk_vectors.SCHEMA)
         except BaseException:
             db.close()
             raise

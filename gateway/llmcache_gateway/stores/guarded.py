@@ -20,6 +20,7 @@ from llmcache_gateway.stores.guarded_leases import GuardedLeases
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.memory import MemoryStore
 from llmcache_gateway.stores.tiered import TieredStore
+from llmcache_gateway.stores.vectors import VectorKeeper
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,10 @@ class GuardedStore:
     def scan(self) -> AsyncIterator[list[str]]:
         """Yield all keys in bounded batches; StoreError when the store can't."""
         return self._lasting.scan()
+
+    def vectors(self) -> VectorKeeper:
+        """Return where vectors are kept beside the entries."""
+        return self._store.vectors()
 
     async def peek(self, key: str) -> Entry | None:
         """Return what is stored, invalidated or not, as `admits` can say then; StoreError when the store can't tell."""

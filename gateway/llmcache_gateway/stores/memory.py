@@ -13,6 +13,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import LocalMarks, MarksKeeper
+from llmcache_gateway.stores.vectors import LocalVectors, VectorKeeper
 
 OVERHEAD_BYTES = 800
 """What one entry costs beside its key and its answer: the objects that hold them and the trace of one that left
@@ -121,6 +122,9 @@ class MemoryStore:
 
     def leases(self) -> None:
         return None
+
+    def vectors(self) -> VectorKeeper:
+        return LocalVectors()
 
     async def ping(self) -> None:
         return

@@ -17,6 +17,7 @@ from llmcache_gateway.stores.leases import Lease, LeaseKeeper, RedisLeases, put_
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
 from llmcache_gateway.stores.redis_cluster import NodeAwayError
 from llmcache_gateway.stores.redis_link import RedisLink
+from llmcache_gateway.stores.vectors import RedisVectors, VectorKeeper
 from llmcache_gateway.values import LastRead, ValueFormat
 
 SCAN_BATCH: Final = 500
@@ -95,6 +96,19 @@ class RedisStore:
 
     def leases(self) -> LeaseKeeper:
         return RedisLeases(self._evaluate, self._namespace)
+
+    def vectors(self) -> VectorKeeper:
+        return RedisVectors(self.call, self._evaluate, self._names, self._namespace, self._clock)
+
+    async def call(self, name: str, *command: Any) -> Any:
+        """Run a command on the server that has a name; StoreError when it can't."""
+        with _store_errors():
+            return await self._link.call(name, *command)
+
+    async def _names(self, pattern: str, count: int) -> AsyncIterator[bytes]:
+        with _store_errors():
+            async for name in self._link.scan(pattern, count):
+                yield name
 
     async def _evaluate(self, script: str, keys: int, *arguments: Any, lasting: bool = False) -> Any:
         with _store_errors():

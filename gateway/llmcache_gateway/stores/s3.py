@@ -14,6 +14,7 @@ from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import MarksKeeper
 from llmcache_gateway.stores.s3_bucket import Bucket
 from llmcache_gateway.stores.s3_marks import S3Marks
+from llmcache_gateway.stores.vectors import LocalVectors, VectorKeeper
 from llmcache_gateway.values import ValueFormat
 
 SCAN_BATCH: Final = 500
@@ -92,6 +93,9 @@ class S3Store:
 
     def leases(self) -> None:
         return None
+
+    def vectors(self) -> VectorKeeper:
+        return LocalVectors()  # to learn of others' would take a listing each second: the manifest's rules say so
 
     async def ping(self) -> None:
         await self._bucket.get(f"{self._marks}/probe", max_bytes=0)

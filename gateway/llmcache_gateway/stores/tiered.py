@@ -7,6 +7,7 @@ from llmcache_gateway.errors import OvertakenError
 from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
+from llmcache_gateway.stores.vectors import VectorKeeper
 
 
 class TieredStore:
@@ -69,6 +70,9 @@ class TieredStore:
 
     def leases(self) -> LeaseKeeper | None:
         return self._l2.leases()
+
+    def vectors(self) -> VectorKeeper:
+        return self._l2.vectors()
 
     async def ping(self) -> None:
         await self._l2.ping()

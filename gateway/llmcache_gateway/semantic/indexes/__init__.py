@@ -1,0 +1,1 @@
+"""Where vectors are searched: one port, and a member for each place."""

@@ -1,0 +1,230 @@
+"""One contract for every index, against real servers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmcache_gateway.semantic.indexes.base import Index, Point, Vector
+from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
+from llmcache_gateway.semantic.indexes.partition import GRAPH_FROM, Partition
+from llmcache_gateway.stores import Store
+from llmcache_gateway.stores.vectors import VectorKeeper
+from tests.gateway.redis_stores import KINDS, running, shared
+from tests.gateway.test_store_contract import disk, memory
+
+DIMENSIONS = 32
+LONG_SECONDS = 30.0
+
+StartIndex = Callable[..., Index]
+
+
+def vector(seed: int) -> Vector:
+    """Return a vector of length 1, almost at right angles to those of other seeds."""
+    made = np.random.default_rng(seed).normal(size=DIMENSIONS).astype(np.float32)
+    unit: Vector = made / np.linalg.norm(made)
+    return unit
+
+
+def near(seed: int, distance: float = 0.1) -> Vector:
+    """Return a vector close to that of a seed."""
+    made = vector(seed) + distance * vector(seed + 100_000)
+    unit: Vector = made / np.linalg.norm(made)
+    return unit
+
+
+def point(seed: int, *, scope: str = "s", ttl: float = 60.0, tenant: str = "red", key: str | None = None) -> Point:
+    key = key or f"p:v1:{tenant}:{seed:064x}"
+    return Point(key, scope, f"question {seed}", vector(seed), time.time() + ttl)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(LONG_SECONDS):
+        while not await holds():  # noqa: ASYNC110 (only asking tells)
+            await asyncio.sleep(0.02)
+
+
+def in_process(
+    keeper: VectorKeeper, *, model: str = "m", max_points: int = 100, max_of_tenant: int = 100
+) -> InProcessIndex:
+    return InProcessIndex(
+        keeper,
+        dimensions=DIMENSIONS,
+        model=model,
+        max_points=max_points,
+        max_of_tenant=max_of_tenant,
+        clock=time.time,
+    )
+
+
+@pytest.fixture(params=["in memory", "on disk", *(f"in {kind}" for kind in KINDS)])
+async def start_index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StartIndex]:
+    """Starts an index; each call is another replica's."""
+    kind = request.param.removeprefix("in ")
+    opened: list[Index | Store] = []
+    redis = running(kind, request) if kind in KINDS else None
+
+    def open_store() -> Store:
+        if redis is not None:
+            return shared(redis.external, secrets=redis.secrets)
+        return disk(tmp_path) if kind == "on disk" else memory()
+
+    def start(max_points: int = 100, max_of_tenant: int = 100) -> Index:
+        store = open_store()
+        index = in_process(store.vectors(), max_points=max_points, max_of_tenant=max_of_tenant)
+        opened.extend((index, store))
+        index.begin()
+        return index
+
+    yield start
+    for one in opened:
+        await one.close()
+
+
+async def test_the_nearest_of_a_scope_come_first_and_with_their_cosine(start_index: StartIndex) -> None:
+    index = start_index()
+    for seed in range(5):
+        await index.add(point(seed))
+    asked = near(3)
+    first, second = (await index.nearest("s", asked, 2))[:2]
+    assert (first.key, first.text) == (point(3).key, "question 3")
+    assert first.similarity == pytest.approx(float(asked @ vector(3)), abs=0.002)
+    assert second.similarity < first.similarity
+
+
+async def test_no_more_are_found_than_are_asked_for_or_there(start_index: StartIndex) -> None:
+    index = start_index()
+    assert await index.nearest("s", vector(1), 4) == []
+    for seed in range(3):
+        await index.add(point(seed))
+    assert len(await index.nearest("s", vector(1), 2)) == 2
+    assert len(await index.nearest("s", vector(1), 9)) == 3
+
+
+async def test_another_scope_is_never_looked_into(start_index: StartIndex) -> None:
+    index = start_index()
+    await index.add(point(1, scope="other"))
+    assert await index.nearest("s", vector(1), 4) == []
+
+
+async def test_a_second_vector_under_a_key_takes_the_place_of_the_first(start_index: StartIndex) -> None:
+    index = start_index()
+    await index.add(point(1, key=point(1).key))
+    await index.add(point(2, key=point(1).key, scope="t"))
+    assert await index.nearest("s", vector(1), 4) == []
+    (found,) = await index.nearest("t", vector(2), 4)
+    assert (found.key, found.text) == (point(1).key, "question 2")
+
+
+async def test_a_question_that_is_over_is_not_found(start_index: StartIndex) -> None:
+    index = start_index()
+    await index.add(point(1, ttl=-1))
+    await index.add(point(2, ttl=0.3))
+    await until(lambda: _nothing(index, 2))
+    assert await index.nearest("s", vector(1), 4) == []
+
+
+async def test_a_question_that_is_removed_is_not_found(start_index: StartIndex) -> None:
+    index = start_index()
+    await index.add(point(1))
+    await index.add(point(2))
+    await index.remove([point(1).key, "p:v1:red:" + "f" * 64])
+    assert [one.key for one in await index.nearest("s", vector(1), 4)] == [point(2).key]
+
+
+async def test_beyond_the_bound_the_oldest_leaves(start_index: StartIndex) -> None:
+    index = start_index(max_points=3)
+    for seed in range(5):
+        await index.add(point(seed, tenant=f"t{seed}"))
+    await until(lambda: _found(index, 9, 3))
+
+
+async def test_one_tenant_has_no_more_than_its_share(start_index: StartIndex) -> None:
+    index = start_index(max_of_tenant=2)
+    await index.add(point(1, tenant="blue"))
+    for seed in range(10, 15):
+        await index.add(point(seed, tenant="red"))
+    await until(lambda: _found(index, 9, 3))
+    assert (await index.nearest("s", vector(1), 1))[0].key == point(1, tenant="blue").key
+
+
+async def _nothing(index: Index, seed: int) -> bool:
+    return await index.nearest("s", vector(seed), 4) == []
+
+
+async def _found(index: Index, seed: int, number: int) -> bool:
+    return len(await index.nearest("s", vector(seed), 9)) == number
+
+
+SHARED = [f"in {kind}" for kind in KINDS]
+
+
+@pytest.mark.parametrize("start_index", ["on disk", *SHARED], indirect=True)
+async def test_a_new_replica_finds_what_others_added_before_it(start_index: StartIndex) -> None:
+    first = start_index()
+    for seed in range(5):
+        await first.add(point(seed))
+    second = start_index()
+    await until(lambda: _found(second, 3, 5))
+    assert (await second.nearest("s", near(3), 1))[0].text == "question 3"
+
+
+@pytest.mark.parametrize("start_index", ["on disk", *SHARED], indirect=True)
+async def test_a_replica_learns_of_what_others_add(start_index: StartIndex) -> None:
+    first, second = start_index(), start_index()
+    await first.add(point(1))
+    await until(lambda: _found(second, 1, 1))
+
+
+@pytest.mark.parametrize("start_index", SHARED, indirect=True)
+async def test_a_replica_learns_of_what_others_remove(start_index: StartIndex) -> None:
+    first, second = start_index(), start_index()
+    await first.add(point(1))
+    await until(lambda: _found(second, 1, 1))
+    await first.remove([point(1).key])
+    await until(lambda: _nothing(second, 1))
+
+
+async def test_vectors_of_another_model_are_not_read(tmp_path: Path) -> None:
+    store = disk(tmp_path)
+    old, new = in_process(store.vectors(), model="old"), in_process(store.vectors(), model="new")
+    await old.add(point(1))
+    new.begin()
+    async with asyncio.timeout(LONG_SECONDS):
+        await new.loaded.wait()
+    assert len(new) == 0
+    for one in (old, new, store):
+        await one.close()
+
+
+async def test_many_vectors_of_a_scope_are_found_as_few_are_while_some_are_replaced_and_removed() -> None:
+    index = in_process(memory().vectors(), max_points=GRAPH_FROM * 2, max_of_tenant=GRAPH_FROM * 2)
+    number = GRAPH_FROM + 100
+    for seed in range(number):
+        await index.add(point(seed))
+    for seed in (5, GRAPH_FROM + 50):
+        (found,) = await index.nearest("s", near(seed), 1)
+        assert found.key == point(seed).key
+        assert found.similarity == pytest.approx(float(near(seed) @ vector(seed)), abs=0.002)
+        await index.remove([point(seed).key])
+        assert point(seed).key not in {one.key for one in await index.nearest("s", near(seed), 4)}
+        await index.add(point(seed))
+        (found,) = await index.nearest("s", near(seed), 1)
+        assert found.key == point(seed).key
+    await index.close()
+
+
+def test_a_partition_holds_what_was_not_removed() -> None:
+    partition = Partition(DIMENSIONS)
+    for seed in range(20):
+        partition.add(str(seed), vector(seed))
+    for seed in range(0, 20, 2):
+        partition.remove(str(seed))
+    assert len(partition) == 10
+    for seed in range(20):
+        (found, cosine), *_ = partition.nearest(vector(seed), 3)
+        assert (found == str(seed)) == bool(seed % 2)
+        assert (cosine > 0.999) == bool(seed % 2)
