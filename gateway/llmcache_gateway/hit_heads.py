@@ -63,7 +63,7 @@ class HitHeads:
             and kept.begun <= now < kept.until
             and not exchange.explained
         ):
-            exchange.outcome, exchange.reason = "HIT", tier
+            self._handler.note_hit(exchange, entry, tier)
             return kept.head
         head = self._written(exchange, question, entry, what, second)
         if head is not None and length <= MAX_KEPT_ANSWER and not exchange.explained:

@@ -338,19 +338,25 @@ class Handler:
     def hit_headers(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> dict[str, str]:
         """Return the headers of a hit, and note it in the exchange."""
         now = self._clock()
+        stale = detail in (Use.REVALIDATE.value, Use.IF_ERROR.value)
         headers = report.hit(
             ttl=freshness.remaining(entry, now, question.settings.ttl),
             age=entry.age(now),
             key=exchange.key or "",
             detail=detail,
-            stale=detail in (Use.REVALIDATE.value, Use.IF_ERROR.value),
+            stale=stale,
             prefix=exchange.prefix,
         )
         headers.update(exchange.explained)
-        exchange.outcome, exchange.reason = headers["X-LLMCache"], detail
-        if exchange.outcome == "HIT":  # for a stale one, upstream is asked all the same
-            exchange.spared = entry.usage
+        self.note_hit(exchange, entry, detail, stale=stale)
         return headers
+
+    @staticmethod
+    def note_hit(exchange: Exchange, entry: Entry, detail: str, *, stale: bool = False) -> None:
+        """Note in the exchange that an entry has answered it."""
+        exchange.outcome, exchange.reason = "STALE" if stale else "HIT", detail
+        if not stale:  # for a stale one, upstream is asked all the same
+            exchange.spared = entry.usage
 
     async def _pass_through(self, exchange: Exchange) -> web.StreamResponse:
         """Send on a request that no dialect knows, byte for byte in both directions."""

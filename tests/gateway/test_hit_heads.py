@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.freshness import remaining, steady_seconds
 from tests.gateway.conftest import StartGateway, manifest
+from tests.gateway.provider import Provider
 from tests.gateway.test_express import Answer, Client, body_of, connected, express, request
 
 ASKED = request(body_of("one two three"))
@@ -71,14 +72,34 @@ async def test_each_policy_tells_its_own_ttl_of_one_entry(start_gateway: StartGa
     policy = {"name": "brief", "match": {"headers": [{"name": "X-Team", "value": "b"}]}, "cache": {"ttl": "5s"}}
     cache = {"ttl": "1h", "key": {"ignoreHeaders": ["x-team"]}}
     config = manifest(None, cache=cache, policies=[policy])
-    async with start_gateway(config, clock=lambda: 1_000_000.0) as gateway, connected(gateway) as client:
+    now = [1_000_000.0]
+    async with start_gateway(config, clock=lambda: now[0]) as gateway, connected(gateway) as client:
         of_a, of_b = (request(body_of("one two three"), f"X-Team: {team}") for team in "ab")
         await asked_often(client, of_a)
         await asked_often(client, of_b)
+        now[0] += 0.5  # within a second, whose head is kept
         for _ in range(3):
-            assert told(await client.ask(of_a)) == ("HIT", "0", "ttl=3600")
-            assert told(await client.ask(of_b)) == ("HIT", "0", "ttl=5")
+            assert told(await client.ask(of_a)) == ("HIT", "0", "ttl=3599")
+            assert told(await client.ask(of_b)) == ("HIT", "0", "ttl=4")
         assert await express(gateway) >= 6
+
+
+async def test_each_hit_is_counted_whether_its_head_was_written_or_kept(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    now = [1_000_000.0]
+    async with (
+        start_gateway(manifest(provider.base_url), clock=lambda: now[0]) as gateway,
+        connected(gateway) as client,
+    ):
+        await client.ask(ASKED)
+        now[0] += 0.5  # within a second, whose head is kept
+        for _ in range(5):
+            await client.ask(ASKED)
+        assert await express(gateway) == 4
+        for kind, tokens in (("input", 9), ("output", 4)):
+            assert await gateway.metric(f'llmcache_saved_tokens_total{{kind="{kind}"}}') == 5 * tokens
+        assert await gateway.metric('llmcache_hits_total{tier="memory"}') == 5
 
 
 @given(
