@@ -84,7 +84,7 @@ def admin_app(
                     "error": store_error,
                     "circuits": runtime.store.circuits,
                 },
-                "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams],
+                "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams if not upstream.translates],
                 "hints": _hints(runtime.hinter),
                 "inFlight": runtime.in_flight,
             }

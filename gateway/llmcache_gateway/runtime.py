@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import importlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from llmcache_gateway.config import Cache, GatewayConfig, Problem, Semantic, Tenancy, byte_count, seconds
+from llmcache_gateway.config import Cache, GatewayConfig, Problem, Semantic, Tenancy, Translation, byte_count, seconds
 from llmcache_gateway.config import DiskStore as DiskBounds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
@@ -47,6 +47,7 @@ from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.bedrock import open_bedrock
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
+from llmcache_gateway.upstreams.translated import TranslatedUpstream
 from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
 
 MAX_MODELS: Final = 500
@@ -178,8 +179,9 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     return Runtime(
         config=config,
         upstreams=tuple(
-            _upstream(upstream, key, resources, f"spec.upstreams[{at}]")
+            one
             for at, (upstream, key) in enumerate(zip(spec.upstreams, keys, strict=True))
+            for one in _spoken_to(upstream, _upstream(upstream, key, resources, f"spec.upstreams[{at}]"), resources)
         ),
         tenants=TenantResolver(
             spec.tenancy.isolation, resources.tenant_key, tenancy.front, _listed(tenancy.client_keys)
@@ -371,6 +373,15 @@ def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:
     metrics.entries.labels("memory").set_function(lambda: store.entries)
     metrics.bytes.labels("memory").set_function(lambda: store.bytes)
     return store
+
+
+def _spoken_to(config: UpstreamConfig, upstream: Upstream, resources: Resources) -> Iterator[Upstream]:
+    """Yield an upstream, and behind it the same as one that is asked in another API than its own."""
+    yield upstream
+    if config.provider == "anthropic":
+        yield TranslatedUpstream(
+            upstream, max_tokens=(config.translation or Translation()).max_tokens, clock=resources.clock
+        )
 
 
 def _upstream(config: UpstreamConfig, key: str | None, resources: Resources, path: str) -> Upstream:

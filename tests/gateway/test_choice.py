@@ -22,6 +22,7 @@ class Endpoint:
     provider: str
     models: str = "*"
     passthrough: bool = False
+    translates: str = ""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -41,6 +42,7 @@ CLAUDE = Endpoint("claude", "anthropic", "claude-*")
 GEMINI = Endpoint("gemini", "gemini")
 VERTEX = Endpoint("vertex", "vertex")
 ECHO = Endpoint("echo", "echo")
+TRANSLATED = Endpoint("anthropic", "anthropic", "anthropic/*", translates="openai-chat")
 IN_VERTEX = "/v1/projects/p/locations/l/publishers"
 
 
@@ -50,6 +52,12 @@ IN_VERTEX = "/v1/projects/p/locations/l/publishers"
         ([OPENAI, ANTHROPIC], CHAT, "m", OPENAI),
         ([OPENAI, ANTHROPIC], MESSAGES, "m", ANTHROPIC),
         ([ANTHROPIC, OPENAI], CHAT, "m", OPENAI),
+        ([GPT, ANTHROPIC, TRANSLATED], CHAT, "anthropic/claude-1", TRANSLATED),
+        ([ANTHROPIC, TRANSLATED, OPENAI], CHAT, "anthropic/claude-1", TRANSLATED),
+        ([OPENAI, ANTHROPIC, TRANSLATED], CHAT, "anthropic/claude-1", OPENAI),
+        ([ANTHROPIC, TRANSLATED], CHAT, "claude-1", None),
+        ([ANTHROPIC, TRANSLATED], MESSAGES, "anthropic/claude-1", ANTHROPIC),
+        ([TRANSLATED], MESSAGES, "anthropic/claude-1", None),
         ([GPT, OPENAI], CHAT, "gpt-4o", GPT),
         ([GPT, OPENAI], CHAT, "o3", OPENAI),
         ([CLAUDE, ANTHROPIC], MESSAGES, "m", ANTHROPIC),

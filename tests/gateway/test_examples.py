@@ -70,6 +70,24 @@ async def test_gemini_example_serves_streams_of_both_forms_from_an_unstreamed_an
         assert (nothing.status_code, nothing.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
+async def test_translation_example_gives_chat_completions_of_a_provider_of_messages(
+    start_gateway: StartGateway,
+) -> None:
+    config = manifest("23-translation")
+    hello = question("Hi", model="anthropic/claude-sonnet-5-5")
+    headers = {"Authorization": "Bearer x"}
+    async with start_gateway(config) as gateway:
+        config["spec"]["upstreams"][1]["baseURL"] = gateway.url  # the page's port may be taken
+        gateway.rewrite(config)
+        async with asyncio.timeout(20):
+            while (await gateway.post(hello, headers=headers)).status_code != 200:  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.1)
+        streamed = await gateway.post({**hello, "stream": True}, headers=headers)
+    assert streamed.headers["X-LLMCache"] == "HIT"
+    assert "echo: Hi" in streamed.text
+    assert "chat.completion.chunk" in streamed.text
+
+
 async def test_hints_example_marks_what_came_before_and_always_the_bots_instructions(
     start_gateway: StartGateway,
 ) -> None:

@@ -396,6 +396,7 @@ REFUSED = {
     ),
     "an echo with an address": _manifest(upstreams=[ECHO | {"baseURL": "https://x"}]),
     "an echo with a credential": _manifest(upstreams=[ECHO | {"credential": {"env": "X"}}]),
+    "translation for a provider that needs none": _manifest(upstreams=[OPENAI | {"translation": {}}]),
     "echo settings for another provider": _manifest(upstreams=[OPENAI | {"echo": {}}]),
     "an empty credential": _credential(),
     "two credentials": _credential(env="A", passthrough=True),

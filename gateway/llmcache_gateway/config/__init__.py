@@ -42,7 +42,7 @@ from llmcache_gateway.config.semantic import (
     VectorIndex,
 )
 from llmcache_gateway.config.tenancy import GatewayKeys, Tenancy, TenantHeader
-from llmcache_gateway.config.upstream import Credential, Echo, Upstream
+from llmcache_gateway.config.upstream import Credential, Echo, Translation, Upstream
 from llmcache_gateway.config.validate import Problem, problems, unwrap
 from llmcache_gateway.errors import ConfigError
 
@@ -112,6 +112,7 @@ __all__ = [
     "Store",
     "Tenancy",
     "TenantHeader",
+    "Translation",
     "Upstream",
     "VectorIndex",
     "Warm",

@@ -46,6 +46,15 @@ class Echo(Model, frozen=True, kw_only=True):
     chunk_delay: Annotated[Duration, described("Time between two chunks of a streamed answer.")] = "0s"
 
 
+class Translation(Model, frozen=True, kw_only=True):
+    """How chat completions are asked of a provider that speaks Anthropic's messages."""
+
+    max_tokens: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)],
+        described("Longest answer, in tokens, where a request says no `max_tokens`: Anthropic's API wants one."),
+    ] = 4096
+
+
 class Upstream(Model, frozen=True, kw_only=True):
     """One provider endpoint."""
 
@@ -113,6 +122,12 @@ class Upstream(Model, frozen=True, kw_only=True):
             field="echo",
         ),
         Rule(
+            cel="self.provider == 'anthropic' || !has(self.translation)",
+            holds=lambda u: u.provider == "anthropic" or u.translation is None,
+            message="translation has an effect with provider: anthropic only: remove it",
+            field="translation",
+        ),
+        Rule(
             cel="self.timeout.matches('[1-9]')",
             holds=lambda u: seconds(u.timeout) > 0,
             message="timeout must be longer than zero, such as 60s",
@@ -172,4 +187,8 @@ class Upstream(Model, frozen=True, kw_only=True):
         Duration,
         described("Longest silence of the upstream: to connect, to begin an answer, between two chunks of it."),
     ] = "60s"
+    translation: Annotated[
+        Translation | None,
+        described("How chat completions for models named `anthropic/…` are asked of it, which it serves too."),
+    ] = None
     echo: Annotated[Echo | None, described("Settings of provider echo.")] = None

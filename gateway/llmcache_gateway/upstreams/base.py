@@ -57,6 +57,10 @@ class Upstream(Protocol):
         """Which kind of endpoint it is, as the manifest has it."""
 
     @property
+    def translates(self) -> str:
+        """The name of the one dialect that it takes and its provider does not speak; empty for all others."""
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """What tells this endpoint from another in a key: name, provider and address, but no credential."""
 

@@ -10,9 +10,9 @@ from llmcache_gateway.upstreams.base import Upstream
 def for_model(upstreams: Sequence[Upstream], dialect: Dialect, model: str) -> Upstream:
     """Return the first upstream that speaks a dialect and serves a model; RequestError(404) when none does."""
     for upstream in upstreams:
-        if upstream.provider in dialect.providers and upstream.serves(model):
+        if _speaks(upstream, dialect) and upstream.serves(model):
             return upstream
-    speaking = [upstream.name for upstream in upstreams if upstream.provider in dialect.providers]
+    speaking = [upstream.name for upstream in upstreams if _speaks(upstream, dialect) and not upstream.translates]
     why = f"of those that speak it ({', '.join(speaking)}) none lists the model" if speaking else "none speaks that API"
     raise RequestError(
         404,
@@ -26,3 +26,9 @@ def for_path(upstreams: Sequence[Upstream], kin: Dialect | None) -> Upstream:
     """Return the first upstream that speaks the API of a request without a model; the first of all when none does."""
     speaking = (upstream for upstream in upstreams if kin is not None and upstream.provider in kin.providers)
     return next(speaking, upstreams[0])
+
+
+def _speaks(upstream: Upstream, dialect: Dialect) -> bool:
+    if upstream.translates:
+        return upstream.translates == dialect.name
+    return upstream.provider in dialect.providers

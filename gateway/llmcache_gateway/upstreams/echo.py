@@ -30,6 +30,7 @@ class EchoUpstream:
 
     provider = "echo"
     passthrough = False
+    translates = ""
 
     def __init__(
         self,

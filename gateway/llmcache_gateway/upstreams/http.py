@@ -56,6 +56,8 @@ class HTTPUpstream:
     two pieces of it.
     """
 
+    translates = ""
+
     def __init__(
         self,
         *,
