@@ -42,6 +42,7 @@ from llmcache_gateway.stores import (
 )
 from llmcache_gateway.stores.guarded import BACKGROUND_SECONDS, GuardedStore
 from llmcache_gateway.tenant import Front, TenantResolver, client_keys
+from llmcache_gateway.translate.ways import WAYS
 from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.bedrock import open_bedrock
@@ -378,7 +379,7 @@ def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:
 def _spoken_to(config: UpstreamConfig, upstream: Upstream, resources: Resources) -> Iterator[Upstream]:
     """Yield an upstream, and behind it the same as one that is asked in another API than its own."""
     yield upstream
-    if config.provider == "anthropic":
+    if config.provider in WAYS:
         yield TranslatedUpstream(
             upstream, max_tokens=(config.translation or Translation()).max_tokens, clock=resources.clock
         )

@@ -122,9 +122,9 @@ class Upstream(Model, frozen=True, kw_only=True):
             field="echo",
         ),
         Rule(
-            cel="self.provider == 'anthropic' || !has(self.translation)",
-            holds=lambda u: u.provider == "anthropic" or u.translation is None,
-            message="translation has an effect with provider: anthropic only: remove it",
+            cel="self.provider in ['anthropic', 'bedrock'] || !has(self.translation)",
+            holds=lambda u: u.provider in ("anthropic", "bedrock") or u.translation is None,
+            message="translation has an effect with provider: anthropic or bedrock only: remove it",
             field="translation",
         ),
         Rule(
@@ -189,6 +189,6 @@ class Upstream(Model, frozen=True, kw_only=True):
     ] = "60s"
     translation: Annotated[
         Translation | None,
-        described("How chat completions for models named `anthropic/…` are asked of it, which it serves too."),
+        described("How chat completions for models named `anthropic/…`, or `bedrock/…` on Bedrock, are asked of it."),
     ] = None
     echo: Annotated[Echo | None, described("Settings of provider echo.")] = None

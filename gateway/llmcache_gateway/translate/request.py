@@ -8,9 +8,6 @@ from llmcache_gateway.translate import claude
 from llmcache_gateway.translate.content import Block, mark_of, refused, text_block
 from llmcache_gateway.translate.turns import conversation
 
-PREFIX: Final = "anthropic/"
-"""What a model's name begins with that is to be reached by Anthropic's messages."""
-
 SAMPLING_VERSION: Final = "2023-06-01"
 """The version of Anthropic's API that takes `temperature`, `top_p` and `top_k`."""
 

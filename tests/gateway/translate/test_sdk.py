@@ -18,6 +18,7 @@ from tests.gateway.anthropic_provider import (
     running_anthropic,
 )
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
+from tests.gateway.providers.bedrock import BEARER, BedrockProvider, frame, running_bedrock
 
 MODEL = "anthropic/claude-sonnet-5-5"
 ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "What is a cache?"}]}
@@ -61,12 +62,12 @@ async def client(gateway: TestGateway) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 async def unstreamed(client: openai.AsyncOpenAI, **more: Any) -> tuple[str, ChatCompletion]:
-    answer = await client.chat.completions.with_raw_response.create(**ASK, **more)
+    answer = await client.chat.completions.with_raw_response.create(**(ASK | more))
     return answer.headers["X-LLMCache"], answer.parse()
 
 
 async def streamed(client: openai.AsyncOpenAI, **more: Any) -> ChatCompletion:
-    async with client.chat.completions.stream(**ASK, **more, stream_options={"include_usage": True}) as stream:
+    async with client.chat.completions.stream(**(ASK | more), stream_options={"include_usage": True}) as stream:
         async for _ in stream:
             pass
         return await stream.get_final_completion()
@@ -230,3 +231,76 @@ async def test_a_model_that_no_upstream_lists_is_not_found(client: openai.AsyncO
 
 async def _answer(client: openai.AsyncOpenAI, **more: Any) -> ChatCompletion:
     return (await unstreamed(client, **more))[1]
+
+
+# --- On Bedrock
+
+
+CLAUDE = "bedrock/eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+@pytest.fixture
+async def bedrock() -> AsyncIterator[BedrockProvider]:
+    async with running_bedrock() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def for_bedrock(start_gateway: StartGateway, bedrock: BedrockProvider) -> AsyncIterator[openai.AsyncOpenAI]:
+    config = manifest(bedrock.url)
+    config["spec"]["upstreams"][0] |= {"provider": "bedrock"}
+    async with (
+        start_gateway(config) as gateway,
+        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=BEARER, max_retries=0, timeout=20) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("first_streamed", [False, True])
+async def test_on_bedrock_it_is_the_same(
+    first_streamed: bool, for_bedrock: openai.AsyncOpenAI, bedrock: BedrockProvider
+) -> None:
+    answers = []
+    for at in range(3):
+        if first_streamed == (at % 2 == 0):
+            answers.append(await streamed(for_bedrock, model=CLAUDE, tools=TOOLS))
+        else:
+            answers.append(await _answer(for_bedrock, model=CLAUDE, tools=TOOLS))
+    assert said(answers[0]) == said(answers[1]) == said(answers[2])
+    assert {answer.model for answer in answers} == {CLAUDE}
+    assert answers[0].usage == answers[1].usage
+    (call,) = bedrock.calls
+    verb = "invoke-with-response-stream" if first_streamed else "invoke"
+    assert call["path"] == f"/model/eu.anthropic.claude-sonnet-4-5-20250929-v1%3A0/{verb}"
+    body = json.loads(call["raw"])
+    assert body["anthropic_version"] == "bedrock-2023-05-31"
+    assert body.keys() == {"anthropic_version", "max_tokens", "messages", "tools"}
+
+
+async def test_bedrocks_errors_are_openais_with_bedrocks_words(
+    for_bedrock: openai.AsyncOpenAI, bedrock: BedrockProvider
+) -> None:
+    async def limited(_: web.Request) -> web.Response:
+        headers = {"x-amzn-errortype": "ThrottlingException:http://x", "x-amzn-RequestId": "r1"}
+        return web.json_response({"message": "slow down"}, status=429, headers=headers)
+
+    bedrock.behave = limited
+    with pytest.raises(openai.RateLimitError, match="slow down") as caught:
+        await _answer(for_bedrock, model=CLAUDE)
+    assert (caught.value.code, caught.value.request_id) == ("ThrottlingException", "r1")
+
+
+async def test_a_stream_of_bedrocks_that_breaks_off_ends_with_its_error(
+    for_bedrock: openai.AsyncOpenAI, bedrock: BedrockProvider
+) -> None:
+    bedrock.cut, bedrock.failure = 3, frame("throttlingException", {"message": "too much"}, "exception")
+    for number in (1, 2):
+        with pytest.raises(openai.APIError, match="too much"):
+            async for _ in await for_bedrock.chat.completions.create(**{**ASK, "model": CLAUDE}, stream=True):
+                pass
+        assert len(bedrock.calls) == number
+
+
+async def test_other_models_of_bedrock_speak_no_messages(for_bedrock: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError):
+        await _answer(for_bedrock, model="bedrock/amazon.nova-pro-v1:0")
