@@ -215,6 +215,7 @@ ACCEPTED = {
                 "hints": ["prompt_cache_breakpoint"],
                 "minimumTokens": 2048,
                 "markers": 2,
+                "textsOnly": True,
                 "ttls": ["30m", "12h"],
                 "prices": {"read": "0.1", "write": {"30m": "1.25", "12h": "2"}},
             }

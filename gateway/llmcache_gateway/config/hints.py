@@ -44,6 +44,10 @@ class Prices(Model, frozen=True, kw_only=True):
     write: Annotated[WritePrices, described("A token that it keeps.")] = field(default_factory=WritePrices)
 
 
+CAPABILITY_FIELDS = ("family", "hints", "minimum_tokens", "markers", "texts_only", "ttls", "prices")
+"""What a row may say of the models that it is about."""
+
+
 class CapabilityRow(Model, frozen=True, kw_only=True):
     """What some models take at some providers. What it does not say is taken from the next row that matches."""
 
@@ -91,6 +95,10 @@ class CapabilityRow(Model, frozen=True, kw_only=True):
     markers: Annotated[
         Annotated[int, Meta(ge=0, le=64)] | None,
         described("Most markers that one request may have."),
+    ] = None
+    texts_only: Annotated[
+        bool | None,
+        described("Whether marks may stand behind texts only: not behind tools, images or results of tools."),
     ] = None
     ttls: Annotated[
         Annotated[list[HintTTL], Meta(max_length=4)] | None,

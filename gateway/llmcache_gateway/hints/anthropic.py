@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from llmcache_gateway.hints.edits import Path
-from llmcache_gateway.hints.prompt import Location, Prompt, PromptBuilder, has_text
+from llmcache_gateway.hints.prompt import Location, Prompt, PromptBuilder, has_text, items_of
 
 MARKED: Final = frozenset({"text", "image", "document", "search_result", "tool_use", "tool_result"})
 """Types of blocks that take a mark. Thinking does not; of others it is not known."""
@@ -16,11 +16,11 @@ MARKED: Final = frozenset({"text", "image", "document", "search_result", "tool_u
 def read_prompt(members: Mapping[str, Any], whose: Iterable[Any]) -> Prompt:
     """Return the places of a request where `cache_control` may stand."""
     builder = PromptBuilder(whose)
-    for at, tool in enumerate(_list(members.get("tools"))):
+    for at, tool in enumerate(items_of(members.get("tools"))):
         markable = isinstance(tool, dict) and bool(tool) and not tool.get("defer_loading")
         builder.read("tools", ("tools", at), tool, markable=markable)
     _read_content(builder, "system", ("system",), members.get("system"))
-    for at, message in enumerate(_list(members.get("messages"))):
+    for at, message in enumerate(items_of(members.get("messages"))):
         if not isinstance(message, dict):
             break
         number = builder.begin_message(str(message.get("role")))
@@ -43,7 +43,3 @@ def _read_content(
 def _is_marked(block: Any) -> bool:
     kind = block.get("type") if isinstance(block, dict) else None
     return isinstance(kind, str) and kind in MARKED and (kind != "text" or has_text(block.get("text")))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

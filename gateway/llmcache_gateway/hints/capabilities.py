@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from llmcache_gateway.config import Model, Problem, described, load_yaml, problems
-from llmcache_gateway.config.hints import CapabilityRow
+from llmcache_gateway.config.hints import CAPABILITY_FIELDS, CapabilityRow
 from llmcache_gateway.config.hints import Prices as PricesConfig
 from llmcache_gateway.errors import ConfigError
 
@@ -17,8 +17,6 @@ FILE: Final = "capabilities.yaml"
 
 MAX_KNOWN: Final = 500
 """Most models whose capability is remembered: clients choose their names."""
-
-_FIELDS: Final = ("family", "hints", "minimum_tokens", "markers", "ttls", "prices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,9 @@ class Capability:
     hints: tuple[str, ...] = ()
     minimum_tokens: int = 0
     markers: int = 0
+    texts_only: bool = False
+    """Whether marks may stand behind texts only."""
+
     ttls: tuple[str, ...] = ()
     """For how long a prefix can be kept; the first where nothing is said."""
 
@@ -72,7 +73,9 @@ class Capabilities:
             if any(fnmatchcase(name, _plain(pattern)) for pattern in row.models):
                 if row.family is not None and "family" not in said:
                     name = _plain(row.family)
-                said = {field: value for field in _FIELDS if (value := getattr(row, field)) is not None} | said
+                said = {
+                    field: value for field in CAPABILITY_FIELDS if (value := getattr(row, field)) is not None
+                } | said
         return said
 
 
@@ -103,6 +106,7 @@ def _capability(said: Mapping[str, Any]) -> Capability:
         hints=tuple(said.get("hints", ())),
         minimum_tokens=said.get("minimum_tokens", 0),
         markers=said.get("markers", 0),
+        texts_only=said.get("texts_only", False),
         ttls=tuple(said.get("ttls", ())),
         prices=None if prices is None else _prices(prices),
     )

@@ -48,3 +48,13 @@ def as_block(kind: str, name: str, value: bytes) -> Change:
     """Return the change that makes a text the same text in a list of one block, with a member more."""
     start = b'[{"type":"' + kind.encode() + b'","text":'
     return lambda raw: start + raw.strip() + b',"' + name.encode() + b'":' + value + b"}]"
+
+
+def inserted(at: int, value: bytes) -> Change:
+    """Return the change that puts one more item into a list, at a position."""
+
+    def change(raw: bytes) -> bytes:
+        items = _items.decode(raw)
+        return msgspec.json.encode([*items[:at], msgspec.Raw(value), *items[at:]])
+
+    return change

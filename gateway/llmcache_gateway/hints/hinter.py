@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from llmcache_gateway.config import Hints, seconds
 from llmcache_gateway.errors import RequestError
-from llmcache_gateway.hints import anthropic, choice, openai
+from llmcache_gateway.hints import anthropic, bedrock, choice, openai
 from llmcache_gateway.hints.capabilities import Capabilities, Capability
-from llmcache_gateway.hints.edits import as_block, edited, with_member
+from llmcache_gateway.hints.edits import as_block, edited, inserted, with_member
 from llmcache_gateway.hints.observed import Balances, Prefixes
 from llmcache_gateway.hints.prompt import Place, Prompt
 from llmcache_gateway.hints.standdowns import StandDown, StandDowns
@@ -39,6 +39,13 @@ CLIENTS_OWN_HEADERS: Final = ("x-grok-conv-id", "x-session-affinity", "x-session
 KEYS: Final = ("prompt_cache_key", "x-grok-conv-id")
 """Hints that name a prefix instead of marking it."""
 
+_MARKS: Final[Mapping[str, Mapping[str, str]]] = {
+    "cache_control": {"type": "ephemeral"},
+    "cachePoint": {"type": "default"},
+    "prompt_cache_breakpoint": {"mode": "explicit"},
+}
+"""What each mark is, where it is to be kept for the shortest time."""
+
 DEFAULT_SECONDS: Final = 300.0
 """For how long a prefix counts as seen where nobody says how long a provider keeps it."""
 
@@ -58,6 +65,8 @@ _APIS: Final[dict[str, _API]] = {
     "openai-chat": _API(
         ("cache_control", "prompt_cache_breakpoint", "prompt_cache_key", "x-grok-conv-id"), openai.read_chat, "text"
     ),
+    "bedrock-invoke": _API(("cache_control",), anthropic.read_prompt, "text"),
+    "bedrock-converse": _API(("cachePoint",), bedrock.read_converse, "text"),
     "openai-responses": _API(("prompt_cache_breakpoint", "prompt_cache_key"), openai.read_responses, "input_text"),
 }
 """The APIs whose requests can be given hints, by the names of their dialects."""
@@ -119,6 +128,8 @@ class Hinter:
             return None
         try:
             prompt = api.read(asked.members, (asked.upstream, asked.model, asked.tenant))
+            if capability.texts_only:
+                prompt = prompt.texts()
             places = self._places(settings, asked, capability, hint, prompt)
             return _with(hint, settings.ttl, capability, api, asked, places) if places else None
         except (ValueError, RequestError) as error:
@@ -214,13 +225,17 @@ def _with(
             return Hinted(hint, edited(asked.body, (), with_member(hint, dumps(name))), None, places)
         return Hinted(hint, asked.body, (hint, name), places)
     ttl = _ttl(wanted, capability)
-    mark: dict[str, str] = {"mode": "explicit"} if hint == "prompt_cache_breakpoint" else {"type": "ephemeral"}
+    mark = dict(_MARKS[hint])
     if ttl is not None and ttl != capability.ttls[0]:
         mark["ttl"] = ttl
     body, value = asked.body, dumps(mark)
-    for place in places:
-        change = as_block(api.text, hint, value) if place.is_text else with_member(hint, value)
-        body = edited(body, place.path, change)
+    for place in places:  # no two of which are in one list, where the first would move the second
+        if hint == "cachePoint":
+            *where, at = place.path
+            body = edited(body, tuple(where), inserted(int(at) + 1, b'{"cachePoint":' + value + b"}"))
+        else:
+            change = as_block(api.text, hint, value) if place.is_bare else with_member(hint, value)
+            body = edited(body, place.path, change)
     return Hinted(hint, body, None, places)
 
 

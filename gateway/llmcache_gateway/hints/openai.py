@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from llmcache_gateway.hints.edits import Path
-from llmcache_gateway.hints.prompt import Location, Prompt, PromptBuilder, has_text
+from llmcache_gateway.hints.prompt import Location, Prompt, PromptBuilder, has_text, items_of
 
 INSTRUCTING: Final = frozenset({"system", "developer"})
 """Roles of messages that instruct. Those before all others are the system prompt."""
@@ -40,7 +40,7 @@ def _read_messages(
 ) -> None:
     """Read messages; `with_texts` are the roles whose bare text may be written as a list of one part."""
     beginning = True
-    for at, message in enumerate(messages if isinstance(messages, list) else ()):
+    for at, message in enumerate(items_of(messages)):
         role = message.get("role") if isinstance(message, dict) else None
         beginning = beginning and isinstance(role, str) and role in INSTRUCTING
         location: Location = "system" if beginning else "message"

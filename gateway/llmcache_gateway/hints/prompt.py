@@ -1,7 +1,7 @@
 """A request as a provider's prompt cache sees it: places where a mark may stand, and what comes before each."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from llmcache_gateway.canonical import encode
@@ -17,8 +17,11 @@ class Place(NamedTuple):
     path: Path
     """Where what is marked stands in the body."""
 
-    is_text: bool
+    is_bare: bool
     """Whether a bare text stands there, which can only be marked as a block."""
+
+    is_text: bool
+    """Whether it is a text, bare or in a block."""
 
     prefix: bytes
     """A digest of the prompt up to here, this included, and of whose it is."""
@@ -39,6 +42,20 @@ class Prompt(NamedTuple):
     places: tuple[Place, ...]
     roles: tuple[str, ...]
 
+    @classmethod
+    def of(cls, places: Sequence[Place], roles: Sequence[str]) -> "Prompt":
+        """Return a prompt whose places know which of them are the last ones."""
+        following = [*((place.location, place.message) for place in places[1:]), None]
+        ended = (
+            place._replace(last=after != (place.location, place.message))
+            for place, after in zip(places, following, strict=False)
+        )
+        return cls(tuple(ended), tuple(roles))
+
+    def texts(self) -> "Prompt":
+        """Return it with the places behind texts only."""
+        return Prompt.of([place for place in self.places if place.is_text], self.roles)
+
 
 class PromptBuilder:
     """Collects the places of a request. `whose` tells prompts apart that no provider takes for one."""
@@ -57,7 +74,9 @@ class PromptBuilder:
         self._size += len(form)
         if markable:
             digest = self._hash.copy().digest()[:16]
-            self._places.append(Place(location, path, isinstance(value, str), digest, self._size, message))
+            bare = isinstance(value, str)
+            is_text = bare or (isinstance(value, dict) and isinstance(value.get("text"), str))
+            self._places.append(Place(location, path, bare, is_text, digest, self._size, message))
 
     def begin_message(self, role: str) -> int:
         """Take the role of the next message, and return its number."""
@@ -68,14 +87,14 @@ class PromptBuilder:
 
     def prompt(self) -> Prompt:
         """Return what was collected."""
-        places = []
-        for at, place in enumerate(self._places):
-            following = self._places[at + 1] if at + 1 < len(self._places) else None
-            last = following is None or (following.location, following.message) != (place.location, place.message)
-            places.append(place._replace(last=last))
-        return Prompt(tuple(places), tuple(self._roles))
+        return Prompt.of(self._places, self._roles)
 
 
 def has_text(value: Any) -> bool:
     """Say whether this is a text with something in it: an empty one can't be marked."""
     return isinstance(value, str) and bool(value.strip())
+
+
+def items_of(value: Any) -> list[Any]:
+    """Return a list's items; of anything else, none."""
+    return value if isinstance(value, list) else []

@@ -150,6 +150,32 @@ def _responses(manner: Manner) -> Requests:
     return _with_own(manner, body)
 
 
+def _converse(manner: Manner) -> Requests:
+    point = st.sampled_from([{"cachePoint": {"type": "default"}}, {"cachePoint": {"type": "default", "ttl": "1h"}}])
+    text = st.fixed_dictionaries({"text": manner.words})
+    image = st.just({"image": {"format": "png", "source": {"bytes": "AAAA"}}})
+    used = st.fixed_dictionaries(
+        {"toolUse": st.fixed_dictionaries({"toolUseId": st.just("t"), "name": st.just("f"), "input": ODD})}
+    )
+    result = st.just({"toolResult": {"toolUseId": "t", "content": [{"text": "x"}]}})
+    thought = st.fixed_dictionaries({"reasoningContent": st.just({"reasoningText": {"text": "x", "signature": "s"}})})
+    own = [point] if manner.own else []
+    blocks = st.sampled_from([text, text, text, image, used, result, thought, *own]).flatmap(lambda chosen: chosen)
+    system = st.sampled_from([text, text, *own]).flatmap(lambda chosen: chosen)
+    tool = st.just({"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}})
+    tools = st.sampled_from([tool, tool, *own]).flatmap(lambda chosen: chosen)
+    message = _message(st.sampled_from(["user", "assistant"]), manner.list_of(blocks, 4))
+    return st.fixed_dictionaries(
+        {"messages": manner.list_of(message, 6)},
+        optional={
+            "system": manner.list_of(system, 3),
+            "toolConfig": manner.perhaps(st.fixed_dictionaries({"tools": manner.list_of(tools, 3)})),
+            "inferenceConfig": st.just({"maxTokens": 9}),
+        },
+    )
+
+
 ANTHROPIC = _in_any_manner(_anthropic)
 CHAT = _in_any_manner(_chat)
 RESPONSES = _in_any_manner(_responses)
+CONVERSE = _in_any_manner(_converse)

@@ -125,6 +125,42 @@ def openrouter(body: dict[str, Any]) -> str | None:
     return "A maximum of 4 blocks with cache_control may be provided." if len(marks) > 4 else None
 
 
+def converse(body: dict[str, Any], *, nova: bool = False) -> str | None:
+    """Return why Converse refuses the hints of a request, for Claude or for Nova."""
+    marks: list[dict[str, Any]] = []
+    for where, items in _lists_of_converse(body):
+        for at, item in enumerate(items):
+            if "cachePoint" not in item:
+                continue
+            mark, before = item["cachePoint"], items[at - 1] if at else {}
+            if len(item) > 1 or not isinstance(mark, dict) or mark.get("type") != "default":
+                return f"Malformed input request: #/{where}/{at}: cachePoint is not valid"
+            if not mark.keys() <= {"type", "ttl"} or mark.get("ttl", "5m") not in ("5m", "1h"):
+                return f"Malformed input request: #/{where}/{at}: cachePoint is not valid"
+            refused = (
+                before.keys() <= {"cachePoint"} or "reasoningContent" in before or before.get("text", "x").isspace()
+            )
+            if refused or before.get("text") == "" or (nova and "text" not in before) or (nova and "ttl" in mark):
+                return f"Malformed input request: #/{where}/{at}: extraneous key [cachePoint] is not permitted"
+            if mark.get("ttl") == "1h" and any(one.get("ttl", "5m") == "5m" for one in marks):
+                return "cachePoint: a ttl='1h' must not come after a ttl='5m'"
+            marks.append(mark)
+    return "You have exceeded the maximum number of cachePoint blocks" if len(marks) > 4 else None
+
+
+def nova(body: dict[str, Any]) -> str | None:
+    """Return why Converse refuses the hints of a request to Nova."""
+    return converse(body, nova=True)
+
+
+def _lists_of_converse(body: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    config = body.get("toolConfig")
+    yield "toolConfig/tools", _dicts(config.get("tools")) if isinstance(config, dict) else []
+    yield "system", _dicts(body.get("system"))
+    for number, message in enumerate(_dicts(body.get("messages"))):
+        yield f"messages/{number}/content", _dicts(message.get("content"))
+
+
 def keyed(body: dict[str, Any]) -> str | None:
     """Return why a provider that knows `prompt_cache_key` alone refuses a request."""
     return openai(body, breakpoints=False)

@@ -69,6 +69,11 @@ def test_a_model_that_nobody_knows_gets_no_hint(shipped: Capabilities, provider:
     assert shipped.of(provider, "llama-7") == Capability()
 
 
+def test_nova_takes_marks_behind_texts_only_and_claude_behind_tools_too(shipped: Capabilities) -> None:
+    assert shipped.of("bedrock", "us.amazon.nova-pro-v1:0").texts_only
+    assert not shipped.of("bedrock", "us.anthropic.claude-opus-5-v1:0").texts_only
+
+
 def test_whoever_takes_marks_says_how_many_and_for_how_long() -> None:
     for row in shipped_rows():
         if {"cache_control", "cachePoint", "prompt_cache_breakpoint"} & set(row.hints or ()):

@@ -16,6 +16,8 @@ from tests.gateway.provider import serving
 
 HEADERS = {"Authorization": "Bearer k", "anthropic-version": "2026-10-21"}
 
+OPUS, LITE = "anthropic.claude-opus-5-v1:0", "us.amazon.nova-lite-v1:0"
+
 POINTS = [{"location": "system"}, {"location": "tools"}, {"location": "message", "index": -1}]
 
 
@@ -57,6 +59,9 @@ def corpus(of: requests.Requests) -> list[dict[str, Any]]:
         ("openai", "gpt-6.1-sol", "/v1/chat/completions", requests.CHAT, rules.openai, b"prompt_cache_breakpoint"),
         ("openai", "gpt-6.1-sol", "/v1/responses", requests.RESPONSES, rules.openai, b"prompt_cache_breakpoint"),
         ("openai", "gpt-4o", "/v1/chat/completions", requests.CHAT, rules.keyed, b"llmcache-"),
+        ("bedrock", "m", f"/model/{OPUS}/converse", requests.CONVERSE, rules.converse, b"cachePoint"),
+        ("bedrock", "m", f"/model/{LITE}/converse", requests.CONVERSE, rules.nova, b"cachePoint"),
+        ("bedrock", "m", f"/model/{OPUS}/invoke", requests.ANTHROPIC, rules.anthropic, b"cache_control"),
         # A provider that took its hint back: whatever is added is refused.
         ("anthropic", "claude-opus-5", "/v1/messages", requests.ANTHROPIC, rules.hintless, b"cache_control"),
         ("openai", "gpt-6.1-sol", "/v1/chat/completions", requests.CHAT, rules.hintless, b"prompt_cache_breakpoint"),
@@ -71,7 +76,8 @@ async def test_no_request_fares_worse_for_hints(
     refuses: rules.Refuses,
     mark: bytes,
 ) -> None:
-    bodies = [json.dumps({**body, "model": model, "stream": False}).encode() for body in corpus(of)]
+    version = {"anthropic_version": "bedrock-2023-05-31"} if path.endswith("/invoke") else {}
+    bodies = [json.dumps({**body, "model": model, "stream": False, **version}).encode() for body in corpus(of)]
     async with strict(refuses) as (address, sent), httpx.AsyncClient(headers=HEADERS, timeout=20) as client:
         direct = [(await client.post(address + path, content=body)).status_code for body in bodies]
         sent.clear()
