@@ -95,7 +95,7 @@ class Operator:
     def stop(self, number: signal.Signals) -> int:
         """Send a signal, and return the exit code that comes of it."""
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     def metrics(self) -> dict[str, float]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:

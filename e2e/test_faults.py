@@ -85,7 +85,6 @@ def test_an_api_server_in_trouble_is_left_alone_and_found_again(
     fault: str, sound: ApiProxy, admin: Kubectl, far: Operator
 ) -> None:
     name = f"in-{fault}"
-    before = time.monotonic()
     if fault == "disconnects":
         sound.break_off()
     else:
@@ -94,8 +93,7 @@ def test_an_api_server_in_trouble_is_left_alone_and_found_again(
     assert _requests_in_ten_seconds(sound) <= CALM
     assert far.process.poll() is None
     sound.fault = "none"
-    eventually(lambda: _settled(admin, name), 60)
-    assert time.monotonic() - before < 75
+    eventually(lambda: _settled(admin, name), 120)
     # And it hears of changes again, by its watches.
     admin("delete", "service", name)
     eventually(lambda: admin.get("service", name), 60)
@@ -108,7 +106,7 @@ def test_retry_after_is_heeded(sound: ApiProxy, admin: Kubectl, far: Operator) -
     admin("annotate", "llmc", "heeded", "look=again")
     asked = f"/apis/llmcache.dev/v1alpha1/namespaces/{admin.namespace}/llmcaches/heeded"
     # The watch that brings it is open, whatever is refused.
-    at = eventually(lambda: sound.requests["GET", asked], 30)
+    at = eventually(lambda: sound.requests["GET", asked])
     time.sleep(6)
     assert sound.requests["GET", asked] <= at + 1
 
@@ -119,7 +117,7 @@ def test_an_api_server_that_fails_for_one_object_holds_up_no_other_and_is_told_o
     # A cluster with no address left for a Service answered with 500: the LLMCache had no condition at all.
     sound.fails_for = "/services/"
     admin.apply(manifest("full"))
-    eventually(lambda: admin.condition("full", "Degraded") == ("True", "ApplyFailed"), 30)
+    eventually(lambda: admin.condition("full", "Degraded") == ("True", "ApplyFailed"))
     assert admin.condition("full", "Stalled") == ("", "")
     assert admin.get("deployment", "full")
     sound.fails_for = ""

@@ -67,7 +67,7 @@ def test_the_job_that_warmed_is_there_to_be_looked_at(bot: Bot) -> None:
 def test_going_back_is_instant_and_finds_its_entries(bot: Bot) -> None:
     with bot.traffic() as traffic:
         bot.apply("v1")
-        seen = bot.watch(lambda status: status["prefix"]["active"] == "v1", 30)
+        seen = bot.watch(lambda status: status["prefix"]["active"] == "v1")
         time.sleep(1)
     assert not {"Warming", "Canary", "Paused"} & {status["rollout"]["phase"] for status in seen}
     assert (traffic.wrong, traffic.errors) == ([], [])
@@ -96,7 +96,7 @@ def test_a_version_whose_misses_fail_is_aborted_and_the_old_one_goes_on_serving(
 
 def test_an_abort_is_over_once_git_says_the_old_version_again(bot: Bot) -> None:
     bot.apply("v1")
-    bot.watch(lambda status: status["rollout"]["phase"] == "Retaining", 30)
+    bot.watch(lambda status: status["rollout"]["phase"] == "Retaining")
     assert bot.condition("Stalled") == ("", "")
     bring_provider_back(bot.stage)
 
