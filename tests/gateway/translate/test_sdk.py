@@ -233,6 +233,33 @@ async def _answer(client: openai.AsyncOpenAI, **more: Any) -> ChatCompletion:
     return (await unstreamed(client, **more))[1]
 
 
+async def test_a_hint_of_the_gateways_reaches_the_block_and_one_that_is_refused_is_left_out(
+    start_gateway: StartGateway, provider: AnthropicProvider
+) -> None:
+    async def refusing(request: web.Request) -> web.StreamResponse:
+        if b"cache_control" in await request.read():
+            return error(400, "invalid_request_error", "system.0.cache_control: Extra inputs are not permitted")
+        return web.json_response(message(1, "m", [TEXT]))
+
+    config = manifest(provider.base_url, hints={"mode": "always", "points": [{"location": "system"}]})
+    config["spec"]["upstreams"][0] |= {"provider": "anthropic"}
+    asked = {"messages": [{"role": "system", "content": "be brief"}, *ASK["messages"]]}
+    async with (
+        start_gateway(config) as gateway,
+        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="sk-test", max_retries=0, timeout=20) as client,
+    ):
+        await _answer(client, **asked)
+        (call,) = provider.calls
+        assert call["body"]["system"] == [{"type": "text", "text": "be brief", "cache_control": {"type": "ephemeral"}}]
+        tokens = {"cached": 1800, "written": 188, "uncached": 21, "output": 31}
+        for kind, count in tokens.items():
+            named = f'llmcache_provider_tokens_total{{kind="{kind}",provider="anthropic"}}'
+            assert await gateway.metric(named) == count
+        provider.behave = refusing
+        answer = await _answer(client, **asked, max_tokens=9)
+        assert answer.choices[0].message.content == TEXT["text"]
+
+
 # --- On Bedrock
 
 
