@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,21 @@ async def test_hints_example_marks_what_came_before_and_always_the_bots_instruct
     marks = [call["body"]["system"][0].get("cache_control") for call in provider.calls[1:]]
     assert provider.calls[0]["body"]["system"] == body["system"]
     assert marks == [{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}]
+
+
+async def test_bedrock_example_answers_awss_own_sdk_streamed_and_not(start_gateway: StartGateway) -> None:
+    async with start_gateway(manifest("20-bedrock")) as gateway:
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, EXAMPLES / "20-bedrock" / "ask.py", gateway.url, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await program.communicate()
+        assert said.decode().splitlines() == [f"{outcome} echo: Hi there" for outcome in ("MISS", "HIT", "HIT")]
+        streamed = await gateway.post({"messages": [{"content": [{"text": "a b"}]}]}, "/model/m/converse-stream")
+        assert (streamed.headers["X-LLMCache"], streamed.content.count(b"contentBlockDelta")) == ("MISS", 3)
+        nothing = await gateway.post({"messages": []}, "/model/m/converse")
+        assert (nothing.status_code, nothing.json()["code"]) == (400, "ValidationException")
+        other = await gateway.post({}, "/model/m/count-tokens")
+        assert (other.status_code, other.json()["code"]) == (404, "ResourceNotFoundException")
 
 
 async def test_redis_example_shares_entries_between_two_gateways(start_gateway: StartGateway, redis_url: str) -> None:

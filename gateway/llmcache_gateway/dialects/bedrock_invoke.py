@@ -43,7 +43,7 @@ class BedrockInvoke(BodyDialect):
 
     name = "bedrock-invoke"
     path = "/model/MODEL/invoke"
-    providers = frozenset({"bedrock", "echo"})
+    providers = frozenset({"bedrock"})
     key_headers = _CLAUDE.key_headers
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:

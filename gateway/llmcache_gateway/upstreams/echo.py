@@ -1,7 +1,7 @@
 """The built-in upstream: it answers with the question, so that everything can be tried without a provider.
 
 The same request always gets the same answer, but for `created`. Usage counts words. It speaks OpenAI's chat
-completions, Anthropic's messages and Google's content, streamed and not, and lists its models.
+completions, Anthropic's messages, Google's content and Bedrock's Converse, streamed and not, and lists its models.
 """
 
 import asyncio
@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from llmcache_gateway.dialects import google_paths, kin_of
+from llmcache_gateway.dialects import bedrock_paths, bedrock_stream, google_paths, kin_of
 from llmcache_gateway.dialects.anthropic_errors import error_body as anthropic_error
 from llmcache_gateway.dialects.anthropic_stream import event, events
+from llmcache_gateway.dialects.bedrock_errors import error_body as bedrock_error
+from llmcache_gateway.dialects.frames import named_block
 from llmcache_gateway.dialects.google_errors import error_body as google_error
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.errors import UpstreamError
@@ -72,6 +74,8 @@ class EchoUpstream:
             yield self._messages(body)
         elif call.method == "POST" and (generating := google_paths.generating(path)):
             yield self._content(body, generating["model"], streamed=generating["verb"] == "streamGenerateContent")
+        elif call.method == "POST" and (asking := bedrock_paths.asking(path)) and asking["verb"].startswith("converse"):
+            yield self._converse(body, streamed=asking["verb"] == "converse-stream")
         else:
             kin = kin_of(path, call.headers)
             shape = kin.error_body if kin else error_body
@@ -148,7 +152,7 @@ class EchoUpstream:
             yield block + END_OF_EVENT
 
     def _content(self, body: bytes, model: str, *, streamed: bool) -> Answer:
-        said = _contents(body)
+        said = _texts(body, "contents", "parts")
         if not said:
             return _json(400, google_error(400, "'contents' must end with a content that has text parts"))
         text = f"echo: {said[-1]}"
@@ -175,16 +179,40 @@ class EchoUpstream:
             await asyncio.sleep(self._chunk_delay)
         yield _event({**answer, "candidates": [_candidate(last, finishReason="STOP")]})
 
+    def _converse(self, body: bytes, *, streamed: bool) -> Answer:
+        said = _texts(body, "messages", "content")
+        if not said:
+            return _json(400, bedrock_error(400, "'messages' must end with a message that has text"))
+        text = f"echo: {said[-1]}"
+        taken, given = sum(len(one.split()) for one in said), len(text.split())
+        answer = {
+            "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": taken, "outputTokens": given, "totalTokens": taken + given},
+            "metrics": {"latencyMs": 0},
+        }
+        if not streamed:
+            return _json(200, answer)
+        return Answer(200, {"Content-Type": CONTENT_TYPE}, self._converse_events(answer, text))
+
+    async def _converse_events(self, answer: dict[str, Any], text: str) -> AsyncIterator[bytes]:
+        for name, said in bedrock_stream.events(answer):
+            if name != "contentBlockDelta":
+                yield named_block(name, dumps(said)) + END_OF_EVENT
+                continue
+            for word in _words(text):
+                await asyncio.sleep(self._chunk_delay)
+                yield named_block(name, dumps(said | {"delta": {"text": word}})) + END_OF_EVENT
+
 
 def _candidate(text: str, **more: str) -> dict[str, Any]:
     return {"content": {"parts": [{"text": text}], "role": "model"}, **more, "index": 0}
 
 
-def _contents(body: bytes) -> list[str]:
-    """Return the texts of a request's contents; none when it is no such request, or the last has no text."""
+def _texts(body: bytes, turns: str, parts: str) -> list[str]:
+    """Return the texts of a request's turns; none when it is no such request, or the last has no text."""
     try:
-        contents = loads(body)["contents"]
-        texts = [_text(content["parts"]) for content in contents]
+        texts = [_text(turn[parts]) for turn in loads(body)[turns]]
     except (ValueError, KeyError, TypeError):
         return []
     return texts if texts and texts[-1] else []
