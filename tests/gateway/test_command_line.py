@@ -52,6 +52,14 @@ async def serving(config: Path, *more: str, **environment: str) -> AsyncIterator
             await process.communicate()
 
 
+def without_package(folder: Path, name: str) -> str:
+    """Return a PYTHONPATH on which a package is missing that is installed."""
+    absent = folder / "absent"
+    absent.mkdir()
+    (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')")
+    return str(absent)
+
+
 def address(lines: list[str], name: str) -> str:
     return next(line.split()[-1] for line in lines if line.startswith(f"{name} listens on"))
 

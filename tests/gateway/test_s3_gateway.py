@@ -13,7 +13,7 @@ import yaml
 from llmcache_gateway.stores.breaker import FAILURES_TO_OPEN
 from tests.gateway.conftest import ADMIN, StartGateway, manifest
 from tests.gateway.provider import Provider
-from tests.gateway.test_command_line import address, finish, serving, start
+from tests.gateway.test_command_line import address, finish, serving, start, without_package
 from tests.gateway.test_fail_open import ROUNDS, ask, circuits, comes_back, ready, settled, until
 from tests.gateway.test_sdk import sdk
 from tests.s3_server import KEY_ID, SECRET, S3Server, running_s3, settings, write_key
@@ -176,15 +176,13 @@ async def test_the_access_key_may_come_from_the_environment(provider: Provider, 
 async def test_without_the_client_a_gateway_starts_and_says_what_a_bucket_needs(
     provider: Provider, tmp_path: Path
 ) -> None:
-    absent = tmp_path / "absent"
-    absent.mkdir()
-    (absent / "obstore.py").write_text("raise ModuleNotFoundError(\"No module named 'obstore'\", name='obstore')")
+    absent = without_package(tmp_path, "obstore")
     file = tmp_path / "llmcache.yaml"
     file.write_text(yaml.safe_dump(manifest(provider.base_url)))
-    async with serving(file, PYTHONPATH=str(absent)):
+    async with serving(file, PYTHONPATH=absent):
         pass
     file.write_text(yaml.safe_dump(config(provider, "http://127.0.0.1:9")))
-    refused = await start("serve", "--config", str(file), "--secrets", str(write_key(tmp_path)), PYTHONPATH=str(absent))
+    refused = await start("serve", "--config", str(file), "--secrets", str(write_key(tmp_path)), PYTHONPATH=absent)
     code, _, err = await finish(refused)
     assert code == 2
     assert "spec.cache.store: this store needs the package obstore" in err
