@@ -407,5 +407,5 @@ def _upstream(config: UpstreamConfig, key: str | None, resources: Resources, pat
         "session": resources.session,
     }
     if config.provider == "bedrock":
-        return open_bedrock(path=path, region=config.region, signs=config.credential is None, **options)
+        return open_bedrock(path=path, region=config.signing_region, signs=config.credential is None, **options)
     return HTTPUpstream(**options)

@@ -1,13 +1,16 @@
 """Upstreams: the provider endpoints of a manifest."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
 from llmcache_gateway.config.model import Model, SecretRef, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, seconds
+
+_REGION: Final = re.compile(r"//[^/]*bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
+"""Where an address of Amazon Bedrock names its region."""
 
 
 class Credential(Model, frozen=True, kw_only=True):
@@ -103,9 +106,8 @@ class Upstream(Model, frozen=True, kw_only=True):
             holds=lambda u: (
                 u.provider != "bedrock"
                 or u.credential is not None
-                or u.region is not None
                 or u.base_url is None
-                or re.search(r"//[^/]*bedrock-runtime(-fips)?[.][a-z0-9-]+[.]", u.base_url) is not None
+                or u.signing_region is not None
             ),
             message="baseURL names no AWS region, which requests are signed for: set it, such as eu-central-1",
             field="region",
@@ -192,3 +194,9 @@ class Upstream(Model, frozen=True, kw_only=True):
         described("How chat completions for models named `anthropic/…`, or `bedrock/…` on Bedrock, are asked of it."),
     ] = None
     echo: Annotated[Echo | None, described("Settings of provider echo.")] = None
+
+    @property
+    def signing_region(self) -> str | None:
+        """The AWS region that requests are signed for; None where nothing names one."""
+        named = _REGION.search(self.base_url or "")
+        return self.region or (named[1] if named is not None else None)

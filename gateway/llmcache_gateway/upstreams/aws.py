@@ -4,7 +4,6 @@ The one module that imports botocore; without the extra `bedrock` it can't be im
 """
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
@@ -12,7 +11,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.eventstream import EventStreamBuffer, ParserError
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from llmcache_gateway.dialects.frames import block_of
@@ -35,26 +34,41 @@ class SigV4Signer:
     def __init__(self, region: str) -> None:
         self._region = region
         self._session = Session()
-        self._lock = threading.Lock()
+        self._looking: asyncio.Task[ReadOnlyCredentials] | None = None
 
     async def sign(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Return the headers to add to a request; UpstreamError when there are no credentials."""
         # Both may take long: to find credentials, and to make a digest of a large body.
-        return await asyncio.to_thread(self._sign, method, url, headers, body)
+        credentials = await self._current()
+        return await asyncio.to_thread(self._sign, credentials, method, url, headers, body)
 
-    def _sign(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+    async def _current(self) -> ReadOnlyCredentials:
+        """Return the credentials. They are looked for once for all who ask meanwhile, in one thread: a session is for
+        one at a time, and where none can be had each look takes seconds."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(asyncio.to_thread(self._found))
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    def _looked(self, task: "asyncio.Task[ReadOnlyCredentials]") -> None:
+        self._looking = None
+        if not task.cancelled():
+            task.exception()  # those who asked may be gone
+
+    def _sign(
+        self, credentials: ReadOnlyCredentials, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> dict[str, str]:
         signed = {name: value for name, value in headers.items() if name.lower().startswith(_SIGNED)}
         request = AWSRequest(method=method, url=url, headers=signed, data=body)
-        SigV4Auth(self._credentials(), SERVICE, self._region).add_auth(request)
+        SigV4Auth(credentials, SERVICE, self._region).add_auth(request)
         return {name: request.headers[name] for name in _ADDED if name in request.headers}
 
-    def _credentials(self) -> ReadOnlyCredentials:
+    def _found(self) -> ReadOnlyCredentials:
         try:
-            with self._lock:  # a session is for one thread at a time
-                found = self._session.get_credentials()
+            found = self._session.get_credentials()
             if found is not None:
                 return found.get_frozen_credentials()
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, ClientError, OSError) as error:
             raise UpstreamError(f"the gateway's AWS credentials can't be had: {error}") from None
         raise UpstreamError(
             "the gateway has no AWS credentials to sign with: give its pod a role (IRSA, EKS Pod Identity) or set "

@@ -1,9 +1,8 @@
 """Amazon Bedrock as an upstream. Nothing here needs botocore until one is opened."""
 
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 from multidict import CIMultiDict
 
@@ -14,8 +13,6 @@ from llmcache_gateway.headers import is_signed
 from llmcache_gateway.sse import CONTENT_TYPE
 from llmcache_gateway.upstreams.base import Answer, Call
 from llmcache_gateway.upstreams.http import HTTPUpstream
-
-_REGION: Final = re.compile(r"//[^/]*\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
 
 
 class BedrockUpstream(HTTPUpstream):
@@ -45,7 +42,7 @@ class BedrockUpstream(HTTPUpstream):
 def open_bedrock(*, path: str, region: str | None, signs: bool, **options: Any) -> BedrockUpstream:
     """Return an upstream; ConfigError where botocore, an extra, is not installed.
 
-    `signs` says that the gateway signs requests itself, for `region` or else the one that the address names.
+    `signs` says that the gateway signs requests itself, for `region`.
     """
     try:
         from llmcache_gateway.upstreams.aws import SigV4Signer, events_of
@@ -56,14 +53,7 @@ def open_bedrock(*, path: str, region: str | None, signs: bool, **options: Any) 
         raise ConfigError([Problem(f"{path}.provider", message)]) from None
     signer = None
     if signs:
-        found = region or region_of(options["base_url"])
-        if found is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
+        if region is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
             raise ConfigError([Problem(f"{path}.region", "the address names no region to sign for: set region")])
-        signer = SigV4Signer(found)
+        signer = SigV4Signer(region)
     return BedrockUpstream(events_of=events_of, signer=signer, **options)
-
-
-def region_of(base_url: str) -> str | None:
-    """Return the region that an address of bedrock-runtime names; None when it names none."""
-    match = _REGION.search(base_url)
-    return match[1] if match is not None else None
