@@ -113,8 +113,8 @@ class Lane:
         self._askers: dict[bytes, Asker] = {}
         self._seen: dict[tuple[bytes, bytes], Seen] = {}
         self._seen_bytes = 0
-        # Hashes of requests that came once. Two with one hash do no harm.
-        self._once: dict[int, None] = {}
+        # Hashes of requests that came once, each at the one place where it may be. Two with one hash do no harm.
+        self._once = [0] * MAX_SEEN
         self._heads = heads
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -246,13 +246,11 @@ class Lane:
             return  # a function of somebody else's, which may return another key the next time
         if exchange.runtime is not self._of:
             return  # its store was asked while another configuration came
-        if hash(name) not in self._once and name not in self._seen:
-            self._once[hash(name)] = None
-            if len(self._once) > MAX_SEEN:
-                del self._once[next(iter(self._once))]
-            return
-        self._once.pop(hash(name), None)
         if name not in self._seen:
+            hashed = hash(name)
+            if self._once[hashed % MAX_SEEN] != hashed:
+                self._once[hashed % MAX_SEEN] = hashed
+                return
             self._seen_bytes += len(name[1])
         self._seen[name] = Seen(
             question=question,
@@ -296,7 +294,7 @@ class Lane:
         self._askers.clear()
         self._seen.clear()
         self._seen_bytes = 0
-        self._once.clear()
+        self._once = [0] * MAX_SEEN
         self._heads.forget()
 
 

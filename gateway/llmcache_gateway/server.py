@@ -313,7 +313,8 @@ class Handler:
 
     def answers_at_once(self, entry: Entry, question: Question) -> bool:
         """Say whether an entry is fresh, and given whole: not at the pace of a stream."""
-        paced = replay.is_paced(entry, question.request, question.settings.pace)
+        pace = question.settings.pace
+        paced = pace is not None and replay.is_paced(entry, question.request, pace)
         return not paced and self.use_of(entry, question) is Use.FRESH
 
     @staticmethod

@@ -3,7 +3,9 @@
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from llmcache_gateway.usage import Usage
 
@@ -30,7 +32,7 @@ NO_WHOLE_ANSWER: Final = frozenset({"unterminated", "error"})
 """Reasons of answers that broke off, or had an error in them, after a good beginning."""
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True):
     """What a request came to, in the words of its exchange.
 
     `attempted` is the outcome it was on the way to when it failed; ERROR when to none.
@@ -68,11 +70,7 @@ class Counts:
 
     saved_input: int = 0
     saved_output: int = 0
-
-    def save(self, usage: Usage) -> None:
-        """Count the tokens of an answer that no provider was asked for."""
-        self.saved_input += usage.input
-        self.saved_output += usage.output
+    """Tokens of answers that no provider was asked for."""
 
     def shown(self) -> dict[str, Any]:
         """Return them as the admin port shows them."""
@@ -137,8 +135,10 @@ class Stats:
         of_policy = self._named(self._policies, policy, PolicyCounts)
         of_policy.columns[where] += 1
         if spared is not None:
-            of_version.save(spared)
-            of_policy.save(spared)
+            read, written = spared.input, spared.output
+            for counts in (of_version, of_policy):
+                counts.saved_input += read
+                counts.saved_output += written
         if where == "hits":
             self._tiers[ended.reason] = self._tiers.get(ended.reason, 0) + 1
         elif where == "misses":
