@@ -33,6 +33,8 @@ _WHITE_SPACE: Final = " \t\n\r"
 
 _STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
+_ESCAPED_COLON: Final = re.compile(rb"\\u003[aA]")
+
 _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
 
@@ -42,6 +44,17 @@ def decode(body: bytes) -> Any:
     Refused beside what is malformed: duplicate members (two readers may take different ones), NaN and
     Infinity (no JSON), nesting deeper than Python's stack, numbers of thousands of digits.
     """
+    if len(body) <= CHECKED_CHARACTERS:
+        try:
+            value = _quick.decode(body)
+            if _has_all_members(value, body):
+                return value
+        except (ValueError, RecursionError, msgspec.MsgspecError):
+            pass  # it may still be JSON, with half an emoji in it; or else this says what is wrong
+    return _decode_slowly(body)
+
+
+def _decode_slowly(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -137,5 +150,17 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
+
+def _has_all_members(value: Any, body: bytes) -> bool:
+    """Say whether a value for certain has all members of the JSON text that it was read from.
+
+    Of two with one name msgspec drops one. Each member has a colon, and all other colons stand in strings: a text from
+    which some were dropped has more of them than what is left, written again, unless colons in strings are escaped.
+    """
+    return _ESCAPED_COLON.search(body) is None and _encoder.encode(value).count(b":") == body.count(b":")
+
+
+_quick = msgspec.json.Decoder(float_hook=number)
+"""Several times faster, but it neither sees members that stand twice nor reads lone surrogates."""
 
 _decoder = json.JSONDecoder(object_pairs_hook=_members, parse_float=number, parse_constant=_refuse_constant)

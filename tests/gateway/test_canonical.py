@@ -137,3 +137,55 @@ def test_decode_reads_what_the_standard_library_writes(value: Any) -> None:
     text = json.dumps(value, default=float)
     if "Infinity" not in text:
         assert same(decode(text.encode()), json.loads(text, parse_float=Decimal))
+
+
+def _escaped(letters: list[tuple[str, int]]) -> str:
+    """Write a string's letters, each as it is or in one of two ways to escape it."""
+    ways = (lambda one: json.dumps(one)[1:-1], lambda one: f"\\u{ord(one):04x}", lambda one: f"\\u{ord(one):04X}")
+    return '"' + "".join(ways[way](letter) for letter, way in letters) + '"'
+
+
+WRITTEN = st.lists(st.tuples(st.sampled_from(':ab"\\,{é'), st.integers(0, 2)), max_size=4).map(_escaped)
+SPACE = st.sampled_from(["", " ", "\n\t"])
+TEXTS = st.recursive(
+    st.sampled_from(["1", "-0", "1.50e3", "true", "null"]) | WRITTEN,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(st.tuples(WRITTEN, SPACE, inner), max_size=4).map(
+            lambda members: "{" + ",".join(f"{name}{space}:{space}{item}" for name, space, item in members) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(TEXTS)
+def test_a_member_that_stands_twice_is_seen_however_it_and_all_around_it_is_written(text: str) -> None:
+    twice = []
+
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) < len(pairs):
+            twice.append(pairs)
+        return dict(pairs)
+
+    value = json.loads(text, object_pairs_hook=read, parse_float=Decimal)
+    if not twice:
+        assert same(decode(text.encode()), value)
+        return
+    with pytest.raises(RequestError) as caught:
+        decode(text.encode())
+    assert caught.value.code == "duplicate_member"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "\\u003a", "b": 1, "b": 2}',  # the colon of the one lost is made up for
+        '{"a": "\\u003A\\u003a", "b": ":", "b": 2}',
+        '{"a": {"b": ":"}, "a": {"b": ":"}}',
+        '{"\\u0061": 1, "a": "::::"}',
+    ],
+)
+def test_no_colon_makes_up_for_that_of_a_member_that_stands_twice(text: str) -> None:
+    with pytest.raises(RequestError, match="stands twice"):
+        decode(text.encode())
