@@ -12,7 +12,7 @@ MAX_STAND_DOWNS: Final = 500
 REFUSING: Final = frozenset({400, 422})
 
 _NAMES_A_HINT: Final = re.compile(
-    rb"cache_control|cache_?point|prompt_cache_|cached_?content|prompt caching|empty text block", re.IGNORECASE
+    rb"cache_control|cache_?point|prompt_cache_|cached_?content|prompt caching", re.IGNORECASE
 )
 """What an upstream that refuses a hint speaks of: the member, or the thing."""
 

@@ -4,6 +4,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from llmcache_gateway.errors import RequestError
+from llmcache_gateway.translate import request
+
 Refuses = Callable[[dict[str, Any]], str | None]
 """Given a request's body, the message of the 400 that it is answered with; None when it is accepted."""
 
@@ -159,6 +162,15 @@ def _lists_of_converse(body: dict[str, Any]) -> Iterator[tuple[str, list[dict[st
     yield "system", _dicts(body.get("system"))
     for number, message in enumerate(_dicts(body.get("messages"))):
         yield f"messages/{number}/content", _dicts(message.get("content"))
+
+
+def translated(body: dict[str, Any]) -> str | None:
+    """Return why Anthropic refuses what a chat completion becomes for Claude, or why it can't become anything."""
+    try:
+        asked = request.translated(body, "claude-opus-5", 9)
+    except RequestError as error:
+        return error.message
+    return anthropic(asked.body)
 
 
 def keyed(body: dict[str, Any]) -> str | None:

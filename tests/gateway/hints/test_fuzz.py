@@ -33,6 +33,8 @@ CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messag
 OPUS, LITE = "anthropic.claude-opus-5-v1:0", "us.amazon.nova-lite-v1:0"
 CASES = [
     Case("anthropic", "claude-sonnet-5-5", MESSAGES, requests.ANTHROPIC, rules.anthropic, "cache_control"),
+    Case("anthropic", "anthropic/claude-opus-5", CHAT, requests.CHAT, rules.translated, "cache_control"),
+    Case("bedrock", "bedrock/anthropic.claude-opus-5-v1:0", CHAT, requests.CHAT, rules.translated, "cache_control"),
     Case("openrouter", "anthropic/claude-opus-5", MESSAGES, requests.ANTHROPIC, rules.anthropic, "cache_control"),
     Case("openrouter", "anthropic/claude-opus-5", CHAT, requests.CHAT, rules.openrouter, "cache_control"),
     Case("openrouter", "openai/gpt-6.1-sol", CHAT, requests.CHAT, rules.openrouter, "prompt_cache_breakpoint"),
@@ -88,7 +90,7 @@ def _asked(case: Case, dialect: Dialect, body: bytes) -> Asked:
 def _ask_twice(case: Case, wanted: Hints, body: dict[str, Any]) -> tuple[bytes, Dialect, Hinted | None]:
     dialect = dialect_of("POST", case.path)
     assert dialect is not None
-    named = {"anthropic_version": "bedrock-2023-05-31"} if case.provider == "bedrock" else {"model": case.model}
+    named = {"anthropic_version": "bedrock-2023-05-31"} if case.path.startswith("/model/") else {"model": case.model}
     raw = json.dumps({**body, **named}, indent=1).encode()
     hinter = Hinter(CAPABILITIES, Observed.nothing(), lambda: 0.0)
     hinter.hinted(wanted, _asked(case, dialect, raw))

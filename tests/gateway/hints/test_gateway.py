@@ -1,14 +1,16 @@
 """Hints on the way upstream, over real sockets: what the provider is asked, and what clients notice of it (nothing)."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from aiohttp import web
 
-from tests.gateway.anthropic_provider import AnthropicProvider, running_anthropic
+from tests.gateway.anthropic_provider import AnthropicProvider, events_of, running_anthropic, send_events
 from tests.gateway.anthropic_provider import error as anthropic_error
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.hints import rules
@@ -257,18 +259,25 @@ def refuse_hints(message: str) -> Callable[[web.Request], Any]:
     return behave
 
 
-async def test_a_hint_that_is_refused_is_left_away_at_once_and_for_a_while(
-    start_gateway: StartGateway, claude: AnthropicProvider
-) -> None:
+def taking_no_hints(claude: AnthropicProvider) -> Callable[[web.Request], Any]:
+    """Return the behaviour of a provider that has taken its hint back, and answers all else."""
+
     async def behave(request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if "cache_control" in json.dumps(body):
             return anthropic_error(
                 400, "invalid_request_error", "system.0.cache_control: Extra inputs are not permitted"
             )
-        return web.json_response(claude.answer(len(claude.calls), body))
+        answer = claude.answer(len(claude.calls), body)
+        return await send_events(request, events_of(answer)) if body.get("stream") else web.json_response(answer)
 
-    claude.behave = behave
+    return behave
+
+
+async def test_a_hint_that_is_refused_is_left_away_at_once_and_for_a_while(
+    start_gateway: StartGateway, claude: AnthropicProvider
+) -> None:
+    claude.behave = taking_no_hints(claude)
     async with start_gateway(in_front_of(claude, mode="always", points=[{"location": "system"}])) as gateway:
         for question in ("one", "two"):
             await ask(gateway, asked(question))
@@ -342,3 +351,71 @@ async def test_a_manifest_teaches_the_gateway_a_model(start_gateway: StartGatewa
     async with start_gateway(in_front_of(claude, **always)) as gateway:
         await ask(gateway, asked("one", model="our-model"))
     assert claude.calls[0]["body"]["system"] == [text(LONG, cache_control=MARK)]
+
+
+async def test_a_hook_changes_the_clients_request_and_what_it_makes_of_it_is_marked(
+    start_gateway: StartGateway, claude: AnthropicProvider, tmp_path: Path
+) -> None:
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "mine.py").write_text(
+        "from llmcache_gateway.hooks import *\n"
+        "async def pre_upstream(call):\n"
+        "    assert isinstance(call.members['system'], str)\n"
+        "    return Changes(members={'system': call.members['system'].upper()})\n"
+    )
+    config = in_front_of(claude, mode="always", points=[{"location": "system"}])
+    config["spec"]["hooks"] = {"configMapRef": {"name": "mine"}}
+    async with start_gateway(config, hooks=tmp_path / "hooks") as gateway:
+        await ask(gateway, asked("one"))
+    assert claude.calls[0]["body"]["system"] == [text(LONG.upper(), cache_control=MARK)]
+
+
+async def test_a_stale_entry_is_refreshed_although_the_upstream_refuses_the_hint(
+    start_gateway: StartGateway, claude: AnthropicProvider
+) -> None:
+    now = [1000.0]
+    config = in_front_of(claude, mode="always", points=[{"location": "system"}])
+    config["spec"]["cache"] = {"ttl": "10s", "staleWhileRevalidate": "1h"}
+    async with start_gateway(config, clock=lambda: now[0]) as gateway:
+        await ask(gateway, asked("one"))
+        claude.behave = taking_no_hints(claude)
+        now[0] += 11
+        assert (await ask(gateway, asked("one"))).headers["X-LLMCache"] == "STALE"
+        async with asyncio.timeout(20):
+            while not await gateway.metric('llmcache_refreshes_total{result="stored"}'):  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.05)
+        assert (await ask(gateway, asked("one"))).headers["X-LLMCache"] == "HIT"
+    assert ["cache_control" in json.dumps(call["body"]) for call in claude.calls] == [True, True, False]
+
+
+async def test_a_stream_whose_hint_is_refused_is_asked_for_again_and_streams(
+    start_gateway: StartGateway, claude: AnthropicProvider
+) -> None:
+    claude.behave = taking_no_hints(claude)
+    async with start_gateway(in_front_of(claude, mode="always", points=[{"location": "system"}])) as gateway:
+        response = await ask(gateway, asked("one", stream=True))
+    assert response.text.count("event: message_stop") == 1
+    assert len(claude.calls) == 2
+
+
+async def test_clients_that_wait_for_one_call_are_all_given_the_answer_without_the_hint(
+    start_gateway: StartGateway, claude: AnthropicProvider
+) -> None:
+    claude.behave = taking_no_hints(claude)
+    async with start_gateway(in_front_of(claude, mode="always", points=[{"location": "system"}])) as gateway:
+        given = await asyncio.gather(*(ask(gateway, asked("one")) for _ in range(8)))
+    assert len({response.text for response in given}) == 1
+    assert len(claude.calls) == 2
+
+
+async def test_a_chat_completion_that_is_translated_for_claude_is_marked_as_claude_is(
+    start_gateway: StartGateway, claude: AnthropicProvider
+) -> None:
+    points = [{"location": "system"}, {"location": "message", "role": "user"}]
+    async with start_gateway(in_front_of(claude, mode="always", points=points)) as gateway:
+        response = await gateway.post(chat("one", f"anthropic/{CLAUDE}"), headers={"Authorization": "Bearer k"})
+    assert response.status_code == 200, response.text
+    sent = claude.calls[0]["body"]
+    assert sent["system"] == [text(LONG, cache_control=MARK)]
+    assert sent["messages"] == [user([text("one", cache_control=MARK)])]
+    assert rules.anthropic(sent) is None
