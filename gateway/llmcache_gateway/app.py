@@ -184,6 +184,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
 
 async def _warm(reloader: Reloader) -> None:
     """Wait for the store, but not for long, and say so: the gateway serves without it too."""
+    if reloader.current.semantic is not None:
+        reloader.current.semantic.begin()
     reason = None
     try:
         async with asyncio.timeout(WARM_SECONDS):

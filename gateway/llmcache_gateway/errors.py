@@ -5,6 +5,7 @@ GatewayError
 ├── RequestError          the client's request is refused; becomes an answer in the provider's shape
 ├── UpstreamError         the upstream gave no answer; becomes 502 or 504
 │   └── LostCallError     the call ended with the gateway that made it; asked once more
+├── EmbeddingError        there is no vector of a text; counted, and the request goes on without it
 └── StoreError            a store failed; counted, and the request goes on without it
     ├── StorePartError    only a part of it did: a node of a cluster is away
     ├── BadEntryError     what it held is no entry
@@ -69,6 +70,10 @@ class LostCallError(UpstreamError):
     def __init__(self, message: str, *, alone: bool = False) -> None:
         super().__init__(message)
         self.alone = alone
+
+
+class EmbeddingError(GatewayError):
+    """A text whose vector is not to be had, or is none."""
 
 
 class StoreError(GatewayError):

@@ -20,6 +20,7 @@ from llmcache_gateway.usage import Usage
 
 if TYPE_CHECKING:
     from llmcache_gateway.runtime import Runtime
+    from llmcache_gateway.semantic.suitability import Asked
 
 
 class Question(msgspec.Struct):
@@ -52,6 +53,9 @@ class Question(msgspec.Struct):
 
     epoch: int = 0
     """The invalidation epoch known when the request began: what it is answered with is no newer."""
+
+    asked: "Asked | None" = None
+    """What it asks, where others that mean the same may be given its answer."""
 
     def call(self, body: bytes | None = None) -> Call:
         """Return the request as it goes upstream, with a body of its own where one is given."""
@@ -121,6 +125,12 @@ class Exchange(msgspec.Struct):
 
     question: Question | None = None
     """What it asks, where an entry may answer that."""
+
+    semantic: str | None = None
+    """What the semantic cache said of it, as a stable word; None where it was not asked."""
+
+    similarity: float | None = None
+    """Of the nearest question that it knows, where there is one."""
 
     outcome: str = "ERROR"
     attempted: str = "ERROR"

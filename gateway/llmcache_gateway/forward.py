@@ -21,6 +21,7 @@ from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.replicas import Claim
 from llmcache_gateway.runtime import Runtime
+from llmcache_gateway.semantic.suitability import unfit
 from llmcache_gateway.sse import CONTENT_TYPE, MAX_EVENT_BYTES, EventSplitter
 from llmcache_gateway.stores.guarded_leases import GuardedLeases
 from llmcache_gateway.stores.leases import Lease
@@ -389,7 +390,12 @@ class Forwarder:
             tags=decided.tags,
             epoch=question.epoch,
         )
-        return runtime.store.put_soon(key, entry, lease)
+        stored = runtime.store.put_soon(key, entry, lease)
+        if stored and question.asked is not None and runtime.semantic is not None:
+            runtime.semantic.remember_soon(
+                question.asked, key, entry, lambda: unfit(question.dialect, question.request, recording.answer())
+            )
+        return stored
 
 
 def _begin(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:

@@ -170,6 +170,8 @@ class Invalidator:
                     job.matched += 1
                     # An entry put in between goes too: a miss more, never an old answer.
                     job.deleted += await runtime.store.delete(key)
+                    if runtime.semantic is not None:
+                        await runtime.semantic.forget([key])
             job.state = "done"
         except Exception as error:
             job.state, job.error = "failed", str(error) or type(error).__name__

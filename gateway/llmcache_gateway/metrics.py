@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from llmcache_gateway.tallies import Tally, TimeTally
 
 _LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_SIMILARITY_BUCKETS = (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99, 1.0)
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -95,6 +96,30 @@ class Metrics:
             "llmcache_hint_stand_downs",
             "Hints that an upstream refused, after which a model gets none for a while.",
             ["upstream", "hint"],
+            registry=registry,
+        )
+        self.semantic_lookups = Counter(
+            "llmcache_semantic_lookups",
+            "Questions that the semantic cache was asked for, by mode and outcome.",
+            ["mode", "outcome"],
+            registry=registry,
+        )
+        self.semantic_rejected = Counter(
+            "llmcache_semantic_rejected",
+            "Questions whose nearest neighbour was not served, by what held the two apart.",
+            ["guard"],
+            registry=registry,
+        )
+        self.semantic_similarity = Histogram(
+            "llmcache_semantic_similarity",
+            "Similarity of questions and their nearest neighbours.",
+            buckets=_SIMILARITY_BUCKETS,
+            registry=registry,
+        )
+        self.semantic_skipped = Counter(
+            "llmcache_semantic_skipped",
+            "Requests and answers that are none for the semantic cache, by reason.",
+            ["reason"],
             registry=registry,
         )
         self.entries = Gauge("llmcache_entries", "Entries held, by tier.", ["tier"], registry=registry)

@@ -134,12 +134,16 @@ class Reloader:
         """Wait for old configurations to drain, and let go of the one in force."""
         if self._draining:
             await asyncio.wait(self._draining)
+        if self.current.semantic is not None:
+            await self.current.semantic.close()
         await self.current.store.close()
         if self.current.hooks is not None:
             self.current.hooks.close()
 
     async def _retire(self, old: Runtime, fresh: Runtime) -> None:
         await old.drained()
+        if old.semantic is not None and old.semantic is not fresh.semantic:
+            await old.semantic.close()
         if old.store is not fresh.store:
             await old.store.close()
         if old.hooks is not None and old.hooks is not fresh.hooks:

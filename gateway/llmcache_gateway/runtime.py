@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -50,6 +50,9 @@ from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
 from llmcache_gateway.upstreams.translated import TranslatedUpstream
 from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
+
+if TYPE_CHECKING:
+    from llmcache_gateway.semantic.cache import SemanticCache
 
 MAX_MODELS: Final = 500
 """Most models whose upstream is remembered: clients choose their names."""
@@ -107,6 +110,12 @@ class Runtime:
     request_bytes: int
     entry_bytes: int
     hooks: Hooks | None = None
+    semantic: "SemanticCache | None" = None
+    """None where no policy has it on."""
+
+    semantic_identity: tuple[Any, ...] = ()
+    """Equal for two configurations that can use the same one."""
+
     in_flight: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     _upstream_for: dict[tuple[str, str], Upstream] = field(default_factory=dict)
@@ -120,6 +129,11 @@ class Runtime:
             if len(self._upstream_for) < MAX_MODELS:
                 self._upstream_for[wanted] = found
         return found
+
+    @property
+    def has_key_hook(self) -> bool:
+        """Whether a function of the user's makes keys."""
+        return self.hooks is not None and "build_key" in self.hooks.names
 
     def enter(self) -> None:
         """Note one more request that uses it."""
@@ -177,13 +191,15 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
             near=near,
             background_seconds=S3_BACKGROUND_SECONDS if spec.cache.store.uses_s3 else BACKGROUND_SECONDS,
         )
+    upstreams = tuple(
+        one
+        for at, (upstream, key) in enumerate(zip(spec.upstreams, keys, strict=True))
+        for one in _spoken_to(upstream, _upstream(upstream, key, resources, f"spec.upstreams[{at}]"), resources)
+    )
+    semantic, semantic_identity = _semantic(spec, upstreams, keys, store, identity, resources, previous)
     return Runtime(
         config=config,
-        upstreams=tuple(
-            one
-            for at, (upstream, key) in enumerate(zip(spec.upstreams, keys, strict=True))
-            for one in _spoken_to(upstream, _upstream(upstream, key, resources, f"spec.upstreams[{at}]"), resources)
-        ),
+        upstreams=upstreams,
         tenants=TenantResolver(
             spec.tenancy.isolation, resources.tenant_key, tenancy.front, _listed(tenancy.client_keys)
         ),
@@ -202,7 +218,46 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         request_bytes=byte_count(spec.limits.request_bytes),
         entry_bytes=entry_bytes,
         hooks=hooks,
+        semantic=semantic,
+        semantic_identity=semantic_identity,
     )
+
+
+def _semantic(
+    spec: GatewaySpec,
+    upstreams: tuple[Upstream, ...],
+    keys: tuple[str | None, ...],
+    store: GuardedStore,
+    store_identity: tuple[Any, ...],
+    resources: Resources,
+    previous: Runtime | None,
+) -> "tuple[SemanticCache | None, tuple[Any, ...]]":
+    """Return the semantic cache, that of `previous` where it may be, and what tells it from others."""
+    wanted = spec.semantic
+    if not wanted.enabled and not any(one.semantic is not None and one.semantic.enabled for one in spec.policies):
+        return None, ()
+    named = [
+        (one.base_url, key)
+        for one, key in zip(spec.upstreams, keys, strict=True)
+        if one.name == wanted.embedding.upstream
+    ]
+    identity = (wanted.embedding, wanted.index, store_identity, named)
+    if previous is not None and previous.semantic_identity == identity:
+        return previous.semantic, identity
+    try:
+        from llmcache_gateway.semantic.provision import open_semantic
+    except ImportError as error:
+        message = f"{error.name} is not there: install llmcache-operator with the extra `semantic`"
+        raise ConfigError([Problem("spec.semantic", message)]) from None
+    opened = open_semantic(
+        wanted.embedding,
+        wanted.index,
+        upstreams=upstreams,
+        store=store,
+        metrics=resources.metrics,
+        clock=resources.clock,
+    )
+    return opened, identity
 
 
 def _prefix(prefix: ActivePrefix) -> Prefix:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from llmcache_gateway import canonical, freshness, hooked, hot, key, replay, report, trusted
+from llmcache_gateway import alike, canonical, freshness, hooked, hot, key, replay, report, trusted
 from llmcache_gateway.bodies import invite_body, read_body
 from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.base import Request
@@ -151,6 +151,8 @@ class Handler:
     async def _by_key(self, exchange: Exchange, question: Question) -> web.StreamResponse:
         """Answer a request from the entry of its key, or from upstream."""
         response = await self._from_store(exchange, question)
+        if response is None:
+            response = await self._from_alike(exchange, question)
         if response is not None:
             return response
         if question.controls.only_if_cached:
@@ -281,11 +283,30 @@ class Handler:
                 log.exception("the entry %s can't be replayed; asking upstream", store_key)
                 return None
             if use is Use.REVALIDATE and not question.controls.only_if_cached:
+                alike.read(exchange, question, self._metrics)
                 self._refresher.refresh_soon(runtime, question, store_key)
             return await give_stored(exchange, *served, self._hurry)
         exchange.forward = self.forward_of(found.entry, question)
         exchange.stale = found.entry if use is Use.IF_ERROR else None
         return None
+
+    async def _from_alike(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
+        """Answer with the entry of a question that means the same, where that may be."""
+        if exchange.runtime.semantic is None:
+            return None
+        match = await alike.look_up(
+            exchange, question, lambda entry: self.use_of(entry, question) is Use.FRESH, self._metrics
+        )
+        if match is None or match.found is None:
+            return None
+        try:
+            headers, pieces = self._served(exchange, question, match.found.entry, alike.SEMANTIC, match.key)
+        except Exception:
+            # Whatever is wrong with an entry, the provider can still be asked.
+            log.exception("the entry %s can't be replayed; asking upstream", match.key)
+            return None
+        headers[alike.HEADER] = f"{match.similarity:.4f}"
+        return await give_stored(exchange, headers, pieces, self._hurry)
 
     def use_of(self, entry: Entry, question: Question) -> Use:
         """Say what an entry is good for, for this request."""
@@ -323,27 +344,29 @@ class Handler:
         return replay.replay(entry, question.dialect, question.request)
 
     def _served(
-        self, exchange: Exchange, question: Question, entry: Entry, detail: str
+        self, exchange: Exchange, question: Question, entry: Entry, detail: str, key: str | None = None
     ) -> tuple[dict[str, str], list[tuple[float, bytes]]]:
-        """Return headers and pieces of a hit, each piece with the seconds before it."""
+        """Return headers and pieces of a hit, each with the seconds before it; `key` if it isn't the request's."""
         pace = question.settings.pace
         if pace is not None and replay.is_paced(entry, question.request, pace):
             content_type, pieces = replay.paced(entry, question.dialect, question.request, pace)
         else:
             content_type, body = self.replay(entry, question)
             pieces = [(0.0, body)]
-        headers = self.hit_headers(exchange, question, entry, detail)
+        headers = self.hit_headers(exchange, question, entry, detail, key)
         headers["Content-Type"] = content_type
         return headers, pieces
 
-    def hit_headers(self, exchange: Exchange, question: Question, entry: Entry, detail: str) -> dict[str, str]:
+    def hit_headers(
+        self, exchange: Exchange, question: Question, entry: Entry, detail: str, key: str | None = None
+    ) -> dict[str, str]:
         """Return the headers of a hit, and note it in the exchange."""
         now = self._clock()
         stale = detail in (Use.REVALIDATE.value, Use.IF_ERROR.value)
         headers = report.hit(
             ttl=freshness.remaining(entry, now, question.settings.ttl),
             age=entry.age(now),
-            key=exchange.key or "",
+            key=key or exchange.key or "",
             detail=detail,
             stale=stale,
             prefix=exchange.prefix,
@@ -451,6 +474,8 @@ def _log_fields(exchange: Exchange, dialect: str, seconds: float) -> dict[str, A
         "policy": exchange.policy,
         "prefix": exchange.prefix,
         "key": exchange.key,
+        "semantic": exchange.semantic,
+        "similarity": exchange.similarity and round(exchange.similarity, 4),
         "milliseconds": round(seconds * 1000, 3),
     }
 

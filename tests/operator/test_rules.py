@@ -190,7 +190,7 @@ ACCEPTED = {
         candidates=2,
         guards=False,
         verifier="large",
-        admit=["tools", "time-sensitive"],
+        admit=["tools", "time-sensitive", "other-scripts"],
     ),
     "vectors of a model in a folder": _semantic(embedding={"local": {"path": "/models/minilm"}}),
     "vectors in a Redis of their own": _manifest(semantic={"index": {"type": "redisSearch"}}, redis={"managed": {}}),

@@ -10,11 +10,11 @@ from llmcache_gateway.config.scalars import Duration, Name, seconds
 
 SemanticMode = Literal["serve", "shadow"]
 Verifier = Literal["none", "small", "large"]
-SemanticAdmit = Literal["tools", "time-sensitive"]
+SemanticAdmit = Literal["tools", "time-sensitive", "other-scripts"]
 
 Similarity = Annotated[float, Meta(ge=0.0, le=1.0)]
 Candidates = Annotated[int, Meta(ge=2, le=16)]
-Admitted = Annotated[list[SemanticAdmit], Meta(max_length=2)]
+Admitted = Annotated[list[SemanticAdmit], Meta(max_length=3)]
 
 DEFAULT_MODEL = "text-embedding-3-small"
 """The embedding model that an upstream is asked for where none is named."""
@@ -132,8 +132,12 @@ class Semantic(Model, frozen=True, kw_only=True):
         SemanticMode, described("`shadow`: look, decide and count, but answer as if there were no semantic cache.")
     ] = "serve"
     threshold: Annotated[
-        Similarity, described("Least cosine similarity of two questions, from 0 to 1; higher is stricter.")
-    ] = 0.92
+        Similarity | None,
+        described(
+            "Least cosine similarity of two questions, from 0 to 1; higher is stricter. When left out, 0.92; with a "
+            "verifier, what was measured for the embedding model."
+        ),
+    ] = None
     embedding: Annotated[Embedding, described("What makes the vectors.")] = field(default_factory=Embedding)
     index: Annotated[VectorIndex, described("Where vectors are searched.")] = field(default_factory=VectorIndex)
     deadline: Annotated[
@@ -154,7 +158,8 @@ class Semantic(Model, frozen=True, kw_only=True):
     admit: Annotated[
         Admitted,
         described(
-            "Questions that are matched although their answer may change: `tools` in reach, or time words in them."
+            "Questions that are matched although it is risky: with `tools` in reach, with words of time, or in "
+            "`other-scripts` than Latin, which take an embedding model that knows them."
         ),
     ] = field(default_factory=list)
 

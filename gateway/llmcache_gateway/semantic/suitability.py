@@ -28,6 +28,19 @@ TIME_WORDS: Final = re.compile(
 """Words that make the answer one of the moment."""
 
 
+OTHER_LETTERS: Final = re.compile(r"(?![\u1e00-\u1eff])[^\W\d_\u0000-\u024f]")
+"""Letters of other scripts than Latin: small models see single letters in them, not words, and guards see nothing."""
+
+REFUSAL: Final = re.compile(
+    r"\W*(?:(?:i(?:['’]m| am) (?:\w+ )?(?:sorry|afraid|unable|not able)|sorry|unfortunately|apologies"
+    r"|i apologi[sz]e)\b.{0,80}\b(?:can['’]?t|cannot|can not|unable|not able|won['’]?t|don['’]?t have)"
+    r"|i (?:can['’]?t|cannot|can not|won['’]?t"
+    r"|(?:am|['’]m) (?:unable|not able)|must decline|don['’]?t have)\b|as an ai\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How answers begin that give none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question that others may mean the same as. Two are comparable only if their scopes are equal."""
@@ -48,12 +61,14 @@ def read(
     namespace: str,
     prefix: str,
     embedding: str,
+    hooked: bool = False,
 ) -> Asked | str:
     """Return what is asked, and its scope; or why the semantic cache is not for this request, as a stable word.
 
     `prefix` is the name and version of the prefix that the request belongs to, `embedding` the identity of the model.
+    `hooked` says that a hook makes keys: as with a key builder, nobody can say what of a request counts then.
     """
-    if settings.builder is not None:
+    if hooked or settings.builder is not None:
         return "custom-key"
     members = key.read_members(dialect, request, settings)
     turn = dialect.last_turn(members)
@@ -83,6 +98,22 @@ def _unsuitable(text: str, members: dict[str, Any], semantic: Semantic) -> str |
         return "too-long"
     if "tools" not in semantic.admit and (members.get("tools") or members.get("functions")):
         return "tools"
+    if "other-scripts" not in semantic.admit and OTHER_LETTERS.search(text):
+        return "script"
     if "time-sensitive" not in semantic.admit and TIME_WORDS.search(text):
         return "time-sensitive"
     return None
+
+
+def unfit(dialect: Dialect, request: Request, answer: object) -> str | None:
+    """Return why a stored answer must be given to nobody who asked in other words, as a stable word; None if it may.
+
+    What a policy stores although it is cut off, filtered or refused is for who asks the very same.
+    """
+    verdict = dialect.judge(answer, request)
+    if not verdict.store:
+        return verdict.reason
+    text = dialect.answer_text(answer)
+    if text is None:
+        return "not-text-answer"
+    return "refusal" if REFUSAL.match(text) else None

@@ -9,7 +9,7 @@ from llmcache_gateway.stores.breaker import Breaker, State
 
 log = logging.getLogger(__name__)
 
-Op = Literal["get", "put", "lease"]
+Op = Literal["get", "put", "lease", "embed", "search"]
 
 
 class Circuit:

@@ -52,7 +52,6 @@ def in_process(
 ) -> InProcessIndex:
     return InProcessIndex(
         keeper,
-        dimensions=DIMENSIONS,
         model=model,
         max_points=max_points,
         max_of_tenant=max_of_tenant,

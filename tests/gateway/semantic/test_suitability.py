@@ -76,7 +76,7 @@ def asked(
     assert dialect is not None
     raw = json.dumps(body).encode()
     semantic = semantic or Semantic(enabled=True)
-    place = {"tenant": "red", "namespace": "", "prefix": "p:v1", "embedding": "static-1"} | where
+    place: dict[str, Any] = {"tenant": "red", "namespace": "", "prefix": "p:v1", "embedding": "static-1"} | where
     return read(
         dialect=dialect,
         request=dialect.parse(canonical.decode(raw), raw, path),
@@ -217,7 +217,8 @@ def test_apis_without_turns_are_none_for_it(path: str, body: dict[str, Any]) -> 
         ("What is the latest version?", "time-sensitive"),
         ("Who won today?", "time-sensitive"),
         ("Wie ist das Wetter heute?", "time-sensitive"),
-        ("现在几点?", "time-sensitive"),
+        ("如何重置我的密码?", "script"),
+        ("What does привет mean?", "script"),
     ],
 )
 def test_questions_whose_vector_or_whose_answer_says_little_are_left_out(text: str, reason: str) -> None:
@@ -233,6 +234,17 @@ def test_tools_in_reach_leave_a_request_out_unless_they_are_admitted(member: str
     body = changed(CHAT, member, [{"type": "function", "function": {"name": "f"}}])
     assert asked(body) == "tools"
     assert isinstance(asked(body, semantic=Semantic(enabled=True, admit=["tools"])), Asked)
+
+
+def test_words_of_time_are_known_in_other_scripts_too() -> None:
+    body = changed(CHAT, "messages.-1.content", "现在几点?")
+    assert asked(body, semantic=Semantic(enabled=True, admit=["other-scripts"])) == "time-sensitive"
+    plain = changed(CHAT, "messages.-1.content", "如何重置我的密码?")
+    assert isinstance(asked(plain, semantic=Semantic(enabled=True, admit=["other-scripts"])), Asked)
+
+
+def test_letters_with_accents_are_latin() -> None:
+    assert isinstance(asked(changed(CHAT, "messages.-1.content", "Où est le café Tiếng Việt? ½ – “x”")), Asked)
 
 
 def test_time_words_may_be_admitted() -> None:

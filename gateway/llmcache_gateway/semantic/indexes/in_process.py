@@ -53,14 +53,12 @@ class InProcessIndex:
         self,
         keeper: VectorKeeper,
         *,
-        dimensions: int,
         model: str,
         max_points: int,
         max_of_tenant: int,
         clock: Callable[[], float],
     ) -> None:
         self._keeper = keeper
-        self._dimensions = dimensions
         self._model = model
         self._max_points = max_points
         self._max_of_tenant = max_of_tenant
@@ -86,7 +84,7 @@ class InProcessIndex:
 
     async def nearest(self, scope: str, vector: Vector, count: int) -> list[Neighbour]:
         partition = self._partitions.get(scope)
-        if partition is None:
+        if partition is None or partition.dimensions != len(vector):
             return []
         found = await self._do(partition, lambda: partition.nearest(vector, count + MORE))
         now, near = self._clock(), []
@@ -151,7 +149,7 @@ class InProcessIndex:
         if record.model != self._model or record.until <= self._clock():
             return
         vector = np.frombuffer(record.vector, "<f2").astype(np.float32)
-        if len(vector) != self._dimensions or not np.isfinite(vector).all():
+        if not np.isfinite(vector).all():
             return
         # What was read a while ago does not undo what came since.
         known = self._held.get(record.key)
@@ -162,6 +160,9 @@ class InProcessIndex:
     async def _take(self, point: Point) -> list[str]:
         """Take a point in; return the keys of those that left for it."""
         await self._drop(point.key)
+        partition = self._partitions.get(point.scope)
+        if partition is not None and partition.dimensions != len(point.vector):
+            return []  # it came from who runs another model under the same name
         tenant = key_parts(point.key)[1]
         theirs = self._of_tenant.setdefault(tenant, OrderedDict())
         left = []
@@ -175,7 +176,7 @@ class InProcessIndex:
         self._of_tenant.setdefault(tenant, OrderedDict())[point.key] = None
         partition = self._partitions.get(point.scope)
         if partition is None:
-            partition = self._partitions[point.scope] = Partition(self._dimensions)
+            partition = self._partitions[point.scope] = Partition(len(point.vector))
         await self._do(partition, lambda: partition.add(point.key, point.vector))
         return left
 

@@ -24,6 +24,11 @@ class Partition:
         self._labels: dict[int, str] = {}
         self._next = 0
 
+    @property
+    def dimensions(self) -> int:
+        """Length of its vectors."""
+        return int(self._rows.shape[1])
+
     def __len__(self) -> int:
         return len(self._at)
 
@@ -79,7 +84,7 @@ class Partition:
         return sorted(found, key=lambda pair: -pair[1])
 
     def _become_graph(self) -> None:
-        self._graph = Graph(ndim=self._rows.shape[1], metric="ip", dtype="f16")
+        self._graph = Graph(ndim=self.dimensions, metric="ip", dtype="f16")
         keys, self._keys, self._at = self._keys, [], {}
         for at, key in enumerate(keys):
             self._add_to_graph(key, self._rows[at])

@@ -1,0 +1,70 @@
+"""Answering a question with the entry of one that means the same: what goes between the request path and the cache."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.semantic import suitability
+
+if TYPE_CHECKING:
+    from llmcache_gateway.semantic.cache import Match
+
+SEMANTIC = "semantic"
+"""Detail of a hit by meaning, in Cache-Status, logs and `llmcache_hits_total`."""
+
+HEADER = "X-LLMCache-Similarity"
+DEBUG = "X-LLMCache-Semantic"
+
+
+def read(exchange: Exchange, question: Question, metrics: Metrics) -> None:
+    """Note what a request asks, where others that mean the same may be given its answer."""
+    semantic, cache = question.settings.semantic, exchange.runtime.semantic
+    if semantic is None or cache is None or question.asked is not None or exchange.semantic is not None:
+        return
+    asked = suitability.read(
+        dialect=question.dialect,
+        request=question.request,
+        settings=question.settings,
+        semantic=semantic,
+        head=exchange.head,
+        upstream=question.upstream.identity,
+        tenant=exchange.tenant or "",
+        namespace=question.controls.namespace,
+        prefix=exchange.prefix,
+        embedding=cache.identity,
+        hooked=exchange.runtime.has_key_hook,
+    )
+    if isinstance(asked, str):
+        exchange.semantic = asked
+        metrics.semantic_skipped.labels(asked).inc()
+    else:
+        question.asked = asked
+
+
+async def look_up(
+    exchange: Exchange, question: Question, usable: Callable[[Entry], bool], metrics: Metrics
+) -> "Match | None":
+    """Return the entry of a question that means the same, if one is to be served; note what was found, and count it.
+
+    Nothing that fills the cache is looked up, nor what has an entry of its own that only may not be served.
+    """
+    semantic, cache = question.settings.semantic, exchange.runtime.semantic
+    read(exchange, question, metrics)
+    filled_or_newer = exchange.named.proven or exchange.forward != "miss"
+    if semantic is None or cache is None or question.asked is None or filled_or_newer or question.controls.no_cache:
+        return None
+    match = await cache.look_up(question.asked, exchange.key or "", semantic, usable)
+    exchange.semantic = match.why
+    if match.similarity:
+        exchange.similarity = match.similarity
+        metrics.semantic_similarity.observe(match.similarity)
+    served = match.found is not None
+    outcome = "served" if served else "none" if match.why == "none" else "rejected"
+    metrics.semantic_lookups.labels(semantic.mode, outcome).inc()
+    if outcome == "rejected":
+        metrics.semantic_rejected.labels(match.why).inc()
+    if exchange.explained:
+        exchange.explained = {**exchange.explained, DEBUG: f"{match.why}; similarity={match.similarity:.4f}"}
+    return match if served and semantic.mode == "serve" else None

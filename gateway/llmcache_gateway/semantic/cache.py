@@ -1,0 +1,218 @@
+"""The semantic cache: asks for a question's vector and its neighbours, decides, and takes new questions in."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from llmcache_gateway.config import Semantic, seconds
+from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import EmbeddingError
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.semantic.decide import Candidate, Limits, decide, least_similarity
+from llmcache_gateway.semantic.embedders import Embedder
+from llmcache_gateway.semantic.embeddings import Embeddings
+from llmcache_gateway.semantic.indexes.base import Index, Neighbour, Point, Vector
+from llmcache_gateway.semantic.suitability import Asked
+from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.circuit import Circuit
+from llmcache_gateway.stores.guarded import GuardedStore
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING: Final = 1000
+"""Most questions that wait to be taken in. Beyond it one is not: a slow service must not fill the memory."""
+
+REMEMBER_SECONDS: Final = 30.0
+"""Longest that taking a question in may take."""
+
+
+class Verifier(Protocol):
+    """A learned judge of question pairs."""
+
+    threshold: float
+    """Least score of a pair that is one."""
+
+    def scores(self, asked: str, stored: Sequence[str]) -> Sequence[float]:
+        """Return, of a question and stored ones, how likely each is the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What came of looking for a question. `why` is a stable word: "served", or what kept the nearest away.
+
+    `similarity` is that one's, 0 where there is none. `found` is set when it was served: the entry under `key`.
+    """
+
+    why: str
+    similarity: float = 0.0
+    key: str = ""
+    found: Found | None = None
+
+
+class SemanticCache:
+    """Finds an entry by what its question means. It never fails, and takes no longer than its deadline."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        index: Index,
+        store: GuardedStore,
+        metrics: Metrics,
+        verifiers: Mapping[str, Verifier],
+    ) -> None:
+        self._embedder = embedder
+        self._embeddings = Embeddings(embedder)
+        self._index = index
+        self._store = store
+        self._metrics = metrics
+        self._verifiers = verifiers
+        self._embedding = Circuit("embedding", "embed", metrics)
+        self._searching = Circuit(index.name, "search", metrics)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def identity(self) -> str:
+        """Identity of the embedding model."""
+        return self._embedder.identity
+
+    def begin(self) -> None:
+        """Begin to read what is kept already."""
+        self._index.begin()
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._embeddings.close()
+        await self._index.close()
+
+    async def look_up(self, asked: Asked, key: str, semantic: Semantic, usable: Callable[[Entry], bool]) -> Match:
+        """Return the entry of a question that means the same, if there is one that is `usable`.
+
+        `key` is that of the request itself; only entries of its prefix, version and tenant are looked at.
+        """
+        self._index.begin()
+        neighbours: list[Neighbour] = []
+        waits_for = self._embedding
+        try:
+            async with asyncio.timeout(seconds(semantic.deadline)):
+                vector = await self._vector(asked.text)
+                if vector is None:
+                    return Match("no-embedding")
+                if not vector.any():
+                    return Match(
+                        "no-vector"
+                    )  # the model sees nothing in it: it is as near to all that it sees nothing in
+                waits_for = self._searching
+                found = await self._nearest(asked.scope, vector, semantic.candidates)
+                if found is None:
+                    return Match("no-index")
+                own = key.rpartition(":")[0]
+                neighbours = [one for one in found if one.key.rpartition(":")[0] == own]
+                return await self._decide(asked, neighbours, semantic, usable)
+        except TimeoutError as late:
+            if not neighbours:
+                waits_for.failed(late)  # who is always too slow is as good as away
+            return Match("deadline", neighbours[0].similarity if neighbours else 0.0)
+
+    def remember_soon(self, asked: Asked, key: str, entry: Entry, admitted: Callable[[], str | None]) -> None:
+        """Begin to take a question in, whose answer is stored; `admitted` says why it must not be, or None."""
+        if len(self._tasks) >= MAX_PENDING:
+            self._metrics.semantic_skipped.labels("too-many").inc()
+        else:
+            self._begin(self._remember(asked, key, entry, admitted))
+
+    async def forget(self, keys: Sequence[str]) -> None:
+        """Remove the questions of these keys; StoreError when that can't be done."""
+        await self._index.remove(keys)
+
+    async def _vector(self, text: str) -> Vector | None:
+        """Return a text's vector; None when there is none to be had, which is counted."""
+        if not self._embedding.closed and not self._embedding.wants_probe():
+            return None
+        try:
+            vector = await self._embeddings.vector(text)
+        except EmbeddingError as error:
+            self._embedding.failed(error)
+            return None
+        except asyncio.CancelledError:
+            self._embedding.given_up()
+            raise
+        self._embedding.worked()
+        return vector
+
+    async def _nearest(self, scope: str, vector: Vector, count: int) -> list[Neighbour] | None:
+        if not self._searching.closed and not self._searching.wants_probe():
+            return None
+        try:
+            found = await self._index.nearest(scope, vector, count)
+        except asyncio.CancelledError:
+            self._searching.given_up()
+            raise
+        except Exception as error:  # a server's client makes errors that no list foresees
+            self._searching.failed(error)
+            return None
+        self._searching.worked()
+        return found
+
+    async def _decide(
+        self, asked: Asked, neighbours: list[Neighbour], semantic: Semantic, usable: Callable[[Entry], bool]
+    ) -> Match:
+        """Return the best of the neighbours whose entry can still be served."""
+        verifier = self._verifiers.get(semantic.verifier)
+        least = least_similarity(semantic.threshold, self._embedder.threshold, verified=verifier is not None)
+        limits = Limits(least, semantic.guards, verifier.threshold if verifier is not None else None)
+        left, gone = list(neighbours), False
+        while True:
+            candidates = [Candidate(one.text, one.similarity) for one in left]
+            if verifier is None:
+                decision = decide(asked.text, candidates, limits)
+            else:
+                decision = await asyncio.to_thread(decide, asked.text, candidates, limits, verifier.scores)
+            if decision.served is None:
+                return Match("gone" if gone and not left else decision.why, decision.similarity)
+            chosen = left.pop(decision.served)
+            found = await self._store.get(chosen.key)
+            if found is not None and usable(found.entry):
+                return Match("served", chosen.similarity, chosen.key, found)
+            gone = True
+            if found is None:
+                self._begin(self._forget_gone(chosen.key))
+
+    async def _forget_gone(self, key: str) -> None:
+        """Remove a question whose entry is not there any more."""
+        try:
+            async with asyncio.timeout(REMEMBER_SECONDS):
+                if await self._store.peek(key) is None:
+                    await self._index.remove([key])
+        except Exception as error:
+            log.info("a question could not be removed: %s", str(error) or type(error).__name__)
+
+    async def _remember(self, asked: Asked, key: str, entry: Entry, admitted: Callable[[], str | None]) -> None:
+        reason = admitted()
+        if reason is None:
+            reason = await self._take_in(asked, key, entry)
+        if reason is not None:
+            self._metrics.semantic_skipped.labels(reason).inc()
+
+    async def _take_in(self, asked: Asked, key: str, entry: Entry) -> str | None:
+        try:
+            async with asyncio.timeout(REMEMBER_SECONDS):
+                vector = await self._vector(asked.text)
+                if vector is None:
+                    return "no-embedding"
+                if not vector.any():
+                    return "no-vector"
+                await self._index.add(Point(key, asked.scope, asked.text, vector, entry.kept_until))
+        except Exception as error:
+            self._searching.count()
+            log.info("a question could not be taken in: %s", str(error) or type(error).__name__)
+            return "no-index"
+        return None
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,50 @@
+"""Makes the semantic cache that a configuration asks for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from llmcache_gateway.config import DEFAULT_MODEL, ConfigError, Embedding, Problem, VectorIndex
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.semantic.cache import SemanticCache, Verifier
+from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local
+from llmcache_gateway.semantic.indexes.base import Index
+from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
+from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
+from llmcache_gateway.stores.guarded import GuardedStore
+from llmcache_gateway.upstreams.base import Upstream
+
+
+def open_semantic(
+    embedding: Embedding,
+    index: VectorIndex,
+    *,
+    upstreams: Sequence[Upstream],
+    store: GuardedStore,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> SemanticCache:
+    """Return the semantic cache; nothing is connected yet. ConfigError when its model can't be loaded."""
+    embedder = _embedder(embedding, upstreams)
+    verifiers: Mapping[str, Verifier] = {}
+    return SemanticCache(embedder, _index(index, embedder, store, clock), store, metrics, verifiers)
+
+
+def _embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:
+    if embedding.upstream is not None:
+        upstream = next(one for one in upstreams if one.name == embedding.upstream)
+        return UpstreamEmbedder(upstream, model=embedding.model or DEFAULT_MODEL, dimensions=embedding.dimensions)
+    path = embedding.local.path if embedding.local is not None else None
+    try:
+        return load_local(Path(path) if path is not None else None)
+    except ModelFilesError as error:
+        raise ConfigError([Problem("spec.semantic.embedding.local.path", str(error))]) from None
+
+
+def _index(wanted: VectorIndex, embedder: Embedder, store: GuardedStore, clock: Callable[[], float]) -> Index:
+    return InProcessIndex(
+        store.vectors(),
+        model=embedder.identity,
+        max_points=wanted.entries,
+        max_of_tenant=wanted.entries_per_tenant,
+        clock=clock,
+    )

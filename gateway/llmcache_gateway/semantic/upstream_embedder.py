@@ -1,0 +1,68 @@
+"""Vectors from an upstream: `POST /v1/embeddings`, as OpenAI and everything shaped like it has it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from multidict import CIMultiDict
+
+from llmcache_gateway.errors import EmbeddingError, UpstreamError
+from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.semantic.embedders import Vectors
+from llmcache_gateway.upstreams.base import Call, Upstream
+
+MAX_ANSWER_BYTES: Final = 16 * 2**20
+"""Largest answer: vectors of 4096 numbers for as many texts as are asked for together."""
+
+
+class UpstreamEmbedder:
+    """Asks an upstream. `dimensions` is the length that is asked for, 0 for the model's own."""
+
+    threshold: float | None = None
+
+    def __init__(self, upstream: Upstream, *, model: str, dimensions: int | None) -> None:
+        self._upstream = upstream
+        self._model = model
+        self._asked_for = dimensions
+        self.dimensions = dimensions or 0
+        self.identity = ":".join(("upstream", *upstream.identity, model, str(self.dimensions)))
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """As the port says; EmbeddingError when the upstream gives no vectors, or what can't be any."""
+        asked: dict[str, Any] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
+        if self._asked_for is not None:
+            asked["dimensions"] = self._asked_for
+        headers = CIMultiDict({"Content-Type": "application/json"})
+        held = bytearray()
+        try:
+            call = Call("POST", "/v1/embeddings", headers, dumps(asked), decoded=True)
+            async with self._upstream.send(call) as answer:
+                async for chunk in answer.chunks:
+                    held += chunk
+                    if len(held) > MAX_ANSWER_BYTES:
+                        raise EmbeddingError(f"upstream {self._upstream.name!r} gave too large an answer for vectors")
+                if answer.status != 200:
+                    raise EmbeddingError(f"upstream {self._upstream.name!r} answered {answer.status} for vectors")
+        except UpstreamError as error:
+            raise EmbeddingError(error.message) from None
+        try:
+            vectors = self._read(loads(bytes(held)), len(texts))
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            raise EmbeddingError(f"upstream {self._upstream.name!r} gave an answer without vectors") from None
+        if self._asked_for not in (None, vectors.shape[1]):
+            raise EmbeddingError(
+                f"upstream {self._upstream.name!r} gave vectors of {vectors.shape[1]}, not of {self._asked_for}"
+            )
+        return vectors
+
+    @staticmethod
+    def _read(answer: Any, number: int) -> Vectors:
+        rows: list[Any] = [None] * number
+        for one in answer["data"]:
+            rows[one["index"]] = one["embedding"]
+        vectors = np.asarray(rows, np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not np.isfinite(lengths).all() or not lengths.all():
+            raise ValueError("vectors that are no numbers, or have no direction")
+        unit: Vectors = vectors / lengths
+        return unit

@@ -1,0 +1,263 @@
+"""Questions that mean the same share an answer, end to end through the gateway."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
+from tests.gateway.provider import Provider, completion
+from tests.gateway.redis_stores import running
+
+RESET = "How do I reset my password?"
+SAME = "How can I reset my password?"
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+DEBUG = {"X-LLMCache-Debug": "1"}
+LONG_SECONDS = 30.0
+
+
+def semantic(provider: Provider, **more: Any) -> dict[str, Any]:
+    spec = {
+        "semantic": {"enabled": True, "threshold": 0.7, "verifier": "none", "deadline": "5s"} | more.pop("semantic", {})
+    }
+    return manifest(provider.base_url, **(spec | more))
+
+
+def chat(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]} | more
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(LONG_SECONDS):
+        while not await holds():  # noqa: ASYNC110 (only asking tells)
+            await asyncio.sleep(0.05)
+
+
+async def ask_until_hit(gateway: TestGateway, body: dict[str, Any], **more: Any) -> httpx.Response:
+    """Ask until the question that was taken in in the background is found, without leaving an entry behind."""
+    answers: list[httpx.Response] = []
+
+    async def is_hit() -> bool:
+        more["headers"] = more.get("headers", {}) | {"Cache-Control": "only-if-cached"}
+        answers.append(await gateway.post(body, **more))
+        return answers[-1].status_code == 200
+
+    await until(is_hit)
+    return answers[-1]
+
+
+async def is_taken_in(gateway: TestGateway, text: str) -> None:
+    """Wait until a question that was answered is found by another that differs in a letter's case only."""
+    await ask_until_hit(gateway, chat(text.upper()))
+
+
+async def test_a_question_in_other_words_gets_the_answer(start_gateway: StartGateway, provider: Provider) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        first = await gateway.post(chat(RESET))
+        assert first.headers["X-LLMCache"] == "MISS"
+        answer = await ask_until_hit(gateway, chat(SAME), headers=DEBUG)
+        assert answer.json() == first.json()
+        assert answer.headers["X-LLMCache"] == "HIT"
+        assert 0.7 <= float(answer.headers["X-LLMCache-Similarity"]) < 1
+        assert answer.headers["X-LLMCache-Semantic"].startswith("served; similarity=0.")
+        assert 'detail="semantic"' in answer.headers["Cache-Status"]
+        assert answer.headers["X-LLMCache-Key"] == first.headers["X-LLMCache-Key"]
+        assert len(provider.calls) == 1
+        assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
+        assert await gateway.metric('llmcache_semantic_lookups_total{mode="serve",outcome="served"}') == 1
+
+
+async def test_a_stream_is_answered_with_what_was_asked_unstreamed(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        await gateway.post(chat(RESET))
+        answer = await ask_until_hit(gateway, chat(SAME, stream=True))
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert "answer 1 to" in "".join(
+            json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+            for line in answer.text.splitlines()
+            if line.startswith("data: {") and json.loads(line[6:])["choices"]
+        )
+
+
+async def test_an_equal_request_is_an_exact_hit_still(start_gateway: StartGateway, provider: Provider) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        await gateway.post(chat(RESET))
+        answer = await gateway.post(chat(RESET))
+        assert answer.headers["X-LLMCache"] == "HIT"
+        assert "X-LLMCache-Similarity" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("asked", "guard"),
+    [
+        ("How do I not reset my password?", "negation"),
+        ("How do I reset my password in 5 minutes?", "number"),
+        ("Which mountains are high?", "threshold"),
+    ],
+)
+async def test_what_holds_two_questions_apart_is_counted_and_told(
+    start_gateway: StartGateway, provider: Provider, asked: str, guard: str
+) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        await gateway.post(chat(RESET))
+        await is_taken_in(gateway, RESET)
+        answer = await gateway.post(chat(asked), headers=DEBUG)
+        assert answer.headers["X-LLMCache"] == "MISS"
+        assert answer.headers["X-LLMCache-Semantic"].startswith(f"{guard}; similarity=")
+        assert await gateway.metric(f'llmcache_semantic_rejected_total{{guard="{guard}"}}') == 1
+        assert await gateway.metric("llmcache_semantic_similarity_count") >= 2
+
+
+async def test_shadow_decides_and_counts_but_serves_nothing(start_gateway: StartGateway, provider: Provider) -> None:
+    async with start_gateway(semantic(provider, semantic={"mode": "shadow"})) as gateway:
+        await gateway.post(chat(RESET))
+
+        async def would_serve() -> bool:
+            answer = await gateway.post(chat(SAME, seed=0), headers=DEBUG | {"Cache-Control": "only-if-cached"})
+            assert answer.status_code == 504
+            return await gateway.metric('llmcache_semantic_lookups_total{mode="shadow",outcome="served"}') > 0
+
+        # The scope of what is asked has to be that of what was.
+        await gateway.post(chat(RESET, seed=0))
+        await until(would_serve)
+        answer = await gateway.post(chat(SAME, seed=0), headers=DEBUG)
+        assert answer.headers["X-LLMCache"] == "MISS"
+        assert "X-LLMCache-Similarity" not in answer.headers
+        assert answer.headers["X-LLMCache-Semantic"].startswith("served; similarity=0.")
+
+
+async def test_the_same_last_message_in_another_conversation_is_never_a_hit(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        before = [{"role": "user", "content": "Of my bank"}, {"role": "assistant", "content": "Yes?"}]
+        for text in (RESET, SAME):
+            await gateway.post(chat(text))
+        await is_taken_in(gateway, RESET)
+        answer = await gateway.post({"model": "gpt-4o", "messages": [*before, {"role": "user", "content": SAME}]})
+        assert answer.headers["X-LLMCache"] == "MISS"
+        assert (await gateway.post({"model": "gpt-4o-mini", **chat(SAME), "temperature": 0})).headers[
+            "X-LLMCache"
+        ] == "MISS"
+
+
+async def test_another_tenant_never_sees_what_was_asked(start_gateway: StartGateway, provider: Provider) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        red, blue = {"Authorization": "Bearer red"}, {"Authorization": "Bearer blue"}
+        await gateway.post(chat(RESET), headers=red)
+        await ask_until_hit(gateway, chat(SAME), headers=red)
+        answer = await gateway.post(chat(SAME), headers=blue | DEBUG)
+        assert answer.headers["X-LLMCache"] == "MISS"
+        assert answer.headers["X-LLMCache-Semantic"].startswith("none;")
+
+
+async def test_a_client_that_wants_a_new_answer_gets_one(start_gateway: StartGateway, provider: Provider) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        await gateway.post(chat(RESET))
+        await ask_until_hit(gateway, chat(SAME))
+        for directive in ("no-cache", "no-store", "max-age=0"):
+            answer = await gateway.post(chat(SAME), headers={"Cache-Control": directive})
+            assert answer.headers["X-LLMCache"] in ("MISS", "BYPASS"), directive
+
+
+@pytest.mark.parametrize("by", ["keys", "all", "version"])
+async def test_what_is_invalidated_answers_no_other_question(
+    start_gateway: StartGateway, provider: Provider, by: str
+) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        first = await gateway.post(chat(RESET))
+        await ask_until_hit(gateway, chat(SAME))
+        wanted: dict[str, Any] = {"keys": [first.headers["X-LLMCache-Key"]], "all": True, "version": "v1"}
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(f"{gateway.admin_url}/admin/v1/invalidate", json={by: wanted[by]}, headers=ADMIN)
+        assert answer.status_code == 200
+        assert (await gateway.post(chat(SAME))).headers["X-LLMCache"] == "MISS"
+
+
+async def test_policies_switch_it_on_and_off(start_gateway: StartGateway, provider: Provider) -> None:
+    config = semantic(
+        provider,
+        semantic={"enabled": False},
+        policies=[{"name": "on", "match": {"models": ["gpt-4o"]}, "semantic": {"enabled": True}}],
+    )
+    async with start_gateway(config) as gateway:
+        for model in ("gpt-4o", "other"):
+            await gateway.post(chat(RESET, model=model))
+        await ask_until_hit(gateway, chat(SAME))
+        answer = await gateway.post(chat(SAME, model="other"), headers=DEBUG)
+        assert answer.headers["X-LLMCache"] == "MISS"
+        assert "X-LLMCache-Semantic" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"finish_reason": "length"},
+        {"message": {"role": "assistant", "content": "I'm sorry, but I can't help with that."}},
+        {"message": {"role": "assistant", "content": None, "tool_calls": [CALL]}, "finish_reason": "tool_calls"},
+    ],
+)
+async def test_an_answer_that_is_none_for_others_is_stored_for_who_asks_the_same_only(
+    start_gateway: StartGateway, provider: Provider, choice: dict[str, Any]
+) -> None:
+    async def behave(request: web.Request) -> web.Response:
+        return web.json_response(completion(len(provider.calls), "gpt-4o", "So.", **choice))
+
+    provider.behave = behave
+    async with start_gateway(semantic(provider, cache={"storeAlso": ["truncated"]})) as gateway:
+        await gateway.post(chat(RESET))
+        assert (await gateway.post(chat(RESET))).headers["X-LLMCache"] == "HIT"
+
+        async def left_out() -> bool:
+            reasons = ("truncated", "refusal", "not-text-answer")
+            counted = [await gateway.metric(f'llmcache_semantic_skipped_total{{reason="{one}"}}') for one in reasons]
+            return sum(counted) == 1
+
+        await until(left_out)
+        assert (await gateway.post(chat(SAME))).headers["X-LLMCache"] == "MISS"
+
+
+async def test_questions_in_scripts_that_the_model_does_not_know_are_like_no_others(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        for text in ("如何重置我的密码?", "山有多高?", "Как сбросить пароль?", "Какой высоты эта гора?"):
+            answer = await gateway.post(chat(text), headers=DEBUG)
+            assert answer.headers["X-LLMCache"] == "MISS", text
+        assert await gateway.metric('llmcache_semantic_skipped_total{reason="script"}') == 4
+
+
+async def test_replicas_share_what_they_take_in(
+    start_gateway: StartGateway, provider: Provider, request: pytest.FixtureRequest
+) -> None:
+    redis = running("redis", request)
+    config = semantic(
+        provider,
+        cache={"store": {"type": "redis"}},
+        redis={"external": redis.external},
+        tenancy={"isolation": "Shared"},
+    )
+    async with start_gateway(config) as one, start_gateway(config) as other:
+        first = await one.post(chat(RESET))
+        for gateway in (one, other):
+            assert (await ask_until_hit(gateway, chat(SAME))).json() == first.json()
+        async with start_gateway(config) as new:
+            assert (await ask_until_hit(new, chat(SAME))).json() == first.json()
+
+
+async def test_a_gateway_without_it_loads_none_of_it() -> None:
+    program = (
+        "import sys, llmcache_gateway.main, llmcache_gateway.app;"
+        "heavy = {'numpy', 'usearch', 'tokenizers', 'onnxruntime', 'llmcache_gateway.semantic.cache'};"
+        "print(*(heavy & set(sys.modules)))"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out.strip() == b""
