@@ -1,15 +1,26 @@
 """Answering a question with the entry of one that means the same: what goes between the request path and the cache."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.freshness import Use
+from llmcache_gateway.giving import give_stored
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic import suitability
 
 if TYPE_CHECKING:
     from llmcache_gateway.semantic.cache import Match
+
+log = logging.getLogger(__name__)
+
+Served = tuple[dict[str, str], list[tuple[float, bytes]]]
+"""Headers and pieces of a hit, each piece with the seconds before it."""
 
 SEMANTIC = "semantic"
 """Detail of a hit by meaning, in Cache-Status, logs and `llmcache_hits_total`."""
@@ -43,8 +54,34 @@ def read(exchange: Exchange, question: Question, metrics: Metrics) -> None:
         question.asked = asked
 
 
+async def answer(
+    exchange: Exchange,
+    question: Question,
+    metrics: Metrics,
+    use_of: Callable[[Entry, Question], Use],
+    serve: Callable[[Exchange, Question, Entry, str, str], Served],
+    hurry: asyncio.Event,
+) -> web.StreamResponse | None:
+    """Answer with the entry of a question that means the same; None where none may be given.
+
+    `use_of` says what an entry is good for, `serve` makes headers and pieces of one, under its key; after `hurry`
+    nothing is paced.
+    """
+    match = await look_up(exchange, question, metrics, lambda entry: use_of(entry, question) is Use.FRESH)
+    if match is None or match.found is None:
+        return None
+    try:
+        headers, pieces = serve(exchange, question, match.found.entry, SEMANTIC, match.key)
+    except Exception:
+        # Whatever is wrong with an entry, the provider can still be asked.
+        log.exception("the entry %s can't be replayed; asking upstream", match.key)
+        return None
+    headers[HEADER] = f"{match.similarity:.4f}"
+    return await give_stored(exchange, headers, pieces, hurry)
+
+
 async def look_up(
-    exchange: Exchange, question: Question, usable: Callable[[Entry], bool], metrics: Metrics
+    exchange: Exchange, question: Question, metrics: Metrics, usable: Callable[[Entry], bool]
 ) -> "Match | None":
     """Return the entry of a question that means the same, if one is to be served; note what was found, and count it.
 

@@ -34,7 +34,7 @@ from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.stats import Ended, Stats
 from llmcache_gateway.tenant import SHARED
-from llmcache_gateway.trusted import ADMIN_HEADER, TENANT_HEADER
+from llmcache_gateway.trusted import ADMIN_HEADER
 from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Call
 
@@ -123,7 +123,7 @@ class Handler:
         if dialect is None:
             return await self._pass_through(exchange)
         question = await self._read(exchange, dialect)
-        _refuse_borrowed_credential(exchange, question)
+        trusted.refuse_borrowed_credential(exchange.named, question.upstream.name, question.upstream.passthrough)
         reason = question.settings.bypass(dialect, question.request, question.controls)
         question.recorded = reason is None
         if reason is not None:
@@ -151,8 +151,8 @@ class Handler:
     async def _by_key(self, exchange: Exchange, question: Question) -> web.StreamResponse:
         """Answer a request from the entry of its key, or from upstream."""
         response = await self._from_store(exchange, question)
-        if response is None:
-            response = await self._from_alike(exchange, question)
+        if response is None and exchange.runtime.semantic is not None:
+            response = await alike.answer(exchange, question, self._metrics, self.use_of, self._served, self._hurry)
         if response is not None:
             return response
         if question.controls.only_if_cached:
@@ -289,24 +289,6 @@ class Handler:
         exchange.forward = self.forward_of(found.entry, question)
         exchange.stale = found.entry if use is Use.IF_ERROR else None
         return None
-
-    async def _from_alike(self, exchange: Exchange, question: Question) -> web.StreamResponse | None:
-        """Answer with the entry of a question that means the same, where that may be."""
-        if exchange.runtime.semantic is None:
-            return None
-        match = await alike.look_up(
-            exchange, question, lambda entry: self.use_of(entry, question) is Use.FRESH, self._metrics
-        )
-        if match is None or match.found is None:
-            return None
-        try:
-            headers, pieces = self._served(exchange, question, match.found.entry, alike.SEMANTIC, match.key)
-        except Exception:
-            # Whatever is wrong with an entry, the provider can still be asked.
-            log.exception("the entry %s can't be replayed; asking upstream", match.key)
-            return None
-        headers[alike.HEADER] = f"{match.similarity:.4f}"
-        return await give_stored(exchange, headers, pieces, self._hurry)
 
     def use_of(self, entry: Entry, question: Question) -> Use:
         """Say what an entry is good for, for this request."""
@@ -492,16 +474,6 @@ def _refuse_odd_targets(exchange: Exchange) -> None:
     # Other upgrades (h2c, say) may be ignored (RFC 9110, section 7.8); a WebSocket's client takes no other answer.
     if "websocket" in exchange.head.headers.get("Upgrade", "").lower():
         raise RequestError(501, "Protocol upgrades (WebSockets) are not supported.", code="upgrade_not_supported")
-
-
-def _refuse_borrowed_credential(exchange: Exchange, question: Question) -> None:
-    """Refuse to fill a tenant's entries with answers to the credential of somebody else."""
-    if exchange.named.tenant is not None and question.upstream.passthrough:
-        message = (
-            f"{TENANT_HEADER}: upstream {question.upstream.name!r} is asked with each client's own credential, so only "
-            f"that client can fill its entries: send its credential, and no {TENANT_HEADER}."
-        )
-        raise RequestError(409, message, code="no_own_credential", param=TENANT_HEADER)
 
 
 def _only_if_cached() -> RequestError:

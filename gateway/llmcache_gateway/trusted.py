@@ -60,3 +60,13 @@ def _one(headers: Headers, name: str) -> str | None:
     if len(values) > 1:
         raise RequestError(400, f"{name} was sent {len(values)} times: send it once.", code="bad_header", param=name)
     return values[0] if values else None
+
+
+def refuse_borrowed_credential(named: Named, upstream: str, passthrough: bool) -> None:
+    """Refuse to fill a tenant's entries with answers to the credential of somebody else: RequestError(409)."""
+    if named.tenant is not None and passthrough:
+        message = (
+            f"{TENANT_HEADER}: upstream {upstream!r} is asked with each client's own credential, so only "
+            f"that client can fill its entries: send its credential, and no {TENANT_HEADER}."
+        )
+        raise RequestError(409, message, code="no_own_credential", param=TENANT_HEADER)

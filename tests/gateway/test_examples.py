@@ -325,3 +325,24 @@ async def test_replicas_example_makes_one_call_over_two_gateways(start_gateway: 
         second = await other.post(question("Hi there", stream=True))
         assert second.headers["Cache-Status"].startswith("llmcache; fwd=miss; collapsed")
         assert second.text == (await first).text
+
+
+async def test_semantic_example_answers_a_question_in_other_words_and_only_measures_some(
+    start_gateway: StartGateway,
+) -> None:
+    config = manifest("22-semantic")
+    config["spec"]["semantic"]["deadline"] = "5s"  # a busy machine
+    async with start_gateway(config) as gateway:
+        for model in ("gpt-4o", "m"):
+            await gateway.post(question("How do I reset my password?", model=model))
+        asked = question("How can I reset my password?")
+        async with asyncio.timeout(60):
+            # Taken in in the background.
+            while (  # noqa: ASYNC110 (only asking tells)
+                hit := await gateway.post(asked, headers={"Cache-Control": "only-if-cached"})
+            ).status_code != 200:
+                await asyncio.sleep(0.05)
+        assert 'detail="semantic"' in hit.headers["Cache-Status"]
+        measured = await gateway.post({**asked, "model": "gpt-4o"})
+        assert measured.headers["X-LLMCache"] == "MISS"
+        assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
