@@ -1,12 +1,13 @@
 """A real Redis for tests: started on a free port of the loopback, stopped at the end."""
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
@@ -69,16 +70,20 @@ def running_redis(
     first: Sequence[str] = (),
     tls: bool = False,
     client_options: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RedisServer]:
     """Run a Redis; with `tls` it speaks nothing else, and `options` bring the certificate.
 
-    `first` are the words that must come before all options, such as a configuration file.
+    `environment` is added to that of the tests. `first` are the words that must come before all options, such as a
+    configuration file.
     """
     port = free_port()
     folder = tempfile.mkdtemp(prefix="llmcache-redis-")
     ports = ["--tls-port", str(port), "--port", "0"] if tls else ["--port", str(port)]
     command = [program or system_redis(), *first, *ports, "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.DEVNULL, env=None if environment is None else os.environ | environment
+    )
     server = RedisServer(port, process, client_options)
     try:
         wait_for_port(port, process)

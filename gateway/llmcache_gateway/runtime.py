@@ -196,7 +196,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         for at, (upstream, key) in enumerate(zip(spec.upstreams, keys, strict=True))
         for one in _spoken_to(upstream, _upstream(upstream, key, resources, f"spec.upstreams[{at}]"), resources)
     )
-    semantic, semantic_identity = _semantic(spec, upstreams, keys, store, identity, resources, previous)
+    semantic, semantic_identity = _semantic(config, upstreams, keys, store, identity, redis, resources, previous)
     return Runtime(
         config=config,
         upstreams=upstreams,
@@ -224,16 +224,17 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
 
 
 def _semantic(
-    spec: GatewaySpec,
+    config: GatewayConfig,
     upstreams: tuple[Upstream, ...],
     keys: tuple[str | None, ...],
     store: GuardedStore,
     store_identity: tuple[Any, ...],
+    redis: RedisAccess | None,
     resources: Resources,
     previous: Runtime | None,
 ) -> "tuple[SemanticCache | None, tuple[Any, ...]]":
     """Return the semantic cache, that of `previous` where it may be, and what tells it from others."""
-    wanted = spec.semantic
+    spec, wanted = config.spec, config.spec.semantic
     if not wanted.enabled and not any(one.semantic is not None and one.semantic.enabled for one in spec.policies):
         return None, ()
     named = [
@@ -254,6 +255,8 @@ def _semantic(
         wanted.index,
         upstreams=upstreams,
         store=store,
+        redis=redis,
+        namespace=_namespace(config),
         metrics=resources.metrics,
         clock=resources.clock,
     )
@@ -381,10 +384,14 @@ def _redis(config: GatewayConfig, redis: RedisAccess | None, resources: Resource
     timeout = max(REDIS_TIMEOUT_SECONDS, seconds(config.spec.cache.store.timeout))
     return RedisStore(
         connect(redis, timeout_seconds=timeout),
-        namespace=f"llmcache:{config.metadata.namespace}/{config.metadata.name}:",
+        namespace=_namespace(config),
         clock=resources.clock,
         values=_values(config),
     )
+
+
+def _namespace(config: GatewayConfig) -> str:
+    return f"llmcache:{config.metadata.namespace}/{config.metadata.name}:"
 
 
 def _s3(config: GatewayConfig, access: S3Access | None, resources: Resources) -> Store:

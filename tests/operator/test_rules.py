@@ -185,7 +185,7 @@ ACCEPTED = {
         mode="shadow",
         threshold=1,
         embedding={"upstream": "openai", "model": "text-embedding-3-large", "dimensions": 256},
-        index={"type": "qdrant", "entries": 5, "entriesPerTenant": 5, "qdrant": {"url": "http://qdrant:6333"}},
+        index={"type": "inProcess", "entries": 5, "entriesPerTenant": 5},
         deadline="1s",
         candidates=2,
         guards=False,
@@ -193,6 +193,12 @@ ACCEPTED = {
         admit=["tools", "time-sensitive", "other-scripts"],
     ),
     "vectors of a model in a folder": _semantic(embedding={"local": {"path": "/models/minilm"}}),
+    "vectors in a Redis beside entries in S3": _manifest(
+        cache={"store": S3_STORE},
+        s3={"bucket": "my-llmcache"},
+        redis={"managed": {}},
+        semantic={"enabled": True, "index": {"type": "redisSearch"}},
+    ),
     "vectors in a Redis of their own": _manifest(semantic={"index": {"type": "redisSearch"}}, redis={"managed": {}}),
     "a policy of the semantic cache alone": _manifest(
         policies=[{"name": "p", "match": {"models": ["x"]}, "semantic": {"enabled": True, "threshold": 0.97}}]
@@ -368,8 +374,8 @@ REFUSED = {
     "vectors of an upstream without a credential of its own": _manifest(
         upstreams=[OPENAI | {"credential": {"passthrough": True}}], semantic={"embedding": {"upstream": "openai"}}
     ),
-    "an index in a Qdrant that is nowhere": _semantic(index={"type": "qdrant"}),
-    "a Qdrant for nothing": _semantic(index={"qdrant": {"url": "http://qdrant:6333"}}),
+    "an index in a place nobody has": _semantic(index={"type": "tape"}),
+    "vectors in S3": _manifest(cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"}, semantic={"enabled": True}),
     "a tenant with more vectors than all": _semantic(index={"entries": 5, "entriesPerTenant": 6}),
     "an index in no Redis": _semantic(index={"type": "redisSearch"}),
     "an index in a cluster": _manifest(

@@ -107,6 +107,12 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="semantic",
         ),
         Rule(
+            cel=f"!self.semantic.enabled || self.semantic.index.type != 'inProcess' || !({_WITH_S3})",
+            holds=lambda s: not s.semantic.enabled or s.semantic.index.type != "inProcess" or not s.cache.store.uses_s3,
+            message="replicas can't learn of each other's vectors in S3: set semantic.index: {type: redisSearch}",
+            field="semantic",
+        ),
+        Rule(
             cel="!has(self.semantic.embedding.upstream) || self.upstreams.exists(u, "
             "u.name == self.semantic.embedding.upstream && u.provider == 'openai' && "
             "!(has(u.credential) && u.credential.passthrough))",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from llmcache_gateway.config.model import Model, SecretRef, described
+from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, seconds
 
@@ -65,32 +65,10 @@ class Embedding(Model, frozen=True, kw_only=True):
     local: Annotated[LocalEmbedding | None, described("An embedding model that runs in the gateway.")] = None
 
 
-class Qdrant(Model, frozen=True, kw_only=True):
-    """A Qdrant server."""
-
-    url: Annotated[
-        str,
-        Meta(
-            title="the address of a Qdrant",
-            description="Address of its REST API.",
-            pattern=r"^https?://[^\s?#@/]+(/[^\s?#@]*)?$",
-            max_length=1024,
-            examples=["http://qdrant.qdrant.svc:6333"],
-        ),
-    ]
-    credential: Annotated[SecretRef | None, described("Where its API key is.")] = None
-
-
 class VectorIndex(Model, frozen=True, kw_only=True):
     """Where vectors are searched."""
 
     RULES = (
-        Rule(
-            cel="(self.type == 'qdrant') == has(self.qdrant)",
-            holds=lambda i: (i.type == "qdrant") == (i.qdrant is not None),
-            message="index type qdrant and the settings under qdrant belong together: set both or neither",
-            field="qdrant",
-        ),
         Rule(
             cel="self.entriesPerTenant <= self.entries",
             holds=lambda i: i.entries_per_tenant <= i.entries,
@@ -100,10 +78,10 @@ class VectorIndex(Model, frozen=True, kw_only=True):
     )
 
     type: Annotated[
-        Literal["inProcess", "redisSearch", "qdrant"],
+        Literal["inProcess", "redisSearch"],
         described(
             "`inProcess`: in each replica's memory, kept in the cache's own store; `redisSearch`: in the Redis of "
-            "`spec.redis`, which needs its search module; `qdrant`: in a Qdrant of yours."
+            "`spec.redis`, which needs its search module."
         ),
     ] = "inProcess"
     entries: Annotated[int, described("Most vectors kept; beyond it the oldest leave first.", ge=1, le=10_000_000)] = (
@@ -112,7 +90,6 @@ class VectorIndex(Model, frozen=True, kw_only=True):
     entries_per_tenant: Annotated[
         int, described("Most vectors of one tenant, so that none fills the index.", ge=1, le=10_000_000)
     ] = 20_000
-    qdrant: Annotated[Qdrant | None, described("The Qdrant of index type qdrant.")] = None
 
 
 class Semantic(Model, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from llmcache_gateway.config import DEFAULT_MODEL, ConfigError, Embedding, Problem, VectorIndex
 from llmcache_gateway.metrics import Metrics
@@ -9,9 +10,14 @@ from llmcache_gateway.semantic.cache import SemanticCache, Verifier
 from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local
 from llmcache_gateway.semantic.indexes.base import Index
 from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
+from llmcache_gateway.semantic.indexes.redis_search import RedisSearchIndex
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
+from llmcache_gateway.stores import RedisAccess, connect
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.upstreams.base import Upstream
+
+REDIS_TIMEOUT_SECONDS: Final = 1.0
+"""Longest silence of Redis. What a request waits for ends sooner, by `semantic.deadline`."""
 
 
 def open_semantic(
@@ -20,13 +26,18 @@ def open_semantic(
     *,
     upstreams: Sequence[Upstream],
     store: GuardedStore,
+    redis: RedisAccess | None,
+    namespace: str,
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> SemanticCache:
-    """Return the semantic cache; nothing is connected yet. ConfigError when its model can't be loaded."""
+    """Return the semantic cache; nothing is connected yet. ConfigError when its model can't be loaded.
+
+    `redis` is that of `spec.redis`, in which names begin with `namespace`.
+    """
     embedder = _embedder(embedding, upstreams)
     verifiers: Mapping[str, Verifier] = {}
-    return SemanticCache(embedder, _index(index, embedder, store, clock), store, metrics, verifiers)
+    return SemanticCache(embedder, _index(index, embedder, store, redis, namespace, clock), store, metrics, verifiers)
 
 
 def _embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:
@@ -40,7 +51,25 @@ def _embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:
         raise ConfigError([Problem("spec.semantic.embedding.local.path", str(error))]) from None
 
 
-def _index(wanted: VectorIndex, embedder: Embedder, store: GuardedStore, clock: Callable[[], float]) -> Index:
+def _index(
+    wanted: VectorIndex,
+    embedder: Embedder,
+    store: GuardedStore,
+    redis: RedisAccess | None,
+    namespace: str,
+    clock: Callable[[], float],
+) -> Index:
+    if wanted.type == "redisSearch":
+        if redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
+            raise ConfigError([Problem("spec.semantic.index", "index type redisSearch needs spec.redis")])
+        return RedisSearchIndex(
+            connect(redis, timeout_seconds=REDIS_TIMEOUT_SECONDS),
+            namespace=namespace,
+            model=embedder.identity,
+            max_points=wanted.entries,
+            max_of_tenant=wanted.entries_per_tenant,
+            clock=clock,
+        )
     return InProcessIndex(
         store.vectors(),
         model=embedder.identity,

@@ -2,19 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.semantic.indexes.base import Index, Point, Vector
 from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.indexes.partition import GRAPH_FROM, Partition
-from llmcache_gateway.stores import Store
+from llmcache_gateway.semantic.indexes.redis_search import RedisSearchIndex
+from llmcache_gateway.stores import RedisAccess, Store, connect
 from llmcache_gateway.stores.vectors import VectorKeeper
 from tests.gateway.redis_stores import KINDS, running, shared
 from tests.gateway.test_store_contract import disk, memory
+from tests.redis_search import running_search
+from tests.redis_server import RedisServer
 
 DIMENSIONS = 32
 LONG_SECONDS = 30.0
@@ -59,12 +63,33 @@ def in_process(
     )
 
 
-@pytest.fixture(params=["in memory", "on disk", *(f"in {kind}" for kind in KINDS)])
+@pytest.fixture(scope="module")
+def search() -> Iterator[RedisServer]:
+    with running_search() as server:
+        yield server
+
+
+def searching(server: RedisServer, *, max_points: int, max_of_tenant: int) -> RedisSearchIndex:
+    link = connect(RedisAccess(ExternalRedis(url=server.url)), timeout_seconds=5.0)
+    return RedisSearchIndex(
+        link,
+        namespace="llmcache:tests/one:",
+        model="m",
+        max_points=max_points,
+        max_of_tenant=max_of_tenant,
+        clock=time.time,
+    )
+
+
+@pytest.fixture(params=["in memory", "on disk", *(f"in {kind}" for kind in KINDS), "redisSearch"])
 async def start_index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StartIndex]:
     """Starts an index; each call is another replica's."""
     kind = request.param.removeprefix("in ")
     opened: list[Index | Store] = []
     redis = running(kind, request) if kind in KINDS else None
+    search: RedisServer | None = request.getfixturevalue("search") if kind == "redisSearch" else None
+    if search is not None:
+        search.command("FLUSHALL")
 
     def open_store() -> Store:
         if redis is not None:
@@ -72,6 +97,10 @@ async def start_index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
         return disk(tmp_path) if kind == "on disk" else memory()
 
     def start(max_points: int = 100, max_of_tenant: int = 100) -> Index:
+        if search is not None:
+            found = searching(search, max_points=max_points, max_of_tenant=max_of_tenant)
+            opened.append(found)
+            return found
         store = open_store()
         index = in_process(store.vectors(), max_points=max_points, max_of_tenant=max_of_tenant)
         opened.extend((index, store))
@@ -158,7 +187,7 @@ async def _found(index: Index, seed: int, number: int) -> bool:
     return len(await index.nearest("s", vector(seed), 9)) == number
 
 
-SHARED = [f"in {kind}" for kind in KINDS]
+SHARED = [*(f"in {kind}" for kind in KINDS), "redisSearch"]
 
 
 @pytest.mark.parametrize("start_index", ["on disk", *SHARED], indirect=True)

@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider, completion
 from tests.gateway.redis_stores import running
+from tests.redis_search import running_search
 
 RESET = "How do I reset my password?"
 SAME = "How can I reset my password?"
@@ -250,6 +251,27 @@ async def test_replicas_share_what_they_take_in(
             assert (await ask_until_hit(gateway, chat(SAME))).json() == first.json()
         async with start_gateway(config) as new:
             assert (await ask_until_hit(new, chat(SAME))).json() == first.json()
+
+
+async def test_vectors_may_be_searched_in_redis(start_gateway: StartGateway, provider: Provider) -> None:
+    with running_search() as redis:
+        config = semantic(provider, semantic={"index": {"type": "redisSearch"}}, redis={"external": redis.external})
+        async with start_gateway(config) as gateway:
+            first = await gateway.post(chat(RESET))
+            assert (await ask_until_hit(gateway, chat(SAME))).json() == first.json()
+
+
+async def test_an_index_that_is_away_makes_misses(
+    start_gateway: StartGateway, provider: Provider, redis_url: str
+) -> None:
+    # A Redis without the search module, and none at all.
+    for url in (redis_url, "redis://127.0.0.1:9"):
+        config = semantic(provider, semantic={"index": {"type": "redisSearch"}}, redis={"external": {"url": url}})
+        async with start_gateway(config) as gateway:
+            answer = await gateway.post(chat(RESET), headers=DEBUG)
+            assert answer.headers["X-LLMCache"] == "MISS"
+            assert answer.headers["X-LLMCache-Semantic"].startswith("no-index;")
+            assert (await gateway.post(chat(RESET))).headers["X-LLMCache"] == "HIT"
 
 
 async def test_a_gateway_without_it_loads_none_of_it() -> None:
