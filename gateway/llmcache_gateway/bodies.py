@@ -4,9 +4,11 @@ import asyncio
 import zlib
 from typing import Final
 
+import msgspec
 from aiohttp import HttpVersion11, web
 
 from llmcache_gateway.errors import RequestError
+from llmcache_gateway.plainjson import raw_members
 
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """zlib's names for the encodings: 16 added to the window's size means gzip's frame (zlib.h, inflateInit2)."""
@@ -66,3 +68,12 @@ def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
 
 def _too_large(limit: int) -> RequestError:
     return RequestError(413, f"The body is larger than {limit} bytes.", code="request_too_large")
+
+
+def without_cache_member(body: bytes) -> bytes:
+    """Return a JSON object's bytes without its `cache` member; all others stay as they were written."""
+    members = raw_members(body)
+    if members is None:
+        raise RequestError(400, "'cache' can't be taken out of this body.", code="invalid_json", param="cache")
+    members.pop("cache", None)
+    return msgspec.json.encode(members)

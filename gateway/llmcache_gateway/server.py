@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
-import msgspec
 from aiohttp import web
 
 from llmcache_gateway import alike, canonical, freshness, hooked, hot, key, replay, report, trusted
-from llmcache_gateway.bodies import invite_body, read_body
+from llmcache_gateway.bodies import invite_body, read_body, without_cache_member
 from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_errors import error_body
@@ -29,7 +28,7 @@ from llmcache_gateway.heads import Head
 from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.parts import PartsAnswerer, Splitting, splitting
-from llmcache_gateway.plainjson import dumps, raw_members
+from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.stats import Ended, Stats
@@ -194,7 +193,7 @@ class Handler:
         members = canonical.decode(body)
         own = None
         if isinstance(members, dict) and "cache" in members:
-            own, body = members.pop("cache"), _without_cache_member(body)
+            own, body = members.pop("cache"), without_cache_member(body)
         controls = head.controls(own)
         request = dialect.parse(members, body, head.target)
         upstream = runtime.upstream_for(dialect, request.model)
@@ -480,15 +479,6 @@ def _only_if_cached() -> RequestError:
     """Return what is said to a client that wants nothing from upstream where the cache has, or knows, nothing."""
     message = "Nothing is stored for this request that may be served, and it asked for nothing else."
     return RequestError(504, message, code="only_if_cached")
-
-
-def _without_cache_member(body: bytes) -> bytes:
-    """Return a JSON object's bytes without its `cache` member; all others stay as they were written."""
-    members = raw_members(body)
-    if members is None:
-        raise RequestError(400, "'cache' can't be taken out of this body.", code="invalid_json", param="cache")
-    members.pop("cache", None)
-    return msgspec.json.encode(members)
 
 
 def _error(exchange: Exchange, status: int, message: str, code: str | None, param: str | None) -> web.StreamResponse:
