@@ -156,7 +156,7 @@ def test_a_child_appears_owned_by_its_resource(child: str, complete: Kubectl) ->
 
 def test_kubectl_get_shows_the_state(complete: Kubectl) -> None:
     header, row = complete("get", "llmc", "all").splitlines()
-    assert header.split() == ["NAME", "READY", "ACTIVE", "TARGET", "CANARY", "REPLICAS", "AGE"]
+    assert header.split() == ["NAME", "READY", "ACTIVE", "TARGET", "CANARY", "REPLICAS", "HITS", "SAVED", "AGE"]
     assert row.split()[:5] == ["all", "True", "v1", "v1", "0"]
     assert f"http://all.{complete.namespace}.svc:4000" in complete("get", "llmcache", "all", "-o", "wide")
 

@@ -5,6 +5,7 @@ from their Dockerfile; Redis is a pod too. The provider is an LLMCache of its ow
 the question, so that its metrics count what reaches the provider.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +32,11 @@ STORES: dict[str, dict[str, Any]] = {
 
 class Path(Stage):
     """The namespace of these tests."""
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What the operator says of an LLMCache."""
+        status: dict[str, Any] = json.loads(self.kubectl("get", "llmcache", name, "-o", "json"))["status"]
+        return status
 
     def provider_calls(self) -> int:
         """How many requests have reached the provider."""
@@ -141,3 +147,27 @@ def test_deleting_the_resource_removes_all_of_it(path: Path, cached: str) -> Non
     while left := path.kubectl(*mine).split():
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.5)
+
+
+def test_kubectl_get_shows_what_is_saved(path: Path) -> None:
+    address = f"http://provider.{NAMESPACE}.svc:4000/v1"
+    prices = [{"models": ["*"], "input": "100000", "output": "100000"}]
+    path.apply(
+        "worth", {"name": "provider", "provider": "openai", "baseURL": address}, gateway={"replicas": 1}, prices=prices
+    )
+    path.wait_ready("worth")
+    assert "cache" not in path.status("worth")  # nothing was asked, so nothing is said
+    with path.clients("worth") as (client, _):
+        for _ in range(4):
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "What is saved?"}])
+    # What somebody notes on the resource makes the operator look at once, not at its next round.
+    path.kubectl("annotate", "llmcache", "worth", "example.com/look=now")
+    deadline = time.monotonic() + 60
+    while "cache" not in path.status("worth") and time.monotonic() < deadline:
+        time.sleep(0.5)
+    shown = path.status("worth")["cache"]
+    assert shown["hitRatio"] == "0.75", path.seen("worth")
+    assert float(shown["savedUSD"]) > 0
+    header, row = path.kubectl("get", "llmc", "worth").splitlines()
+    columns = dict(zip(header.split(), row.split(), strict=True))
+    assert (columns["HITS"], columns["SAVED"]) == ("0.75", shown["savedUSD"])

@@ -7,8 +7,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from llmcache_gateway.hints.droughts import REASONS
 from llmcache_gateway.hints.hinter import Hinter
 from llmcache_gateway.hot import shown
+from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.prefix import Prefix
@@ -26,6 +28,7 @@ def admin_app(
     reloader: Reloader,
     metrics: Metrics,
     stats: Stats,
+    meter: Meter,
     token: str,
     unready: Callable[[], str | None],
     routes: Sequence[web.RouteDef],
@@ -66,6 +69,7 @@ def admin_app(
         return web.Response(text=f"ok, without store {store.name}: {', '.join(circuits)}\n" if circuits else "ok\n")
 
     async def scrape(_: web.Request) -> web.Response:
+        meter.settle()
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(_: web.Request) -> web.Response:
@@ -85,12 +89,13 @@ def admin_app(
                     "circuits": runtime.store.circuits,
                 },
                 "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams if not upstream.translates],
-                "hints": _hints(runtime.hinter),
+                "hints": _hints(runtime.hinter, meter),
                 "inFlight": runtime.in_flight,
             }
         )
 
     async def counted(_: web.Request) -> web.Response:
+        meter.settle()
         return _json(stats.shown())
 
     async def hot(request: web.Request) -> web.Response:
@@ -121,8 +126,8 @@ def _prefix(prefix: Prefix) -> dict[str, object]:
     return {"name": prefix.name, "version": prefix.active, "next": following}
 
 
-def _hints(hinter: Hinter) -> dict[str, object]:
-    """Return which models get no hint for now, and for how many seconds more."""
+def _hints(hinter: Hinter, meter: Meter) -> dict[str, object]:
+    """Return which models get no hint, for how many seconds more, and whose hints bring nothing, and why."""
     return {
         "standDowns": [
             {"upstream": one.upstream, "model": one.model, "refused": one.refused, "seconds": round(one.until)}
@@ -131,6 +136,10 @@ def _hints(hinter: Hinter) -> dict[str, object]:
         "paused": [
             {"upstream": upstream, "model": model, "seconds": round(seconds)}
             for (upstream, model), seconds in hinter.paused().items()
+        ],
+        "ineffective": [
+            {"upstream": one.upstream, "model": one.model, "reason": one.reason, "message": REASONS[one.reason]}
+            for one in meter.ineffective()
         ],
     }
 

@@ -22,6 +22,7 @@ from llmcache_gateway.about import About
 from llmcache_gateway.admin import admin_app
 from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.admin_explain import ExplainRoute
+from llmcache_gateway.compat import LiteLLMNames
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
@@ -112,7 +113,15 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             metrics=metrics,
         )
         stats = Stats(secrets.token_hex(8), options.clock())
-        meter = Meter(metrics, stats)
+        metrics.hit_ratio.set_function(lambda: stats.all.hit_ratio or 0.0)
+        meter = Meter(metrics, stats, options.clock)
+        metrics.registry.register(
+            LiteLLMNames(
+                lambda: reloader.current.config.spec.metrics_compat == "litellm",
+                lambda: stats.all,
+                metrics.lookup_seconds,
+            )
+        )
         forwarder = Forwarder(metrics, meter, options.clock)
         refresher = Refresher(forwarder, metrics)
         handler = Handler(
@@ -150,6 +159,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
                 reloader=reloader,
                 metrics=metrics,
                 stats=stats,
+                meter=meter,
                 token=options.admin_token,
                 unready=unready,
                 routes=[*cache.routes(), *explain.routes()],

@@ -11,6 +11,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.freshness import Controls
 from llmcache_gateway.headers import Headers
 from llmcache_gateway.heads import Head
+from llmcache_gateway.hint_stats import Side
 from llmcache_gateway.hints.hinter import Hinted
 from llmcache_gateway.policy import Settings
 from llmcache_gateway.stores.base import Found
@@ -47,6 +48,9 @@ class Question(msgspec.Struct):
 
     hinting: bool = True
     """Whether it may be given a hint for the provider's own prompt cache: its upstream has not refused one yet."""
+
+    side: Side | None = None
+    """Which hints it was given, or could have been; None where hints are none of its concern."""
 
     hinted: Hinted | None = None
     """The hint it was given when it was last asked."""

@@ -249,7 +249,7 @@ class Forwarder:
         hooked.observe(runtime.hooks, question, flight.status, recording, streamed=flight.events)
         verdict = recording.verdict(flight.status)
         if flight.status == 200:
-            self._meter.answered(question, recording, flight.headers)
+            self._meter.answered(runtime, question, recording, flight.headers)
         if key is not None and verdict.store:
             flight.stored = await self._store(
                 runtime, question, recording, flight.headers, key, ttl=flight.ttl, lease=flight.lease
@@ -301,7 +301,7 @@ class Forwarder:
         """Store an unstreamed answer, unless it is too large or is to live for no time; say whether."""
         recording = _recording(question, runtime)
         recording.add_body(body)
-        self._meter.answered(question, recording, {})
+        self._meter.answered(runtime, question, recording, {})
         return not recording.too_large and await self._store(
             runtime, question, recording, headers, key, ttl=question.controls.ttl
         )
@@ -328,7 +328,7 @@ class Forwarder:
         hooked.observe(runtime.hooks, question, answer.status, recording, streamed=streamed)
         verdict = recording.verdict(answer.status)
         if answer.status == 200:
-            self._meter.answered(question, recording, answer.headers)
+            self._meter.answered(runtime, question, recording, answer.headers)
         if not verdict.store:
             return verdict.reason
         stored = await self._store(runtime, question, recording, answer.headers, key, ttl=question.controls.ttl)

@@ -6,9 +6,11 @@ from dataclasses import replace
 from llmcache_gateway import canonical
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Question
+from llmcache_gateway.hints.experiment import is_alternative
 from llmcache_gateway.hints.hinter import Asked
 from llmcache_gateway.hints.standdowns import names_hint
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.policy import overridden
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.upstreams.base import Call
 
@@ -20,9 +22,8 @@ def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metri
 
     `changed` says whether a hook made it another one than the client's.
     """
-    hints = question.settings.hints
-    if hints.mode == "off" or not question.hinting or not isinstance(call.body, bytes):
-        question.hinted = None
+    hints, question.side, question.hinted = question.settings.hints, None, None
+    if (hints.mode == "off" and hints.experiment is None) or not isinstance(call.body, bytes):
         return call
     try:
         members = canonical.decode(call.body) if changed else question.request.members
@@ -38,7 +39,15 @@ def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metri
         body=call.body,
         headers=question.headers,
     )
-    hinted = question.hinted = runtime.hinter.hinted(hints, asked)
+    question.side = "main"
+    if hints.experiment is not None:
+        prefix = runtime.hinter.prefix(asked)
+        if prefix is None:
+            question.side = None  # on neither side: nothing would be compared
+        elif is_alternative(hints.experiment, prefix):
+            question.side, asked = "alternative", asked._replace(side="alternative")
+            hints = overridden(hints, hints.experiment.alternative)
+    hinted = question.hinted = runtime.hinter.hinted(hints, asked) if question.hinting else None
     if hinted is None:
         return call
     metrics.hints.labels(question.upstream.name, hinted.hint).inc()

@@ -4,7 +4,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from llmcache_gateway.tallies import Tally, TimeTally
+from llmcache_gateway.tallies import Balance, Tally, TimeTally
 
 _LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SIMILARITY_BUCKETS = (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99, 1.0)
@@ -71,6 +71,17 @@ class Metrics:
         self.saved_tokens = Tally(
             "llmcache_saved_tokens", "Tokens of answers that no provider was asked for again.", ["kind"], registry
         )
+        self.saved_usd = Tally(
+            "llmcache_saved_usd",
+            "USD that those tokens would have cost at list prices, as far as the models' prices are known.",
+            (),
+            registry,
+        )
+        self.hit_ratio = Gauge(
+            "llmcache_hit_ratio",
+            "Share of the answers from the cache in all requests that it was asked for, since the start.",
+            registry=registry,
+        )
         self.store_skipped = Counter(
             "llmcache_store_skipped", "Answers not stored, by reason.", ["reason"], registry=registry
         )
@@ -91,6 +102,18 @@ class Metrics:
         )
         self.hints = Counter(
             "llmcache_hints", "Calls upstream that were given a hint.", ["upstream", "hint"], registry=registry
+        )
+        self.hint_net_tokens = Balance(
+            "llmcache_hint_net_savings_tokens",
+            "What hints brought in tokens of uncached input, less what providers ask for keeping; since the start.",
+            ["policy", "side"],
+            registry,
+        )
+        self.hint_net_usd = Balance(
+            "llmcache_hint_net_savings_usd",
+            "The same in USD, as far as the models' prices are known.",
+            ["policy", "side"],
+            registry,
         )
         self.hint_stand_downs = Counter(
             "llmcache_hint_stand_downs",

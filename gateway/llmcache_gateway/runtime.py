@@ -26,6 +26,7 @@ from llmcache_gateway.hot import HotRequests
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import OFF, Policies, Settings, default_settings, overridden
 from llmcache_gateway.prefix import Prefix
+from llmcache_gateway.prices import Prices, shipped_prices
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import (
     DiskStore,
@@ -98,6 +99,7 @@ class Runtime:
     hinter: Hinter
     """Adds hints for providers' own prompt caches; what it has observed is kept through reloads."""
 
+    prices: Prices
     hot: HotRequests
     """The requests asked most: counted on through reloads, as they are through versions."""
 
@@ -197,6 +199,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         for one in _spoken_to(upstream, _upstream(upstream, key, resources, f"spec.upstreams[{at}]"), resources)
     )
     semantic, semantic_identity = _semantic(config, upstreams, keys, store, identity, redis, resources, previous)
+    hinter = _hinter(spec, previous)
     return Runtime(
         config=config,
         upstreams=upstreams,
@@ -207,7 +210,8 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         store_identity=identity,
         credentials=(*keys, redis, s3, tenancy),
         policies=policies,
-        hinter=_hinter(spec, previous),
+        hinter=hinter,
+        prices=Prices([*spec.prices, *shipped_prices()], hinter.capabilities),
         hot=previous.hot
         if previous is not None and previous.hot.requests == spec.cache.hot.requests
         else HotRequests(spec.cache.hot.requests),

@@ -413,12 +413,9 @@ class Handler:
     def _count_asked(self, exchange: Exchange, policy: str) -> None:
         """Count a request that a client asked: what fills the cache says nothing of what clients want and get."""
         ended = Ended(exchange.outcome, exchange.attempted, exchange.reason, exchange.status)
-        spared = exchange.spared
-        if spared is not None:
-            self._meter.spared(spared)
-        self._stats.count(
-            ended, version=exchange.version, policy=policy, seconds=exchange.upstream_seconds, spared=spared
-        )
+        self._stats.count(ended, version=exchange.version, policy=policy, seconds=exchange.upstream_seconds)
+        if exchange.spared is not None:
+            self._meter.spared(exchange)
         if exchange.question is not None and exchange.status == 200:
             _count_hot(exchange, exchange.question)
 

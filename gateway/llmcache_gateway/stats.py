@@ -3,10 +3,11 @@
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from llmcache_gateway.hint_stats import Side, SideCounts
 from llmcache_gateway.usage import Usage
 
 BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
@@ -44,6 +45,14 @@ class Ended(msgspec.Struct, frozen=True):
     status: int
 
 
+class Saving(NamedTuple):
+    """What answers would have taken to ask for, and cost; None where the model's price is not known."""
+
+    usage: Usage
+    usd: float | None
+    model: str
+
+
 def column(ended: Ended) -> str:
     """Return where a request is counted: one whose upstream gave no answer is the miss that it was."""
     unanswered = ended.outcome == "ERROR" and ended.reason in NO_ANSWER
@@ -70,12 +79,35 @@ class Counts:
 
     saved_input: int = 0
     saved_output: int = 0
-    """Tokens of answers that no provider was asked for."""
+    saved_usd: float = 0.0
+    unpriced: int = 0
+    """Of the saved tokens, those whose price is not known."""
+
+    def save(self, saving: Saving) -> None:
+        """Count answers that no provider was asked for."""
+        self.saved_input += saving.usage.input
+        self.saved_output += saving.usage.output
+        if saving.usd is None:
+            self.unpriced += saving.usage.input + saving.usage.output
+        else:
+            self.saved_usd += saving.usd
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """The share of the requests that the cache was asked for which it answered; None when it was never asked."""
+        hits = self.columns["hits"] + self.columns["stale"]
+        asked = hits + self.columns["coalesced"] + self.columns["misses"]
+        return hits / asked if asked else None
 
     def shown(self) -> dict[str, Any]:
         """Return them as the admin port shows them."""
-        saved = {"input": self.saved_input, "output": self.saved_output}
-        return {"requests": sum(self.columns.values()), **self.columns, "savedTokens": saved}
+        return {
+            "requests": sum(self.columns.values()),
+            **self.columns,
+            "hitRatio": self.hit_ratio,
+            "savedTokens": {"input": self.saved_input, "output": self.saved_output, "unpriced": self.unpriced},
+            "savedUSD": self.saved_usd,
+        }
 
 
 @dataclass(slots=True)
@@ -83,12 +115,14 @@ class PolicyCounts(Counts):
     """Requests of one policy, and what their providers report."""
 
     provider: Usage = field(default_factory=Usage)
+    sides: dict[Side, SideCounts] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
         """Return them as the admin port shows them."""
         used = self.provider
         tokens = {"cached": used.cached, "written": used.written, "uncached": used.uncached, "output": used.output}
-        return {**Counts.shown(self), "providerTokens": tokens}
+        hints = {"hints": {side: counts.shown() for side, counts in self.sides.items()}} if self.sides else {}
+        return {**Counts.shown(self), "providerTokens": tokens, **hints}
 
 
 @dataclass(slots=True)
@@ -120,25 +154,17 @@ class Stats:
         self._versions: dict[str, VersionCounts] = {}
         self._policies: dict[str, PolicyCounts] = {}
         self._tiers: dict[str, int] = {}
+        self._all = Counts()
+        self._unpriced: dict[str, None] = {}
 
-    def count(
-        self, ended: Ended, *, version: str, policy: str, seconds: float | None, spared: Usage | None = None
-    ) -> None:
-        """Count a request of a client.
-
-        `seconds` is how long its upstream took to begin its answer, if it was asked; `spared` what it would have taken
-        to ask for what the client was given without that.
-        """
+    def count(self, ended: Ended, *, version: str, policy: str, seconds: float | None) -> None:
+        """Count a request of a client; `seconds` is how long its upstream took to begin its answer, if it was asked."""
         where = column(ended)
         of_version = self._version(version)
         of_version.columns[where] += 1
         of_policy = self._named(self._policies, policy, PolicyCounts)
         of_policy.columns[where] += 1
-        if spared is not None:
-            read, written = spared.input, spared.output
-            for counts in (of_version, of_policy):
-                counts.saved_input += read
-                counts.saved_output += written
+        self._all.columns[where] += 1
         if where == "hits":
             self._tiers[ended.reason] = self._tiers.get(ended.reason, 0) + 1
         elif where == "misses":
@@ -153,15 +179,33 @@ class Stats:
         """Count a request that filled the cache: no client's, so no evidence of how clients fare."""
         self._version(version).warmed += 1
 
+    @property
+    def all(self) -> Counts:
+        """All requests of clients."""
+        return self._all
+
+    def save(self, saving: Saving, *, version: str, policy: str) -> None:
+        """Count what answers would have taken that no provider was asked for."""
+        for counts in (self._all, self._version(version), self._named(self._policies, policy, PolicyCounts)):
+            counts.save(saving)
+        if saving.usd is None and len(self._unpriced) < MAX_NAMES:
+            self._unpriced[saving.model[:200]] = None
+
     def count_provider(self, usage: Usage, *, policy: str) -> None:
         """Count what an upstream's answer took."""
         self._named(self._policies, policy, PolicyCounts).provider += usage
+
+    def side(self, policy: str, side: Side) -> SideCounts:
+        """Return what counts the hints of one side of a policy."""
+        return self._named(self._policies, policy, PolicyCounts).sides.setdefault(side, SideCounts())
 
     def shown(self) -> dict[str, Any]:
         """Return all counters as the admin port shows them."""
         return {
             "startedAt": self._started_at,
             "instance": self.instance,
+            "all": self._all.shown(),
+            "unpricedModels": list(self._unpriced),
             "versions": {name: counts.shown() for name, counts in self._versions.items()},
             "tiers": {tier: {"hits": hits} for tier, hits in self._tiers.items()},
             "policies": {name: counts.shown() for name, counts in self._policies.items()},

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
 class Tally(Collector):
     """A counter with labels, or without any."""
+
+    _family: type[CounterMetricFamily] | type[GaugeMetricFamily] = CounterMetricFamily
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
         self._name = name
@@ -29,10 +31,16 @@ class Tally(Collector):
         self._counts[labels] = self._counts.get(labels, 0) + by
 
     def collect(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        family = self._family(self._name, self._documentation, labels=self._labels)
         for labels, count in self._counts.items():
             family.add_metric(labels, count)
         yield family
+
+
+class Balance(Tally):
+    """A sum that may go down as well, and below zero: for Prometheus, a gauge."""
+
+    _family = GaugeMetricFamily
 
 
 @dataclass(slots=True)

@@ -1,11 +1,13 @@
 """What an LLMCache's status is to say, and when to look again: a pure function of what was found."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from llmcache_operator.observed import Observed, Trouble
+from llmcache_operator.observed import HintNote, Observed, Trouble
 from llmcache_operator.rollout.machine import wake
 from llmcache_operator.rollout.state import UNDER_WAY, State
+from llmcache_operator.savings import add_up
 from llmcache_operator.specs import COMPONENT_GATEWAY
 from llmcache_operator.status import Condition, GatewaysStatus, RedisChange, RedisState, Status, Warned
 from llmcache_operator.work import Outcome
@@ -16,6 +18,9 @@ SPREADING_SECONDS = 1.0
 STARTING_SECONDS = 3.0
 # What has lasted for long is not looked at as often: a third more is all that is added to it.
 SELDOM_SECONDS = 30.0
+
+MAX_HINTS = 3
+"""Most models that a condition about hints names."""
 
 _ROLLOUT = {
     "Warming": "PrefixWarming",
@@ -85,6 +90,13 @@ def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
     elif progress.reason and not progress.goes_on:
         conditions.append(condition("Reconciling", True, progress.reason, progress.message))
 
+    for kind, notes in (
+        ("HintsIneffective", {one for report in seen.reports.values() for one in report.ineffective}),
+        ("HintsRefused", {one for report in seen.reports.values() for one in report.refused}),
+    ):
+        if notes:
+            conditions.append(condition(kind, True, *_hints(notes)))
+
     status = Status(
         observed_generation=seen.generation,
         endpoint=seen.identity.endpoint,
@@ -96,9 +108,18 @@ def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
         selector=seen.identity.label_selector(COMPONENT_GATEWAY),
         redis=_redis(seen, previous, now),
         warnings=[Warned(reason=warning.reason, message=warning.message) for warning in seen.warnings],
+        cache=add_up(previous.cache, seen.told, {pod.name for pod in seen.pods}, now),
         gateways=GatewaysStatus(ready=seen.ready, on_current_config=seen.current),
     )
     return Decision(status, _outcome(seen, trouble if trouble is not aborted else None, progress, now))
+
+
+def _hints(notes: Collection[HintNote]) -> tuple[str, str]:
+    """Return reason and message of a condition about hints; the same for the same models, whichever gateways say so."""
+    ordered = sorted(notes)
+    told = [f"{one.model} of upstream {one.upstream}: {one.message}" for one in ordered[:MAX_HINTS]]
+    more = [f"and {len(ordered) - MAX_HINTS} more"] if len(ordered) > MAX_HINTS else []
+    return ordered[0].reason, "; ".join([*told, *more])
 
 
 def _redis(seen: Observed, previous: Status, now: datetime) -> RedisState | None:

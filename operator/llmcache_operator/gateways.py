@@ -1,15 +1,23 @@
 """Asks gateways on their admin port what they run and count, and tells them what to remove."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
 from llmcache_operator.errors import GatewayUnreachable
-from llmcache_operator.observed import Report
+from llmcache_operator.observed import HintNote, Report
 from llmcache_operator.rollout.evidence import Stats
 from llmcache_operator.rollout.state import Counts
+from llmcache_operator.savings import Told, read_served
 from llmcache_operator.specs.pods import url_host
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 ADMIN_PORT = 4001
 
@@ -35,6 +43,14 @@ class Gateways:
                 revision=str(told["revision"]),
                 config_error=str(told.get("configError") or ""),
                 store_error=str((told.get("store") or {}).get("error") or ""),
+                ineffective=tuple(
+                    HintNote(str(one["upstream"]), str(one["model"]), str(one["reason"]), str(one["message"]))
+                    for one in (told.get("hints") or {}).get("ineffective", ())
+                ),
+                refused=tuple(
+                    HintNote(str(one["upstream"]), str(one["model"]), "StandDown", f"{one['refused']} was refused")
+                    for one in (told.get("hints") or {}).get("standDowns", ())
+                ),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise GatewayUnreachable(f"{address}: status: {error!r}") from error
@@ -48,6 +64,15 @@ class Gateways:
             le = tuple(float("inf") if bound is None else float(bound) for bound in bounds)
             return Stats(str(told["instance"]), versions, le)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise GatewayUnreachable(f"{address}: stats: {error!r}") from error
+
+    async def told(self, address: str, token: str) -> Told:
+        """Return what a gateway has counted of all its requests."""
+        told = await self._ask("GET", address, token, "stats")
+        try:
+            started_at = datetime.fromtimestamp(float(told["startedAt"]), UTC)
+            return Told(str(told["instance"])[:64], started_at, read_served(told["all"]))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
             raise GatewayUnreachable(f"{address}: stats: {error!r}") from error
 
     async def remove(self, address: str, token: str, version: str) -> Removal:
@@ -71,6 +96,20 @@ class Gateways:
         if not isinstance(told, dict):
             raise GatewayUnreachable(f"{url}: an object was expected, not {type(told).__name__}")
         return told
+
+
+async def heard(asked: Mapping[str, Awaitable[T]]) -> dict[str, T]:
+    """Return the answers of those who could be asked, by name."""
+
+    async def ask(name: str, answer: Awaitable[T]) -> tuple[str, T] | None:
+        try:
+            return name, await answer
+        except GatewayUnreachable as error:
+            log.debug("%s", error)
+            return None
+
+    answers = await asyncio.gather(*(ask(name, answer) for name, answer in asked.items()))
+    return dict(answer for answer in answers if answer is not None)
 
 
 def http_client() -> httpx.AsyncClient:

@@ -1,16 +1,13 @@
 """Reads from the cluster what a reconciliation decides on. Nothing here writes."""
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 
-from llmcache_operator.errors import GatewayUnreachable
-from llmcache_operator.gateways import Gateways
+from llmcache_operator.gateways import Gateways, heard
 from llmcache_operator.kube import Kube
 from llmcache_operator.observed import Pod, Report, Trouble
+from llmcache_operator.savings import Told
 from llmcache_operator.specs import OPTIONAL_KINDS, Identity, Key, Object
-
-log = logging.getLogger(__name__)
 
 
 async def objects(kube: Kube, namespace: str, keys: Iterable[Key]) -> dict[Key, Object | None]:
@@ -56,12 +53,9 @@ async def pods(kube: Kube, identity: Identity) -> dict[str, list[Object]]:
 async def reports(gateways: Gateways, pods: Iterable[Pod], token: str) -> dict[str, Report]:
     """Return what each ready gateway says of itself, by pod; those that can't be asked are left out."""
 
-    async def ask(pod: Pod) -> tuple[str, Report] | None:
-        try:
-            return pod.name, await gateways.report(pod.address, token)
-        except GatewayUnreachable as error:
-            log.debug("%s", error)
-            return None
+    return await heard({pod.name: gateways.report(pod.address, token) for pod in pods if pod.ready and pod.address})
 
-    asked = await asyncio.gather(*(ask(pod) for pod in pods if pod.ready and pod.address))
-    return dict(answer for answer in asked if answer is not None)
+
+async def told(gateways: Gateways, pods: Iterable[Pod], token: str) -> dict[str, Told]:
+    """Return what each ready gateway has counted, by pod; those that can't be asked are left out."""
+    return await heard({pod.name: gateways.told(pod.address, token) for pod in pods if pod.ready and pod.address})

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from llmcache_operator.rollout.state import State
 from llmcache_operator.rollout.turn import Note
+from llmcache_operator.savings import Told
 from llmcache_operator.specs import Identity, Object
 
 _PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -32,12 +33,25 @@ class Pod(NamedTuple):
     trouble: Trouble | None = None
 
 
+class HintNote(NamedTuple):
+    """A model whose hints bring nothing, or are refused, and why: a word for programs, a sentence for people."""
+
+    upstream: str
+    model: str
+    reason: str
+    message: str
+
+
 class Report(NamedTuple):
     """What a gateway says of itself. The errors are empty when there are none."""
 
     revision: str
     config_error: str = ""
     store_error: str = ""
+    ineffective: tuple[HintNote, ...] = ()
+    """Hints that never lead to a hit of the provider's."""
+    refused: tuple[HintNote, ...] = ()
+    """Hints that an upstream refused, which are not tried for now."""
 
 
 class Rollout(NamedTuple):
@@ -90,6 +104,8 @@ class Observed:
     """The configuration that is asked for, by spec and by the rollout."""
     reports: Mapping[str, Report] = field(default_factory=dict)
     """What the ready gateways say of themselves, by pod."""
+    told: Mapping[str, Told] = field(default_factory=dict)
+    """What gateways have counted, by pod, where it was time to ask."""
     troubles: tuple[Trouble, ...] = ()
     """The gravest first."""
     waiting: Trouble | None = None

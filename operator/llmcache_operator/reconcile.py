@@ -23,6 +23,7 @@ from llmcache_operator.rollout import steer
 from llmcache_operator.rollout.stages import first
 from llmcache_operator.rollout.state import served
 from llmcache_operator.rollout.turn import Asked, Note
+from llmcache_operator.savings import due
 from llmcache_operator.specs import HANDED_OVER, Identity, Key, Object
 from llmcache_operator.specs.redis import live_settings
 from llmcache_operator.status import Status, read_status
@@ -159,6 +160,7 @@ class Reconciler:
             pods=gateways,
             revision=config.revision,
             reports=await gather.reports(self.gateways, gateways, values.admin_token),
+            told=await gather.told(self.gateways, gateways, values.admin_token) if due(previous.cache, now) else {},
             troubles=tuple(troubles),
             waiting=waiting,
             warnings=tuple(map(kind_missing, absent)),

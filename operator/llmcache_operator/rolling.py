@@ -1,15 +1,13 @@
 """Carries a rollout out: asks the gateways and the Job that warms, takes one step, and does what it says."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
 
 from llmcache_gateway.config import GatewayConfig
-from llmcache_operator.errors import Conflict, GatewayUnreachable, Refused
-from llmcache_operator.gateways import Gateways
+from llmcache_operator.errors import Conflict, Refused
+from llmcache_operator.gateways import Gateways, heard
 from llmcache_operator.kube import Kube
 from llmcache_operator.observed import Observed, Pod
 from llmcache_operator.rollout import keeping
@@ -17,8 +15,6 @@ from llmcache_operator.rollout.machine import goes_on, step, wants_stats, warmin
 from llmcache_operator.rollout.state import MAX_ANNOTATION, Purging, State
 from llmcache_operator.rollout.turn import Asked, Purge, Seen, Start, Step, Warmed
 from llmcache_operator.specs import COMPONENT_WARM, Identity, Images, Object, warming
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +54,7 @@ class Rolling:
         )
         if wants_stats(state, now):
             asked = {name: self.gateways.stats(pod.address, self.token) for name, pod in ready.items()}
-            found = replace(found, stats=await _heard(asked))
+            found = replace(found, stats=await heard(asked))
         job = None
         if state.rollout.phase in ("Warming", "Paused") and state.rollout.step == 0:
             name = warming.job_name(self.identity, warming_key(state))
@@ -108,10 +104,10 @@ class Rolling:
         # One gateway removes what all of them share.
         chosen = dict(sorted(ready.items())[: 1 if self.shared else None])
         asked = {name: self.gateways.remove(pod.address, self.token, leaving.version) for name, pod in chosen.items()}
-        heard = await _heard(asked)
-        if len(heard) < len(chosen):
+        answers = await heard(asked)
+        if len(answers) < len(chosen):
             return None
-        return [f"{name}/{removal.id}" for name, removal in heard.items() if removal.running]
+        return [f"{name}/{removal.id}" for name, removal in answers.items() if removal.running]
 
     async def _purge_state(self, leaving: Purging, ready: Mapping[str, Pod]) -> list[str] | None:
         known = {job: ready.get(job.partition("/")[0]) for job in leaving.jobs}
@@ -120,22 +116,8 @@ class Rolling:
             for job, pod in known.items()
             if pod is not None
         }
-        heard = await _heard(asked)
-        if self.shared and len(heard) < len(known):
+        answers = await heard(asked)
+        if self.shared and len(answers) < len(known):
             # Who was at it is gone: another one does it anew, the next time.
             return await self._purge(Purging(version=leaving.version), ready)
-        return [job for job in known if job in heard and heard[job].running]
-
-
-async def _heard(asked: Mapping[str, Awaitable[T]]) -> dict[str, T]:
-    """Return the answers of those who could be asked, by name."""
-
-    async def ask(name: str, answer: Awaitable[T]) -> tuple[str, T] | None:
-        try:
-            return name, await answer
-        except GatewayUnreachable as error:
-            log.debug("%s", error)
-            return None
-
-    answers = await asyncio.gather(*(ask(name, answer) for name, answer in asked.items()))
-    return dict(answer for answer in answers if answer is not None)
+        return [job for job in known if job in answers and answers[job].running]

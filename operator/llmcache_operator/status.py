@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from llmcache_gateway.config import described
 from llmcache_operator.rollout.state import PrefixStatus, RolloutStatus, State
+from llmcache_operator.savings import CacheStatus
 from llmcache_operator.status_part import StatusPart, Text
 
 Timestamp = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
@@ -16,7 +17,9 @@ class Condition(StatusPart, frozen=True, kw_only=True):
     """One aspect of the state, as Kubernetes' own types have them."""
 
     type: Annotated[
-        Literal["Ready", "Progressing", "Degraded", "Promoted", "Reconciling", "Stalled"],
+        Literal[
+            "Ready", "Progressing", "Degraded", "Promoted", "Reconciling", "Stalled", "HintsIneffective", "HintsRefused"
+        ],
         described("Which aspect it is."),
     ]
     status: Annotated[Literal["True", "False", "Unknown"], described("Whether it holds.")]
@@ -77,7 +80,7 @@ class Status(StatusPart, frozen=True, kw_only=True):
     conditions: Annotated[
         list[Condition],
         described(
-            "Ready, Progressing, Degraded and Promoted always; Reconciling and Stalled only while they hold.",
+            "Ready, Progressing, Degraded and Promoted always; the others only while they hold.",
             max_length=16,
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
@@ -90,6 +93,7 @@ class Status(StatusPart, frozen=True, kw_only=True):
         Annotated[str, Meta(max_length=512)] | None, described("Label selector of the gateway pods, for autoscalers.")
     ] = None
     gateways: Annotated[GatewaysStatus | None, described("How far the gateways are.")] = None
+    cache: Annotated[CacheStatus | None, described("What the cache is worth.")] = None
     redis: Annotated[RedisState | None, described("The Redis that the operator runs, if it does.")] = None
     warnings: Annotated[
         list[Warned],

@@ -146,7 +146,7 @@ async def send_events(request: web.Request, events: Iterator[dict[str, Any]]) ->
 
 
 @asynccontextmanager
-async def running_anthropic() -> AsyncIterator[AnthropicProvider]:
-    provider = AnthropicProvider()
+async def running_anthropic(provider: AnthropicProvider | None = None) -> AsyncIterator[AnthropicProvider]:
+    provider = AnthropicProvider() if provider is None else provider
     async with serving(provider.handle) as provider.base_url:
         yield provider

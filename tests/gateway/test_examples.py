@@ -346,3 +346,35 @@ async def test_semantic_example_answers_a_question_in_other_words_and_only_measu
         measured = await gateway.post({**asked, "model": "gpt-4o"})
         assert measured.headers["X-LLMCache"] == "MISS"
         assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
+
+
+async def test_hint_experiment_example_marks_a_fifth_of_the_prompts_for_an_hour(start_gateway: StartGateway) -> None:
+    async with running_anthropic() as provider:
+        config = manifest("26-hint-experiment")
+        config["spec"]["upstreams"][0] |= {"baseURL": provider.base_url}
+        async with start_gateway(config, environment={"ANTHROPIC_API_KEY": "k"}) as gateway:
+            for number in range(15):
+                for text in ("Hi", "Ho"):
+                    system = f"You are bot {number}. " + "Know all about caches. " * 200
+                    body = {"model": "claude-sonnet-5-5", "max_tokens": 9, "system": system}
+                    asked = body | {"messages": [{"role": "user", "content": text}]}
+                    await gateway.post(asked, "/v1/messages", headers={"anthropic-version": "2026-10-21"})
+            async with httpx.AsyncClient() as client:
+                told = (await client.get(f"{gateway.admin_url}/admin/v1/stats", headers=ADMIN)).json()
+    sides = told["policies"]["default"]["hints"]
+    marks = [call["body"]["system"][0]["cache_control"].get("ttl", "5m") for call in provider.calls[1::2]]
+    assert {marks.count("5m"), marks.count("1h")} == {sides["main"]["hinted"], sides["alternative"]["hinted"]}
+    assert 0 < sides["alternative"]["calls"] < sides["main"]["calls"]
+
+
+async def test_savings_example_counts_tokens_and_money(start_gateway: StartGateway) -> None:
+    async with start_gateway(manifest("25-savings")) as gateway:
+        answers = [await gateway.post(question()) for _ in range(3)]
+        taken = answers[0].json()["usage"]
+        async with httpx.AsyncClient() as client:
+            told = (await client.get(f"{gateway.admin_url}/admin/v1/stats", headers=ADMIN)).json()
+        stats = told["versions"]["v1"]
+        assert stats["savedTokens"]["input"] == 2 * taken["prompt_tokens"] > 0
+        cost = taken["prompt_tokens"] * 2.5e-6 + taken["completion_tokens"] * 10e-6
+        assert stats["savedUSD"] == pytest.approx(2 * cost)
+        assert await gateway.metric("llmcache_saved_usd_total") == pytest.approx(2 * cost)

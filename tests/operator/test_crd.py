@@ -121,6 +121,8 @@ def test_kubectl_get_shows_what_an_operator_asks_first() -> None:
         "Target",
         "Canary",
         "Replicas",
+        "Hits",
+        "Saved",
         "Age",
         "Message",
         "Rollout",

@@ -8,7 +8,7 @@ import pytest
 
 from llmcache_operator import events
 from llmcache_operator.decide import Decision, decide
-from llmcache_operator.observed import Observed, Pod, Report, Rollout, Trouble, Turned, kind_missing
+from llmcache_operator.observed import HintNote, Observed, Pod, Report, Rollout, Trouble, Turned, kind_missing
 from llmcache_operator.rollout.state import Phase, PrefixStatus, RolloutStatus, State
 from llmcache_operator.specs import Identity
 from llmcache_operator.status import RedisChange, RedisState, Status, read_status
@@ -37,6 +37,37 @@ INVALID = Trouble("InvalidSpec", "spec.upstreams: required", lasting=True)
 
 def _conditions(decision: Decision) -> dict[str, tuple[str, str]]:
     return {c.type: (c.status, c.reason) for c in decision.status.conditions if c.type != "Promoted"}
+
+
+VOLATILE = HintNote("main", "claude", "PrefixVolatile", "it changes")
+REFUSED = HintNote("main", "gpt-9", "StandDown", "prompt_cache_key was refused")
+
+
+def test_hints_that_bring_nothing_and_those_that_are_refused_are_conditions_while_they_are() -> None:
+    told = {
+        "demo-a": Report("new", ineffective=(VOLATILE,)),
+        "demo-b": Report("new", ineffective=(VOLATILE,), refused=(REFUSED,)),
+    }
+    decision = decide(replace(HEALTHY, reports=told), BLANK, NOW)
+    ineffective, refused = (decision.status.condition(kind) for kind in ("HintsIneffective", "HintsRefused"))
+    assert ineffective is not None
+    assert refused is not None
+    assert (ineffective.status, ineffective.reason) == ("True", "PrefixVolatile")
+    assert ineffective.message == "claude of upstream main: it changes"
+    assert (refused.reason, refused.message) == ("StandDown", "gpt-9 of upstream main: prompt_cache_key was refused")
+    assert decision.outcome == Outcome()
+    again = decide(replace(HEALTHY, reports=told), decision.status, LATER)
+    assert again.status == decision.status  # nothing to write
+    over = decide(HEALTHY, decision.status, LATER).status
+    assert over.condition("HintsIneffective") is over.condition("HintsRefused") is None
+
+
+def test_a_condition_about_hints_names_three_models_and_counts_the_rest() -> None:
+    notes = tuple(HintNote("main", f"m{number}", "NotKept", "no hits") for number in range(5))
+    decision = decide(replace(HEALTHY, reports={"demo-a": Report("new", ineffective=notes)}), BLANK, NOW)
+    condition = decision.status.condition("HintsIneffective")
+    assert condition is not None
+    assert condition.message.endswith("m2 of upstream main: no hits; and 2 more")
 
 
 LACKING = kind_missing("ServiceMonitor")

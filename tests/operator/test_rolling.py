@@ -11,18 +11,23 @@ from aiohttp import web
 
 from llmcache_gateway.config import Rollout as RolloutSettings
 from llmcache_gateway.config import gateway_config
-from llmcache_operator import gateways
+from llmcache_operator import gateways, gather
 from llmcache_operator.errors import GatewayUnreachable, Refused
 from llmcache_operator.kube import Kube
 from llmcache_operator.manifests import read
-from llmcache_operator.observed import Observed, Pod, Report, Rollout
+from llmcache_operator.observed import HintNote, Observed, Pod, Report, Rollout
 from llmcache_operator.rolling import Rolling
 from llmcache_operator.rollout.state import Counts, PrefixStatus, Purging, RolloutStatus, State
 from llmcache_operator.rollout.turn import Asked
+from llmcache_operator.savings import Served, Told
 from llmcache_operator.specs import Identity, Images
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ADDRESSES = ("127.77.1.1", "127.77.1.2")
+ALL = {
+    "hits": 5, "stale": 1, "coalesced": 1, "misses": 3, "savedUSD": 1.25,
+    "savedTokens": {"input": 9, "output": 9, "unpriced": 2},
+}  # fmt: skip
 VERSION = {
     "requests": 9, "hits": 2, "stale": 0, "coalesced": 0, "misses": 7, "bypasses": 0, "errors": 0, "missErrors": 1,
     "missLatency": {"le": [0.5, None], "counts": [4, 6], "sumSeconds": 3.5},
@@ -37,10 +42,15 @@ class Admin:
     broken: bool = False
     removed: list[Any] = field(default_factory=list)
     looked: list[str] = field(default_factory=list)
-    stats: Any = field(default_factory=lambda: {"instance": "x", "startedAt": 1, "versions": {"v1": VERSION}})
+    stats: Any = field(
+        default_factory=lambda: {"instance": "x", "startedAt": 1, "all": ALL, "versions": {"v1": VERSION}}
+    )
+
+    status: Any = field(default_factory=lambda: {"revision": "r"})
 
     def app(self) -> web.Application:
         app = web.Application()
+        app.router.add_get("/admin/v1/status", self.on_status)
         app.router.add_get("/admin/v1/stats", self.on_stats)
         app.router.add_post("/admin/v1/invalidate", self.on_invalidate)
         app.router.add_get("/admin/v1/invalidations/{id}", self.on_look)
@@ -49,6 +59,9 @@ class Admin:
     async def on_stats(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer token"
         return web.json_response(self.stats, status=503 if self.broken else 200)
+
+    async def on_status(self, _: web.Request) -> web.Response:
+        return web.json_response(self.status)
 
     async def on_invalidate(self, request: web.Request) -> web.Response:
         if self.broken:
@@ -176,6 +189,29 @@ async def test_a_purge_that_the_store_refuses_is_tried_again(admins: list[Admin]
     assert state.prefix.purging_versions == ["v1"]
     admins[0].broken = False
     assert (await _turn(state, True, "a", "b")).prefix.purging == []
+
+
+async def test_what_the_cache_is_worth_is_read_of_those_who_can_say_it(admins: list[Admin]) -> None:
+    pods = _observed("a", "b").pods
+    del admins[1].stats["all"]  # a gateway of an earlier build
+    async with gateways.http_client() as http:
+        told = await gather.told(gateways.Gateways(http), pods, "token")
+        admins[0].stats["startedAt"] = 1e300
+        unusable = await gather.told(gateways.Gateways(http), pods, "token")
+    served = Served(asked=10, hits=6, micro_usd=1_250_000, unpriced=2)
+    assert told == {"a": Told("x", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), served)}
+    assert unusable == {}
+
+
+async def test_what_gateways_say_of_hints_is_read(admins: list[Admin]) -> None:
+    volatile = {"upstream": "main", "model": "claude", "reason": "PrefixVolatile", "message": "it changes"}
+    refused = {"upstream": "main", "model": "gpt", "refused": "prompt_cache_key", "seconds": 9}
+    admins[0].status = {"revision": "r", "hints": {"standDowns": [refused], "paused": [], "ineffective": [volatile]}}
+    async with gateways.http_client() as http:
+        reports = await gather.reports(gateways.Gateways(http), _observed("a", "b").pods, "token")
+    told = HintNote("main", "claude", "PrefixVolatile", "it changes")
+    stood_down = HintNote("main", "gpt", "StandDown", "prompt_cache_key was refused")
+    assert reports == {"a": Report("r", ineffective=(told,), refused=(stood_down,)), "b": Report("r")}
 
 
 async def test_counters_are_read(admins: list[Admin]) -> None:

@@ -227,6 +227,16 @@ ACCEPTED = {
             }
         ],
     ),
+    "prices of one's own": _manifest(
+        upstreams=[OPENAI], prices=[{"providers": ["openai"], "models": ["x-*"], "input": "2.50", "output": "10"}]
+    ),
+    "an experiment with hints": _hints(experiment={"percent": 20, "alternative": {"ttl": "1h"}}),
+    "an experiment with hints where there are none": _hints(
+        mode="off", experiment={"percent": 20, "alternative": {"mode": "onRepeat"}}
+    ),
+    "an experiment at places of its own": _hints(
+        experiment={"percent": 20, "alternative": {"mode": "always", "points": [{"location": "system"}]}}
+    ),
     "a policy's hints alone": _hints_of_a_policy(mode="always", points=[{"location": "system"}]),
     "a policy's hints at the places of all": _hints_of_a_policy(
         of_all={"mode": "off", "points": [{"location": "system"}]}, mode="always"
@@ -351,10 +361,18 @@ REFUSED = {
     "a row about a provider that is not there": _hints(
         capabilities=[{"providers": ["openai", "mistral"], "models": ["x"], "hints": []}]
     ),
+    "a price at a provider that is not there": _manifest(
+        upstreams=[OPENAI], prices=[{"providers": ["openai", "groq"], "models": ["x"], "input": "1"}]
+    ),
+    "a price without an amount": _manifest(upstreams=[OPENAI], prices=[{"models": ["x"], "input": "free"}]),
     "a price that is none": _hints(capabilities=[{"models": ["x"], "prices": {"read": "cheap"}}]),
     "a point at no certain message": _hints(points=[{"location": "message"}]),
     "a point at the tools of a role": _hints(points=[{"location": "tools", "role": "user"}]),
     "five points": _hints(points=[{"location": "system"}] * 5),
+    "an experiment that changes nothing": _hints(experiment={"percent": 20, "alternative": {}}),
+    "an experiment of a thing with itself": _hints(experiment={"percent": 20, "alternative": {"mode": "onRepeat"}}),
+    "an experiment nowhere": _hints(experiment={"percent": 20, "alternative": {"mode": "always"}}),
+    "an experiment with all": _hints(experiment={"percent": 100, "alternative": {"ttl": "1h"}}),
     "a policy's hints that change nothing": _hints_of_a_policy(of_all={}),
     "a policy's hints without a mode": _hints_of_a_policy(ttl="1h"),
     "a policy's hints while they are off": _hints_of_a_policy(of_all={"mode": "off"}, ttl="1h"),

@@ -10,7 +10,7 @@ from llmcache_gateway.config.gateway import (
     gateway_config,
     parts_for_the_operator,
 )
-from llmcache_gateway.config.hints import CapabilityRow, HintPoint, Hints, HintsOverride
+from llmcache_gateway.config.hints import CapabilityRow, HintExperiment, HintPoint, Hints, HintsOverride
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import LLMCache, LLMCacheSpec
@@ -18,6 +18,7 @@ from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, Se
 from llmcache_gateway.config.monitoring import Monitoring
 from llmcache_gateway.config.network import NetworkPolicy, Peer
 from llmcache_gateway.config.policy import CacheOverride, Match, Policy
+from llmcache_gateway.config.prices import PriceRow
 from llmcache_gateway.config.redis import (
     PEM,
     ExternalRedis,
@@ -73,6 +74,7 @@ __all__ = [
     "GatewayKeys",
     "GatewayService",
     "HTTPRoute",
+    "HintExperiment",
     "HintPoint",
     "Hints",
     "HintsOverride",
@@ -93,6 +95,7 @@ __all__ = [
     "Persistence",
     "PodTemplate",
     "Policy",
+    "PriceRow",
     "Problem",
     "Redis",
     "RedisCluster",

@@ -15,7 +15,9 @@ from llmcache_gateway.config.hints import Hints
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.manifest import Limits, LLMCache, Metadata
 from llmcache_gateway.config.model import API_VERSION, Model, described
+from llmcache_gateway.config.monitoring import Monitoring
 from llmcache_gateway.config.policy import Policy
+from llmcache_gateway.config.prices import PriceRow
 from llmcache_gateway.config.redis import ExternalRedis
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.s3 import S3
@@ -63,6 +65,8 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     s3: S3 | None = None
     hints: Hints | None = None
     hooks: Hooks | None = None
+    prices: list[PriceRow] = field(default_factory=list)
+    metrics_compat: Literal["litellm"] | None = None
 
 
 class GatewayConfig(Model, frozen=True, kw_only=True):
@@ -109,6 +113,8 @@ def gateway_config(manifest: LLMCache, redis: ExternalRedis | None) -> GatewayCo
             s3=spec.s3,
             hints=spec.hints,
             hooks=spec.hooks,
+            prices=spec.prices,
+            metrics_compat=spec.monitoring.compat if spec.monitoring is not None else None,
         ),
     )
 
@@ -122,7 +128,8 @@ def parts_for_the_operator(manifest: LLMCache) -> list[str]:
         parts.append("spec.redis.managed")
     if manifest.spec.rollout != type(manifest.spec.rollout)():
         parts.append("spec.rollout")
-    if manifest.spec.monitoring is not None:
+    watched = manifest.spec.monitoring
+    if watched is not None and watched != Monitoring(compat=watched.compat):
         parts.append("spec.monitoring")
     return parts
 

@@ -143,6 +143,32 @@ class HintPoint(Model, frozen=True, kw_only=True):
 Points = Annotated[list[HintPoint], Meta(max_length=4)]
 
 
+class HintsOverride(Model, frozen=True, kw_only=True):
+    """What a policy or an experiment changes of `spec.hints`. What it does not name stays; without hints, it is off."""
+
+    RULES = (
+        Rule(
+            cel="has(self.mode) || has(self.points) || has(self.ttl)",
+            holds=lambda hints: not (hints.mode is None and hints.points is None and hints.ttl is None),
+            message="hints that change nothing have no effect: set mode, points or ttl",
+        ),
+    )
+
+    mode: Annotated[HintMode | None, described("As in spec.hints.")] = None
+    points: Annotated[Points | None, described("As in spec.hints; all of them.")] = None
+    ttl: Annotated[HintTTL | None, described("As in spec.hints.")] = None
+
+
+class HintExperiment(Model, frozen=True, kw_only=True):
+    """Other hints for a share of the prompts, so that what each brings can be compared."""
+
+    percent: Annotated[
+        int,
+        described("Share of the prompts, by how they begin: those that begin alike are on one side.", ge=1, le=99),
+    ]
+    alternative: Annotated[HintsOverride, described("What these are given instead.")]
+
+
 class Hints(Model, frozen=True, kw_only=True):
     """What is added to requests on their way upstream, so that the provider keeps their prompts' beginnings."""
 
@@ -152,6 +178,31 @@ class Hints(Model, frozen=True, kw_only=True):
             holds=lambda hints: hints.mode != "always" or bool(hints.points),
             message="mode always needs to know the places: set points, such as points: [{location: system}]",
             field="points",
+        ),
+        Rule(
+            cel="!has(self.experiment) || !has(self.experiment.alternative.mode) || "
+            "self.experiment.alternative.mode != 'always' || size(self.points) > 0 || "
+            "(has(self.experiment.alternative.points) && size(self.experiment.alternative.points) > 0)",
+            holds=lambda hints: (
+                hints.experiment is None
+                or hints.experiment.alternative.mode != "always"
+                or bool(hints.points or hints.experiment.alternative.points)
+            ),
+            message="the alternative's mode always needs to know the places: set its points, or those beside it",
+            field="experiment",
+        ),
+        Rule(
+            cel="!has(self.experiment) || has(self.experiment.alternative.points) || "
+            "has(self.experiment.alternative.ttl) || !has(self.experiment.alternative.mode) || "
+            "self.experiment.alternative.mode != self.mode",
+            holds=lambda hints: (
+                hints.experiment is None
+                or hints.experiment.alternative.points is not None
+                or hints.experiment.alternative.ttl is not None
+                or hints.experiment.alternative.mode != hints.mode
+            ),
+            message="the experiment's alternative is what holds anyway: set another mode, points or ttl",
+            field="experiment",
         ),
     )
 
@@ -170,25 +221,13 @@ class Hints(Model, frozen=True, kw_only=True):
         HintTTL | None,
         described("For how long the provider is to keep it, where it lets one choose. Without it, its shortest."),
     ] = None
+    experiment: Annotated[
+        HintExperiment | None,
+        described("Other hints for a share of the prompts. `GET /admin/v1/stats` shows what both sides bring."),
+    ] = None
     capabilities: Annotated[
         list[CapabilityRow],
         described(
             "What providers and models take, where the gateway's own table is wrong or says nothing.", max_length=32
         ),
     ] = field(default_factory=list)
-
-
-class HintsOverride(Model, frozen=True, kw_only=True):
-    """What a policy changes of `spec.hints`. What it does not name stays; without spec.hints, the mode is off."""
-
-    RULES = (
-        Rule(
-            cel="has(self.mode) || has(self.points) || has(self.ttl)",
-            holds=lambda hints: not (hints.mode is None and hints.points is None and hints.ttl is None),
-            message="hints that change nothing have no effect: set mode, points or ttl",
-        ),
-    )
-
-    mode: Annotated[HintMode | None, described("As in spec.hints.")] = None
-    points: Annotated[Points | None, described("As in spec.hints; all of them.")] = None
-    ttl: Annotated[HintTTL | None, described("As in spec.hints.")] = None

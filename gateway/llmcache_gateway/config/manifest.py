@@ -16,6 +16,7 @@ from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.monitoring import Monitoring
 from llmcache_gateway.config.policy import Policy
+from llmcache_gateway.config.prices import PriceRow
 from llmcache_gateway.config.redis import Redis
 from llmcache_gateway.config.rollout import Rollout
 from llmcache_gateway.config.rules import Rule
@@ -190,6 +191,12 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="hints",
         ),
         Rule(
+            cel="self.prices.all(r, r.providers.all(p, self.upstreams.exists(u, u.provider == p)))",
+            holds=lambda s: {p for row in s.prices for p in row.providers} <= {u.provider for u in s.upstreams},
+            message="a row of prices names a provider that no upstream has, so it has no effect: remove it",
+            field="prices",
+        ),
+        Rule(
             cel="self.policies.all(p, !has(p.hints) || has(p.hints.mode) || "
             "(has(self.hints) && self.hints.mode != 'off'))",
             holds=lambda s: all(
@@ -237,6 +244,14 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
         described("What is added to requests, so that the provider keeps their beginnings. Without it, nothing."),
     ] = None
     hooks: Annotated[Hooks | None, described("Functions of your own on the request path.")] = None
+    prices: Annotated[
+        list[PriceRow],
+        described(
+            "What tokens cost, to say in money what is saved. The first row that matches holds, then the table that "
+            "comes with the gateway; for a model in neither no money is claimed.",
+            max_length=64,
+        ),
+    ] = field(default_factory=list)
     rollout: Annotated[Rollout, described("How a new prefix version takes over.")] = field(default_factory=Rollout)
     gateway: Annotated[Gateway, described("The gateway's Deployment.")] = field(default_factory=Gateway)
     monitoring: Annotated[Monitoring | None, described("What watches the gateways.")] = None

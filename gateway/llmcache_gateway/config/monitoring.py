@@ -1,6 +1,6 @@
-"""What watches the gateways. Carried out by an operator, standalone not in force."""
+"""What watches the gateways. All but `compat` is carried out by an operator, and standalone not in force."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import field
 
@@ -32,6 +32,12 @@ class Monitoring(Model, frozen=True, kw_only=True):
     dashboards: Annotated[bool, described('A ConfigMap with a Grafana dashboard, labelled grafana_dashboard: "1".')] = (
         False
     )
+    compat: Annotated[
+        Literal["litellm"] | None,
+        described(
+            "`litellm`: the gateways' /metrics has hits, misses and what they amount to under LiteLLM's names as well."
+        ),
+    ] = None
     labels: Annotated[
         Labels,
         described("Labels of these objects, which a Prometheus may select them by.", max_length=16),

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib import resources
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from llmcache_gateway.config import Model, Problem, described, load_yaml, problems
+from llmcache_gateway import tables
+from llmcache_gateway.config import Model, described
 from llmcache_gateway.config.hints import CAPABILITY_FIELDS, CapabilityRow
 from llmcache_gateway.config.hints import Prices as PricesConfig
-from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.tables import matches, plain
 
 FILE: Final = "capabilities.yaml"
 
@@ -66,13 +66,11 @@ class Capabilities:
 
     def _said(self, provider: str, model: str) -> dict[str, Any]:
         said: dict[str, Any] = {}
-        name = _plain(model)
+        name = plain(model)
         for row in self._rows:
-            if row.providers and provider not in row.providers:
-                continue
-            if any(fnmatchcase(name, _plain(pattern)) for pattern in row.models):
+            if matches(row, provider, name):
                 if row.family is not None and "family" not in said:
-                    name = _plain(row.family)
+                    name = plain(row.family)
                 said = {
                     field: value for field in CAPABILITY_FIELDS if (value := getattr(row, field)) is not None
                 } | said
@@ -81,23 +79,12 @@ class Capabilities:
 
 def read_table(text: str) -> list[CapabilityRow]:
     """Return the rows of a table in YAML; ConfigError with every problem found."""
-    documents = load_yaml(text)
-    if len(documents) != 1:
-        raise ConfigError([Problem(FILE, f"expected one document with rows, found {len(documents)}")])
-    found = list(problems(documents[0], _Table))
-    if found:
-        raise ConfigError([Problem(f"{FILE}: {problem.path}", problem.message) for problem in found])
-    return msgspec.convert(documents[0], _Table).rows
+    return tables.read_table(text, FILE, _Table).rows
 
 
 def shipped_rows() -> list[CapabilityRow]:
     """Return the rows of the table that comes with the gateway."""
     return read_table(resources.files("llmcache_gateway.hints").joinpath(FILE).read_text(encoding="utf-8"))
-
-
-def _plain(model: str) -> str:
-    """Return a model's name as rows are matched: providers write one version as 4.5 and as 4-5."""
-    return model.lower().replace(".", "-")
 
 
 def _capability(said: Mapping[str, Any]) -> Capability:

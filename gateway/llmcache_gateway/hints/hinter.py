@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from llmcache_gateway.config import Hints, seconds
 from llmcache_gateway.errors import RequestError
+from llmcache_gateway.hint_stats import Side
 from llmcache_gateway.hints import anthropic, bedrock, choice, openai
 from llmcache_gateway.hints.capabilities import Capabilities, Capability
 from llmcache_gateway.hints.edits import as_block, edited, inserted, with_member
@@ -83,6 +84,7 @@ class Asked(NamedTuple):
     members: Mapping[str, Any]
     body: bytes
     headers: Mapping[str, str]
+    side: Side = "main"
 
 
 class Hinted(NamedTuple):
@@ -92,6 +94,8 @@ class Hinted(NamedTuple):
     body: bytes
     header: tuple[str, str] | None
     places: tuple[Place, ...]
+    kept_seconds: float = 0.0
+    """For how long the provider keeps what is marked."""
 
 
 class Observed(NamedTuple):
@@ -131,10 +135,24 @@ class Hinter:
             if capability.texts_only:
                 prompt = prompt.texts()
             places = self._places(settings, asked, capability, hint, prompt)
-            return _with(hint, settings.ttl, capability, api, asked, places) if places else None
+            if not places:
+                return None
+            hinted = _with(hint, settings.ttl, capability, api, asked, places)
+            return hinted._replace(kept_seconds=_seconds_kept(settings.ttl, capability))
         except (ValueError, RequestError) as error:
             log.debug("no hint is added: %s", error)  # a shape that nobody reads as its provider does
             return None
+
+    def prefix(self, asked: Asked) -> bytes | None:
+        """Return what tells a prompt's beginning from others; None where the client cares for it, or none is known."""
+        api = _APIS.get(asked.dialect)
+        if api is None or _has_own(asked):
+            return None
+        try:
+            stable = choice.stable(api.read(asked.members, (asked.upstream, asked.model, asked.tenant)))
+        except (ValueError, RequestError):
+            return None
+        return stable.prefix if stable is not None else None
 
     def stand_down(self, upstream: str, model: str, hint: str) -> None:
         """Give a model no hints for a while: its upstream refused one."""
@@ -195,7 +213,7 @@ class Hinter:
         prices = capability.prices
         if not found or prices is None:
             return bool(found)
-        balance = self.observed.balances.of((asked.upstream, asked.model))
+        balance = self.observed.balances.of(route(asked.upstream, asked.model, asked.side))
         if now < balance.paused_until:
             return False
         written = max(place.size for place in found)
@@ -204,6 +222,11 @@ class Hinter:
         balance.add(read=read, written=written - read)
         write_price = prices.write.get(_ttl(wanted, capability) or "", 1.0)
         return not balance.judge(now, read_price=prices.read, write_price=write_price)
+
+
+def route(upstream: str, model: str, side: Side) -> tuple[str, str]:
+    """Name what is judged together: the requests to a model of an upstream that are given the same hints."""
+    return upstream, model if side == "main" else f"{model} (alternative)"
 
 
 def _has_own(asked: Asked) -> bool:

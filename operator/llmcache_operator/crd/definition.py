@@ -26,6 +26,8 @@ COLUMNS = (
     _column("Target", ".status.prefix.target", description="The prefix version that spec asks for."),
     _column("Canary", ".status.rollout.percent", "integer", description="Percent of the requests on the target."),
     _column("Replicas", ".status.replicas", "integer", description="Number of gateway pods."),
+    _column("Hits", ".status.cache.hitRatio", description="Share of the requests that the cache answered."),
+    _column("Saved", ".status.cache.savedUSD", description="USD that the saved calls would have cost."),
     _column("Age", ".metadata.creationTimestamp", "date"),
     _column("Message", '.status.conditions[?(@.type=="Ready")].message', priority=1),
     _column("Rollout", ".status.rollout.message", priority=1),
