@@ -101,7 +101,9 @@ def _leaf_problems(value: Any, kind: Any, metas: list[Meta], path: str) -> Itera
 
 def _explain(value: Any, kind: Any, metas: list[Meta]) -> str:
     if get_origin(kind) is Literal:
-        return f"expected one of {', '.join(str(choice) for choice in get_args(kind))}, not {_show(value)}"
+        choices = [str(choice) for choice in get_args(kind)]
+        bare = "; YAML reads a bare off as false: put it in quotes" if value is False and "off" in choices else ""
+        return f"expected one of {', '.join(choices)}, not {_show(value)}{bare}"
     title = next((meta.title for meta in metas if meta.title), None)
     examples = next((meta.examples for meta in metas if meta.examples), None)
     such_as = f", such as {' or '.join(str(example) for example in examples)}" if examples else ""

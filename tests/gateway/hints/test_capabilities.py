@@ -1,9 +1,11 @@
 """What a provider takes as a hint: the shipped table, and a manifest's rows before it."""
 
 import pytest
+import yaml
 
-from llmcache_gateway.config import ConfigError
+from llmcache_gateway.config import ConfigError, load_config
 from llmcache_gateway.hints.capabilities import Capabilities, Capability, Prices, read_table, shipped_rows
+from tests.gateway.conftest import manifest
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +122,14 @@ def test_no_client_makes_the_table_remember_without_end() -> None:
     for number in range(2000):
         capabilities.of("openai", f"gpt-5.6-{number}")
     assert len(capabilities._known) <= 500
+
+
+def test_a_mode_without_its_quotes_is_refused_with_what_is_wrong() -> None:
+    text = f"{yaml.safe_dump(manifest(None))}  hints:\n    mode: off\n"
+    with pytest.raises(ConfigError) as refused:
+        load_config(text)
+    (problem,) = refused.value.problems
+    assert str(problem) == (
+        "spec.hints.mode: expected one of always, onRepeat, off, not false; "
+        "YAML reads a bare off as false: put it in quotes"
+    )
