@@ -26,11 +26,13 @@ from llmcache_gateway.compat import LiteLLMNames
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
 from llmcache_gateway.forward import Forwarder
+from llmcache_gateway.hints.capabilities import shipped_rows
 from llmcache_gateway.hit_heads import HitHeads
 from llmcache_gateway.hook_runner import HookLoader
 from llmcache_gateway.invalidate import Invalidator
 from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.prices import shipped_prices
 from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.reload import ConfigFile, Reloader, not_in_force
 from llmcache_gateway.runtime import Resources, provision
@@ -106,6 +108,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             data_folder=options.data,
             hook_loader=HookLoader(metrics),
             hooks_folder=options.hooks,
+            capabilities=shipped_rows(),
+            prices=shipped_prices(),
         )
         reloader = Reloader(
             read=ConfigFile(options.config, redis).read,

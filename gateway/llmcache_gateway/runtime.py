@@ -17,16 +17,18 @@ from llmcache_gateway.config import DiskStore as DiskBounds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.gateway import ActivePrefix, GatewaySpec
+from llmcache_gateway.config.hints import CapabilityRow
+from llmcache_gateway.config.prices import PriceRow
 from llmcache_gateway.dialects import Dialect
 from llmcache_gateway.errors import ConfigError
-from llmcache_gateway.hints.capabilities import Capabilities, shipped_rows
+from llmcache_gateway.hints.capabilities import Capabilities
 from llmcache_gateway.hints.hinter import Hinter, Observed
 from llmcache_gateway.hook_runner import HookLoader, Hooks
 from llmcache_gateway.hot import HotRequests
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import OFF, Policies, Settings, default_settings, overridden
 from llmcache_gateway.prefix import Prefix
-from llmcache_gateway.prices import Prices, shipped_prices
+from llmcache_gateway.prices import Prices
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.stores import (
     DiskStore,
@@ -77,6 +79,10 @@ class Resources:
     clock: Callable[[], float]
     hook_loader: HookLoader
     hooks_folder: Path | None
+    capabilities: Sequence[CapabilityRow]
+    prices: Sequence[PriceRow]
+    """The tables that come with the gateway. To read one takes as long as dozens of requests, which would wait."""
+
     data_folder: Path | None = None
     """Where a disk store keeps its file."""
 
@@ -199,7 +205,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         for one in _spoken_to(upstream, _upstream(upstream, key, resources, f"spec.upstreams[{at}]"), resources)
     )
     semantic, semantic_identity = _semantic(config, upstreams, keys, store, identity, redis, resources, previous)
-    hinter = _hinter(spec, previous)
+    hinter = _hinter(spec, resources, previous)
     return Runtime(
         config=config,
         upstreams=upstreams,
@@ -211,7 +217,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         credentials=(*keys, redis, s3, tenancy),
         policies=policies,
         hinter=hinter,
-        prices=Prices([*spec.prices, *shipped_prices()], hinter.capabilities),
+        prices=Prices([*spec.prices, *resources.prices], hinter.capabilities),
         hot=previous.hot
         if previous is not None and previous.hot.requests == spec.cache.hot.requests
         else HotRequests(spec.cache.hot.requests),
@@ -273,10 +279,10 @@ def _prefix(prefix: ActivePrefix) -> Prefix:
     return Prefix(prefix.name, prefix.version, prefix.next.version, prefix.next.percent)
 
 
-def _hinter(spec: GatewaySpec, previous: Runtime | None) -> Hinter:
+def _hinter(spec: GatewaySpec, resources: Resources, previous: Runtime | None) -> Hinter:
     own = spec.hints.capabilities if spec.hints is not None else []
     observed = previous.hinter.observed if previous is not None else Observed.nothing()
-    return Hinter(Capabilities([*own, *shipped_rows()]), observed, time.monotonic)
+    return Hinter(Capabilities([*own, *resources.capabilities]), observed, time.monotonic)
 
 
 def _hooks(spec: GatewaySpec, resources: Resources) -> Hooks | None:

@@ -1,6 +1,7 @@
 """Configuration changes without a restart."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,23 @@ async def test_nothing_is_swapped_while_nothing_changes(gateway: TestGateway) ->
     for _ in range(3):
         assert gateway.running.reloader.check() is False
     assert gateway.running.reloader.current is before
+
+
+async def test_a_look_at_files_that_have_not_changed_is_short(gateway: TestGateway) -> None:
+    """Requests wait meanwhile, each second. The tables that come with the gateway, read anew, took 20 ms."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        gateway.running.reloader.check()
+    finally:
+        sys.setprofile(before)
+    assert calls < 3000
 
 
 def test_a_file_is_parsed_when_its_text_changes_and_only_then(tmp_path: Path) -> None:
