@@ -74,10 +74,12 @@ async def test_requests_in_flight_finish_under_the_configuration_they_began_with
     start_gateway: StartGateway, provider: Provider, redis_url: str
 ) -> None:
     provider.chunk_seconds = 0.1
-    redis = {"redis": {"external": {"url": redis_url}}, "cache": {"store": {"type": "redis"}}}
+    redis = {"redis": {"external": {"url": redis_url}}, "cache": {"store": {"type": "redis", "timeout": "2s"}}}
     async with start_gateway(manifest(provider.base_url, **redis)) as gateway:
         streamed = asyncio.create_task(gateway.post({**GOOD, "stream": True}))
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):
+            while not provider.calls:  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.01)
         gateway.rewrite(manifest(provider.base_url, prefix={"version": "v2"}))
         assert gateway.running.reloader.check() is True
         response = await streamed
