@@ -80,6 +80,7 @@ def _openai(usage: Mapping[str, Any], of_input: str, of_output: str) -> Usage:
     cached = _count(usage, "prompt_cache_hit_tokens") or _count(details, "cached_tokens")
     written = _count(details, "cache_write_tokens")
     long = _count(_object(details, "cache_write_tokens_details"), "ttl_12h_tokens")
+    long = long or _count(_object(usage, "cache_creation"), "ephemeral_1h_input_tokens")  # translated from Anthropic's
     output = _count(usage, f"{of_output}_tokens")
     reasoning = _count(_object(usage, f"{of_output}_tokens_details"), "reasoning_tokens")
     if reasoning and _count(usage, "total_tokens") == total + output + reasoning:

@@ -11,6 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmcache_gateway.translate import answer as translation
 from llmcache_gateway.usage import Usage, read_usage
 from tests.gateway.anthropic_provider import AnthropicProvider, running_anthropic
 from tests.gateway.conftest import StartGateway, manifest
@@ -24,6 +25,12 @@ CLAUDE = {
     "cache_creation": {"ephemeral_5m_input_tokens": 88, "ephemeral_1h_input_tokens": 100},
     "output_tokens": 3,
 }
+
+
+def translated(usage: dict[str, Any]) -> dict[str, Any]:
+    return {"object": "chat.completion", "usage": translation.usage(usage)}
+
+
 ANSWERS: dict[str, tuple[dict[str, Any], Usage]] = {
     "anthropic": ({"type": "message", "usage": CLAUDE}, Usage(1800, 188, 100, 21, 3)),
     "anthropic, merged from a stream without the split": (
@@ -83,6 +90,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], Usage]] = {
         },
         Usage(1800, 188, 0, 21, 3),
     ),
+    "openai chat, translated from anthropic's": (translated(CLAUDE), Usage(1800, 188, 100, 21, 3)),
     "openai chat, old": ({"usage": {"prompt_tokens": 9, "completion_tokens": 4}}, Usage(0, 0, 0, 9, 4)),
     "openai embeddings": ({"object": "list", "usage": {"prompt_tokens": 8, "total_tokens": 8}}, Usage(0, 0, 0, 8, 0)),
     "openai responses": (

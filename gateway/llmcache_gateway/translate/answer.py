@@ -76,7 +76,7 @@ def refusal(ended: Mapping[str, Any]) -> dict[str, Any]:
 def usage(spent: Mapping[str, Any]) -> dict[str, Any]:
     """Return usage in OpenAI's arithmetic, where tokens read from a prompt cache and written to it are of the prompt.
 
-    Anthropic's own counts of those two stay beside it, where LiteLLM has them too.
+    Anthropic's own counts of those two stay beside it, where LiteLLM has them too, and how long the written are kept.
     """
     fresh, written, read, output = (
         spent.get(name) or 0
@@ -90,6 +90,8 @@ def usage(spent: Mapping[str, Any]) -> dict[str, Any]:
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
     }
+    if isinstance(by_ttl := spent.get("cache_creation"), dict):
+        found["cache_creation"] = by_ttl  # what is written for an hour costs more
     details = spent.get("output_tokens_details")
     thought = details.get("thinking_tokens") if isinstance(details, dict) else None
     return found if thought is None else {**found, "completion_tokens_details": {"reasoning_tokens": thought}}

@@ -115,6 +115,13 @@ def _dashboard(identity: Identity, labels: dict[str, str]) -> Object:
         _panel("Until upstream begins, 95th percentile", "s", _quantile("llmcache_upstream_seconds", rate)),
         _panel("Time of a lookup, 95th percentile", "s", _quantile("llmcache_lookup_seconds", rate)),
         _panel("Errors of the store", "ops", f"sum by (op) (rate(llmcache_store_errors_total{rate}))", "op"),
+        _panel("Saved in an hour", "currencyUSD", f"sum(increase(llmcache_saved_usd_total{{{where}}}[1h]))"),
+        _panel(
+            "Providers' tokens by kind",
+            "short",
+            f"sum by (kind) (rate(llmcache_provider_tokens_total{rate}))",
+            "kind",
+        ),
         _panel("Entries by tier", "short", f"sum by (tier) (llmcache_entries{{{where}}})", "tier"),
     ]
     board = {
