@@ -128,7 +128,8 @@ class ExplainRoute:
         """Return the hot requests of the same API, compared with one."""
         compared = []
         for one, _ in runtime.hot.top(MOST_COMPARED):
-            if dialect_of("POST", one.path.partition("?")[0]) is not question.dialect:
+            dialect = dialect_of("POST", one.path.partition("?")[0])
+            if dialect is None or dialect.name != question.dialect.name:
                 continue
             await asyncio.sleep(0)  # requests that are under way go on
             try:

@@ -347,7 +347,7 @@ class Forwarder:
         if hinting.hint_is_refused(runtime, question, answer.status, recording.body, self._metrics):
             return True
         added = question.recorded and question.call().body != question.request.body
-        if added and answer.status == 400 and b"stream_options" in recording.body:
+        if added and answer.status in (400, 422) and b"stream_options" in recording.body:
             question.recorded = False
             return True
         return False

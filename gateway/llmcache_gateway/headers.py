@@ -49,7 +49,9 @@ _OWN: Final = "x-llmcache-"
 UNCOUNTED: Final = (
     # who asks, and for what representation
     "user-agent", "accept", "accept-*", "content-type", "content-encoding", "origin", "referer", "sec-*", "dnt",
-    "priority", "from", "x-stainless-*", "x-goog-api-client", "x-title", "http-referer",
+    "priority", "from", "x-stainless-*", "x-goog-api-client", "x-title", "x-openrouter-title", "http-referer",
+    # at which of the provider's machines a prompt may be cached already
+    "x-grok-conv-id", "x-session-affinity",
     # how the request came here
     "via", "forwarded", "x-forwarded-*", "x-real-ip", "x-envoy-*", "x-original-*", "cf-ray", "cf-connecting-ip",
     "cf-ipcountry", "cf-visitor", "cdn-loop", "true-client-ip", "x-client-ip", "x-cluster-client-ip",

@@ -130,7 +130,7 @@ class Runtime:
 
     def upstream_for(self, dialect: Dialect, model: str) -> Upstream:
         """Return the upstream that serves a dialect's model, looked for once; RequestError(404) when none does."""
-        wanted = (dialect.name, model)
+        wanted = (dialect.path, model)  # a path may be that of one provider, though others have the same dialect
         found = self._upstream_for.get(wanted)
         if found is None:
             found = choice.for_model(self.upstreams, dialect, model)

@@ -197,6 +197,7 @@ class Handler:
         controls = head.controls(own)
         request = dialect.parse(members, body, head.target)
         upstream = runtime.upstream_for(dialect, request.model)
+        dialect = dialect.for_provider(upstream.provider)
         settings = runtime.policies.settings(
             dialect=dialect.name, model=request.model, tenant=tenant, headers=head.headers
         )

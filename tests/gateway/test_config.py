@@ -71,7 +71,8 @@ def test_every_error_of_a_file_is_reported_at_once() -> None:
     ]
     assert "did you mean 'upstreams'?" in found[1]
     assert "such as 60s or 1h30m" in found[3]
-    assert "expected one of openai, anthropic, gemini, vertex, bedrock, echo, not 'ech'" in found[4]
+    assert "expected one of openai, deepseek, " in found[4]
+    assert ", bedrock, echo, not 'ech'" in found[4]
 
 
 @pytest.mark.parametrize(

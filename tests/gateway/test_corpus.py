@@ -29,6 +29,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning"),
 ]
 
+SHAPED = (
+    ("deepseek", "", ["deepseek-*"]),
+    ("openrouter", "/api/v1", ["or/*"]),
+    ("mistral", "/v1", ["mistral-*", "magistral-*"]),
+    ("xai", "/v1", ["grok-*"]),
+    ("groq", "/openai/v1", ["groq/*"]),
+    ("fireworks", "/inference/v1", ["accounts/*"]),
+)
+"""Providers of OpenAI's shape: where each has its API, and its models."""
+
 HELPED = [case for case in CASES if case.helped is not None]
 
 
@@ -74,8 +84,12 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 def _config(file: Path, url: str) -> Path:
     config = manifest(f"{url}/v1")
     upstreams = config["spec"]["upstreams"]
+    upstreams[:0] = [
+        {**upstreams[0], "name": provider, "provider": provider, "baseURL": url + root, "models": models}
+        for provider, root, models in SHAPED
+    ]
     upstreams += [
-        {**upstreams[0], "name": provider, "provider": provider, "baseURL": url}
+        {**upstreams[-1], "name": provider, "provider": provider, "baseURL": url}
         for provider in ("anthropic", "gemini", "vertex", "bedrock")
     ]
     match = {"headers": [{"name": SLOWLY, "value": "*"}]}

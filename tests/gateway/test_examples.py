@@ -14,6 +14,7 @@ import yaml
 from llmcache_gateway.config import LLMCache, load_config
 from tests.gateway.anthropic_provider import running_anthropic
 from tests.gateway.conftest import ADMIN, StartGateway
+from tests.gateway.provider import Provider
 from tests.gateway.test_command_line import finish, start
 from tests.redis_server import running_redis
 from tests.redis_topologies import MASTER, Sentinels, documented_user, make_certificates, running_cluster
@@ -119,6 +120,35 @@ async def test_bedrock_example_answers_awss_own_sdk_streamed_and_not(start_gatew
         assert (nothing.status_code, nothing.json()["code"]) == (400, "ValidationException")
         other = await gateway.post({}, "/model/m/count-tokens")
         assert (other.status_code, other.json()["code"]) == (404, "ResourceNotFoundException")
+
+
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [
+        ("openai", "/v1"),
+        ("deepseek", ""),
+        ("openrouter", "/api/v1"),
+        ("mistral", "/v1"),
+        ("xai", "/v1"),
+        ("groq", "/openai/v1"),
+        ("fireworks", "/inference/v1"),
+    ],
+)
+async def test_providers_example_asks_each_provider_with_its_key_for_its_models(
+    start_gateway: StartGateway, provider: Provider, name: str, root: str
+) -> None:
+    config = manifest("24-providers")
+    models = {one["name"]: one["models"][0].replace("*", "1") for one in config["spec"]["upstreams"]}
+    keys = {one["credential"]["env"]: f"sk-{one['name']}" for one in config["spec"]["upstreams"]}
+    for one in config["spec"]["upstreams"]:
+        one["baseURL"] = provider.base_url.removesuffix("/v1") if one["name"] == "anthropic" else provider.base_url
+    ask = question(name) | {"model": models[name]}
+    async with start_gateway(config, environment=keys) as gateway:
+        given = [await gateway.post(ask, f"{root}/chat/completions") for _ in range(2)]
+        anthropic = await gateway.post({**ask, "model": models["anthropic"], "max_tokens": 9}, "/v1/messages")
+    assert [one.headers["X-LLMCache"] for one in given] == ["MISS", "HIT"]
+    assert provider.calls[0]["headers"]["Authorization"] == f"Bearer sk-{name}"
+    assert (anthropic.status_code, provider.calls[1]["headers"]["x-api-key"]) == (200, "sk-anthropic")
 
 
 async def test_redis_example_shares_entries_between_two_gateways(start_gateway: StartGateway, redis_url: str) -> None:

@@ -18,6 +18,17 @@ OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai
 BEDROCK = {"name": "bedrock", "provider": "bedrock", "baseURL": "https://bedrock-runtime.eu-central-1.amazonaws.com"}
 GEMINI = {"name": "gemini", "provider": "gemini", "baseURL": "https://generativelanguage.googleapis.com"}
 ANTHROPIC = {"name": "anthropic", "provider": "anthropic", "baseURL": "https://api.anthropic.com"}
+SHAPED = [
+    {"name": name, "provider": name, "baseURL": base_url}
+    for name, base_url in (
+        ("deepseek", "https://api.deepseek.com"),
+        ("openrouter", "https://openrouter.ai/api/v1"),
+        ("mistral", "https://api.mistral.ai/v1/"),
+        ("xai", "https://api.x.ai/v1"),
+        ("groq", "https://api.groq.com/openai/v1"),
+        ("fireworks", "https://api.fireworks.ai/inference/v1"),
+    )
+]
 
 
 def _manifest(name: str = "demo", **spec: Any) -> dict[str, Any]:
@@ -102,6 +113,8 @@ ACCEPTED = {
     "an echo with a delay": _manifest(upstreams=[ECHO | {"echo": {"delay": "300ms"}}]),
     "two upstreams": _manifest(upstreams=[ECHO, OPENAI]),
     "an Anthropic endpoint": _manifest(upstreams=[ANTHROPIC]),
+    "all that speak OpenAI's API": _manifest(upstreams=SHAPED),
+    "such a provider behind a proxy": _manifest(upstreams=[SHAPED[0] | {"baseURL": "http://proxy.example/v1"}]),
     "a Gemini endpoint": _manifest(upstreams=[GEMINI]),
     "a Vertex endpoint below a path": _manifest(
         upstreams=[GEMINI | {"provider": "vertex", "baseURL": "https://x/v1/y"}]
@@ -301,6 +314,9 @@ ACCEPTED = {
 }
 
 REFUSED = {
+    f"{one['name']} elsewhere at its host": _manifest(upstreams=[one | {"baseURL": f"{one['baseURL']}/elsewhere"}])
+    for one in SHAPED
+} | {
     "OpenAI without its version": _manifest(upstreams=[OPENAI | {"baseURL": "https://api.openai.com/"}]),
     "an upstream that has no time": _manifest(upstreams=[OPENAI | {"timeout": "0s"}]),
     "a canary without steps": _manifest(rollout={"strategy": "Canary"}),

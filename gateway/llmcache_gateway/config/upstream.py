@@ -58,6 +58,37 @@ class Translation(Model, frozen=True, kw_only=True):
     ] = 4096
 
 
+ADDRESSES: Final = {
+    "openai": "https://api.openai.com/v1",
+    "deepseek": "https://api.deepseek.com",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "mistral": "https://api.mistral.ai/v1",
+    "xai": "https://api.x.ai/v1",
+    "groq": "https://api.groq.com/openai/v1",
+    "fireworks": "https://api.fireworks.ai/inference/v1",
+}
+"""Where the providers that speak OpenAI's API have it. At their own host no other path is one of it."""
+
+
+def _own_address(provider: str, address: str) -> Rule:
+    """Return the rule that an upstream at the provider's own host has its whole address."""
+    host, _, path = address.removeprefix("https://").partition("/")
+    own = f"^https?://{host.replace('.', '[.]')}(/|$)"
+    right = f"^https?://{host.replace('.', '[.]')}{'/' + path if path else ''}/*$"
+
+    def holds(upstream: "Upstream") -> bool:
+        base = upstream.base_url or ""
+        return upstream.provider != provider or not re.search(own, base) or bool(re.search(right, base))
+
+    return Rule(
+        cel=f"self.provider != '{provider}' || !has(self.baseURL) || !self.baseURL.matches('{own}') || "
+        f"self.baseURL.matches('{right}')",
+        holds=holds,
+        message=f"this is not where {host} has its API for OpenAI's clients: write {address}",
+        field="baseURL",
+    )
+
+
 class Upstream(Model, frozen=True, kw_only=True):
     """One provider endpoint."""
 
@@ -70,14 +101,7 @@ class Upstream(Model, frozen=True, kw_only=True):
             "https://bedrock-runtime.eu-central-1.amazonaws.com",
             field="baseURL",
         ),
-        Rule(
-            cel="self.provider != 'openai' || !has(self.baseURL) || !self.baseURL.matches('^https?://api[.]openai[.]com/*$')",
-            holds=lambda u: (
-                u.provider != "openai" or re.search(r"^https?://api[.]openai[.]com/*\Z", u.base_url or "") is None
-            ),
-            message="OpenAI's own paths begin below /v1: write https://api.openai.com/v1",
-            field="baseURL",
-        ),
+        *(_own_address(provider, address) for provider, address in ADDRESSES.items()),
         Rule(
             cel="self.provider != 'anthropic' || !has(self.baseURL) || !self.baseURL.matches('/v1/*$')",
             holds=lambda u: u.provider != "anthropic" or re.search(r"/v1/*\Z", u.base_url or "") is None,
@@ -139,9 +163,23 @@ class Upstream(Model, frozen=True, kw_only=True):
 
     name: Annotated[Name, described("Name of the upstream, unique in the manifest; part of every key.")]
     provider: Annotated[
-        Literal["openai", "anthropic", "gemini", "vertex", "bedrock", "echo"],
+        Literal[
+            "openai",
+            "deepseek",
+            "openrouter",
+            "mistral",
+            "xai",
+            "groq",
+            "fireworks",
+            "anthropic",
+            "gemini",
+            "vertex",
+            "bedrock",
+            "echo",
+        ],
         described(
-            "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it, `anthropic` for "
+            "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it that has no kind of "
+            "its own here (`deepseek`, `openrouter`, `mistral`, `xai`, `groq` and `fireworks` have), `anthropic` for "
             "Anthropic's messages, `gemini` for Google's Gemini API, `vertex` for Gemini models on Vertex AI, "
             "`bedrock` for Amazon Bedrock, `echo` for the built-in stand-in that answers with the question."
         ),
@@ -155,7 +193,8 @@ class Upstream(Model, frozen=True, kw_only=True):
         ]
         | None,
         described(
-            "Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI, without it "
+            "Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI and those like "
+            "it (https://api.groq.com/openai/v1; DeepSeek is https://api.deepseek.com), without it "
             "for Anthropic (https://api.anthropic.com), Gemini (https://generativelanguage.googleapis.com) and Vertex "
             "(https://aiplatform.googleapis.com, or that of a region); Bedrock's has its region "
             "(https://bedrock-runtime.eu-central-1.amazonaws.com)."

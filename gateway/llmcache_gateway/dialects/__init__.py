@@ -13,8 +13,8 @@ from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.dialects.openai_completions import OpenAICompletions
 from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from llmcache_gateway.dialects.openai_responses import OpenAIResponses
+from llmcache_gateway.dialects.openai_shaped import ROOTS
 
-_OPENAI: Final = OpenAIChat()
 _ANTHROPIC: Final = AnthropicMessages()
 _GEMINI: Final = GeminiGenerate("gemini-generate", "/v1beta/models/MODEL:generateContent", "gemini")
 _VERTEX: Final = GeminiGenerate(
@@ -24,8 +24,20 @@ _VERTEX: Final = GeminiGenerate(
 )
 _CONVERSE: Final = BedrockConverse()
 _INVOKE: Final = BedrockInvoke()
-_DIALECTS: tuple[Dialect, ...] = (_OPENAI, OpenAICompletions(), OpenAIResponses(), OpenAIEmbeddings(), _ANTHROPIC)
-_BY_PATH = {dialect.path: dialect for dialect in _DIALECTS}
+_CHATS: Final = {root: OpenAIChat(root) for root in ROOTS}
+_SHAPED: Final = (OpenAICompletions, OpenAIResponses, OpenAIEmbeddings)
+_DIALECTS: Final[tuple[Dialect, ...]] = (
+    *_CHATS.values(),
+    *(shaped(root) for root in ROOTS for shaped in _SHAPED),
+    _ANTHROPIC,
+)
+_BY_PATH: Final = {dialect.path: dialect for dialect in _DIALECTS}
+_KIN: Final[tuple[tuple[tuple[str, ...], Dialect], ...]] = (
+    *(((f"{root}/",), _CHATS[root]) for root in ROOTS if root not in ("", "/v1")),
+    (("/chat/", "/beta/", "/models", "/user/"), _CHATS[""]),
+    (("/v1/fim/", "/v1/agents/", "/v1/ocr"), _CHATS["/v1"].for_provider("mistral")),
+)
+"""What paths begin with that only some providers of OpenAI's shape have."""
 
 
 def dialect_of(method: str, path: str) -> Dialect | None:
@@ -54,7 +66,7 @@ def kin_of(path: str, headers: Mapping[str, str]) -> Dialect | None:
         return _ANTHROPIC
     if googles or google_paths.API_KEY in headers:
         return _VERTEX if google_paths.is_vertex(path) else _GEMINI
-    return None
+    return next((kin for begins, kin in _KIN if path.startswith(begins)), None)
 
 
 def credentials_taken_out(path: str, query: str) -> tuple[str, list[tuple[str, str]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 
@@ -90,6 +90,9 @@ class Dialect(Protocol):
     def echoes(self) -> bool:
         """Whether answers repeat members of the request that are no part of the key (see `personal`)."""
 
+    def for_provider(self, provider: str) -> "Dialect":
+        """Return this dialect as one kind of provider speaks it: it may count and stream other members."""
+
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         """Return the request of a decoded body, sent to a path; RequestError(400) when it is none of this dialect."""
 
@@ -164,6 +167,9 @@ class BodyDialect:
 
     def for_upstream(self, request: Request) -> bytes:
         return request.body
+
+    def for_provider(self, provider: str) -> Self:
+        return self
 
     def upstream_target(self, request: Request, asked: str) -> str:
         return asked

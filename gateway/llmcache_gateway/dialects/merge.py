@@ -55,6 +55,14 @@ def _added(items: list[Any], new: list[Any], indexed: bool) -> list[Any]:
         known = next((one for one in items if isinstance(one, dict) and one.get("index") == index), None)
         if index is None or known is None:
             items.append(item)
+        elif _is_another(known, item):
+            raise ValueError(f"two calls have the number {index}")
         else:
             merge_delta(known, item)
     return items
+
+
+def _is_another(known: dict[str, Any], item: dict[str, Any]) -> bool:
+    """Say whether an item begins a tool call of its own, though its number is that of another: some count wrongly."""
+    begins = isinstance(item.get("function"), dict) and bool(item["function"].get("name"))
+    return begins and bool(known.get("id")) and bool(item.get("id")) and known["id"] != item["id"]

@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
-from llmcache_gateway.dialects.merge import merge_delta
+from llmcache_gateway.dialects.base import Request, Verdict, refuse
+from llmcache_gateway.dialects.openai_chat_stream import DONE, assemble, chunks
 from llmcache_gateway.dialects.openai_errors import error_body
+from llmcache_gateway.dialects.openai_shaped import OpenAIShaped, looks_elsewhere
 from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
 from llmcache_gateway.dialects.turns import Turn, last_message
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps, loads, raw_members
 from llmcache_gateway.sse import data_event, event_data
 
-DONE: Final = b"[DONE]"
 IGNORED: Final = frozenset(
     {
         "stream",
@@ -45,16 +45,21 @@ HINTS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 FLAWS: Final = ("no-answer", "incomplete", "empty", "truncated", "filtered", "refused")
 """What may be wrong with a choice, those first that no setting overrules."""
 
-COMPLETE: Final = ("stop", "tool_calls", "function_call")
+OWN_TOOLS: Final = (None, "function", "custom")
+"""Types of tools that the client runs. Groq, OpenRouter and others have tools that they run themselves."""
+
+COMPLETE: Final = ("stop", "end_turn", "tool_calls", "function_call")
+TRUNCATED: Final = ("length", "model_length")
+"""Words of all providers of this shape: what one of them says means the same of another."""
 
 
-class OpenAIChat(BodyDialect):
+class OpenAIChat(OpenAIShaped):
     """The dialect of chat completions."""
 
     name = "openai-chat"
-    path = "/v1/chat/completions"
-    providers = frozenset({"openai", "echo"})
-    key_headers = ("openai-beta", "openai-organization", "openai-project")
+    below = "/chat/completions"
+    speakers = frozenset({"openai", "deepseek", "openrouter", "mistral", "xai", "groq", "fireworks", "echo"})
+    uncounted = IGNORED
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         request = read_request(members, body)
@@ -64,7 +69,7 @@ class OpenAIChat(BodyDialect):
         return request
 
     def counted(self, request: Request) -> dict[str, Any]:
-        counted = {name: value for name, value in request.members.items() if name not in IGNORED}
+        counted = {name: value for name, value in request.members.items() if name not in self.ignored}
         messages = counted.get("messages")
         if isinstance(messages, list):
             counted["messages"] = [_counted_message(message) for message in messages]
@@ -86,11 +91,11 @@ class OpenAIChat(BodyDialect):
         return content if isinstance(content, str) else None
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
-        return first_not(admitted, _bypasses(request.members))
+        return first_not(admitted, _bypasses(request))
 
     def for_upstream(self, request: Request) -> bytes:
         body = request.body
-        if not request.stream or _wants_usage(request):
+        if not request.stream or not self.traits.asks_for_usage or _wants_usage(request):
             return body
         if "stream_options" not in request.members:
             # The body is an object with at least one member: what stands before its brace stays byte for byte.
@@ -103,22 +108,39 @@ class OpenAIChat(BodyDialect):
         return msgspec.json.encode(members)
 
     def for_client(self, block: bytes, request: Request) -> bytes | None:
-        if _wants_usage(request):
+        if not self.traits.asks_for_usage or _wants_usage(request):
             return block
         data = event_data(block)
         if data is None or b'"usage"' not in data:
             return block
         chunk = raw_members(data)
         if chunk is None:
-            return _for_client_by_value(block, data)
+            return self._for_client_by_value(block, data)
         if "usage" not in chunk:
             return block
         if bytes(chunk["usage"]) == b"null":
+            if self.traits.gives_usage:
+                return block
             del chunk["usage"]
             return data_event(msgspec.json.encode(chunk))
         if bytes(chunk.get("choices", msgspec.Raw(b"[]"))).translate(None, b" \t\r\n") == b"[]":
             return None
         return block
+
+    def _for_client_by_value(self, block: bytes, data: bytes) -> bytes | None:
+        """Hide the usage in a chunk whose members can't be had as bytes, as half an emoji in a text makes it."""
+        try:
+            chunk = loads(data)
+        except ValueError:
+            return block
+        if not isinstance(chunk, dict) or "usage" not in chunk:
+            return block
+        if chunk["usage"] is not None:
+            return block if chunk.get("choices") else None
+        if self.traits.gives_usage:
+            return block
+        del chunk["usage"]
+        return data_event(dumps(chunk))
 
     def is_terminal(self, block: bytes) -> bool:
         return event_data(block) == DONE
@@ -144,7 +166,7 @@ class OpenAIChat(BodyDialect):
             return "no-answer"
         reason = choice.get("finish_reason")
         message = choice["message"]
-        if reason == "length":
+        if reason in TRUNCATED:
             return "truncated"
         if reason == "content_filter":
             return "filtered"
@@ -157,43 +179,13 @@ class OpenAIChat(BodyDialect):
         return None
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
-        try:
-            return _assemble(blocks)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a stream of chat completion chunks: {error!r}") from error
+        return assemble(blocks, self.traits)
 
     def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
-        top = {name: value for name, value in answer.items() if name not in ("choices", "usage")}
-        top["object"] = "chat.completion.chunk"
-        usage = answer.get("usage")
-        null_usage = {} if usage is None else {"usage": None}
-        for choice in answer["choices"]:
-            for part in _parts(choice):
-                yield _chunk(top, [part], **null_usage)
-        if usage is not None:
-            yield _chunk(top, [], usage=usage)
-        yield data_event(DONE)
+        return chunks(answer, self.traits)
 
     def error_body(self, status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
         return error_body(status, message, code, param)
-
-
-def _for_client_by_value(block: bytes, data: bytes) -> bytes | None:
-    """Hide the usage in a chunk whose members can't be had as bytes, as half an emoji in a text makes it."""
-    try:
-        chunk = loads(data)
-    except ValueError:
-        return block
-    if not isinstance(chunk, dict) or "usage" not in chunk:
-        return block
-    if chunk["usage"] is None:
-        del chunk["usage"]
-        return data_event(dumps(chunk))
-    return block if chunk.get("choices") else None
-
-
-def _chunk(top: Mapping[str, Any], choices: list[dict[str, Any]], **more: Any) -> bytes:
-    return data_event(dumps({**top, "choices": choices, **more}))
 
 
 def _counted_message(message: Any) -> Any:
@@ -222,61 +214,6 @@ def _wants_usage(request: Request) -> bool:
     return (request.members.get("stream_options") or {}).get("include_usage") is True
 
 
-def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a choice of the canonical answer in three parts: who speaks, all of it, why it ended."""
-    index = choice["index"]
-    message = choice["message"]
-    null = {"logprobs": None} if "logprobs" in choice else {}
-    first = {"role": message.get("role", "assistant")}
-    if "content" in message:
-        first["content"] = "" if isinstance(message["content"], str) else None
-    yield {"index": index, "delta": first, **null, "finish_reason": None}
-    delta = {name: value for name, value in message.items() if name != "role"}
-    if isinstance(delta.get("tool_calls"), list):
-        delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(delta["tool_calls"])]
-    rest = {name: value for name, value in choice.items() if name not in ("index", "message", "finish_reason")}
-    yield {"index": index, "delta": delta, "finish_reason": None} | rest
-    yield {"index": index, "delta": {}, **null, "finish_reason": choice.get("finish_reason")}
-
-
-def _assemble(blocks: list[bytes]) -> dict[str, Any]:
-    answer: dict[str, Any] = {}
-    choices: dict[int, dict[str, Any]] = {}
-    for block in blocks:
-        data = event_data(block)
-        if data is None or data == DONE:
-            continue
-        chunk = loads(data)
-        if block.startswith(b"event: error") or chunk.get("object") == "error":
-            chunk = {"error": chunk}
-        for part in chunk.pop("choices", None) or ():
-            _add_part(choices.setdefault(part["index"], {}), part)
-        chunk.pop("obfuscation", None)
-        # The first chunk names the answer; later ones add to it (usage, service tier) or say null.
-        answer |= {name: value for name, value in chunk.items() if value is not None or name not in answer}
-    if not answer:
-        raise ValueError("the stream holds no chunk")
-    for choice in choices.values():
-        for call in choice["message"].get("tool_calls") or ():
-            call.pop("index", None)  # it is there only to put the pieces together
-    if "object" in answer:
-        answer["object"] = "chat.completion"
-    answer["choices"] = [choices[index] for index in sorted(choices)]
-    return answer
-
-
-def _add_part(choice: dict[str, Any], part: dict[str, Any]) -> None:
-    """Add one streamed part to a choice of the canonical answer."""
-    merge_delta(choice.setdefault("message", {}), part.pop("delta", None) or {})
-    for name, value in part.items():
-        if isinstance(value, dict) and isinstance(choice.get(name), dict):
-            merge_delta(choice[name], value, indexed=False)  # log-probabilities come in pieces too
-        elif isinstance(value, list) and isinstance(choice.get(name), list):
-            choice[name] = choice[name] + value
-        elif value is not None or name not in choice:
-            choice[name] = value
-
-
 def _is_flagged(moderation: Any) -> bool:
     """Say whether the moderation that the request asked for flags what was said, on either side."""
     judged = moderation.values() if isinstance(moderation, dict) else ()
@@ -290,11 +227,18 @@ def choices_asked(request: Request) -> int:
     return asked if isinstance(asked, int) else 1
 
 
-def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:
+def _is_hosted(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("type") not in OWN_TOOLS
+
+
+def _bypasses(request: Request) -> Iterator[str]:
     """Yield every reason to keep a request away from the cache."""
+    members = request.members
     if members.get("store"):
         yield "stateful"
-    if members.get("web_search_options") is not None:
+    yield from looks_elsewhere(request.model, members)
+    tools = members.get("tools")
+    if isinstance(tools, list) and any(map(_is_hosted, tools)):
         yield "hosted-tools"
     modalities = members.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:

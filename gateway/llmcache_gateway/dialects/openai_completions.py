@@ -9,7 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmcache_gateway.dialects.base import Request
-from llmcache_gateway.dialects.openai_chat import DONE, IGNORED, OpenAIChat
+from llmcache_gateway.dialects.openai_chat import TRUNCATED, OpenAIChat
+from llmcache_gateway.dialects.openai_chat_stream import DONE
+from llmcache_gateway.dialects.openai_shaped import Traits, looks_elsewhere
+from llmcache_gateway.dialects.reading import first_not
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import data_event, event_data
 
@@ -18,18 +21,18 @@ class OpenAICompletions(OpenAIChat):
     """The dialect of completions: the requests and streams of chat, other answers in them."""
 
     name = "openai-completions"
-    path = "/v1/completions"
-    providers = frozenset({"openai"})
+    below = "/completions"
+    speakers = frozenset({"openai", "deepseek", "openrouter", "xai", "fireworks"})
 
     def counted(self, request: Request) -> dict[str, Any]:
-        counted = {name: value for name, value in request.members.items() if name not in IGNORED}
+        counted = {name: value for name, value in request.members.items() if name not in self.ignored}
         prompt = counted.get("prompt")
         if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
             counted["prompt"] = prompt[0]  # a list of one prompt is the same as the prompt
         return counted
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
-        return None
+        return first_not(admitted, looks_elsewhere(request.model, request.members))
 
     @staticmethod
     def flaw(choice: Any) -> str | None:
@@ -37,7 +40,7 @@ class OpenAICompletions(OpenAIChat):
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
             return "no-answer"
         reason = choice.get("finish_reason")
-        if reason == "length":
+        if reason in TRUNCATED:
             return "truncated"
         if reason == "content_filter":
             return "filtered"
@@ -47,18 +50,20 @@ class OpenAICompletions(OpenAIChat):
 
     def assemble(self, blocks: list[bytes]) -> dict[str, Any]:
         try:
-            return _assemble(blocks)
+            return _assemble(blocks, self.traits)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a stream of completions: {error!r}") from error
 
     def replay(self, answer: Mapping[str, Any]) -> Iterator[bytes]:
         top = {name: value for name, value in answer.items() if name not in ("choices", "usage")}
-        null_usage = {"usage": None} if "usage" in answer else {}
-        for choice in answer["choices"]:
-            for part in _parts(choice):
-                yield data_event(dumps({**top, "choices": [part], **null_usage}))
-        if answer.get("usage") is not None:
-            yield data_event(dumps({**top, "choices": [], "usage": answer["usage"]}))
+        usage = answer.get("usage")
+        null_usage = {"usage": None} if "usage" in answer and not self.traits.gives_usage else {}
+        parts = [part for choice in answer["choices"] for part in _parts(choice)]
+        for at, part in enumerate(parts):
+            last = at == len(parts) - 1 and usage is not None and self.traits.gives_usage
+            yield data_event(dumps({**top, "choices": [part], **({"usage": usage} if last else null_usage)}))
+        if usage is not None and not self.traits.gives_usage:
+            yield data_event(dumps({**top, "choices": [], "usage": usage}))
         yield data_event(DONE)
 
 
@@ -71,7 +76,7 @@ def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield last | {"finish_reason": choice["finish_reason"]}
 
 
-def _assemble(blocks: list[bytes]) -> dict[str, Any]:
+def _assemble(blocks: list[bytes], traits: Traits) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
     for block in blocks:
@@ -81,7 +86,8 @@ def _assemble(blocks: list[bytes]) -> dict[str, Any]:
         chunk = loads(data)
         for part in chunk.pop("choices", None) or ():
             _add(choices.setdefault(part["index"], {}), part)
-        chunk.pop("obfuscation", None)
+        for name in traits.padding:
+            chunk.pop(name, None)
         # The first chunk names the answer; later ones add to it (usage) or say null.
         answer |= {name: value for name, value in chunk.items() if value is not None or name not in answer}
     if not answer:

@@ -20,8 +20,9 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from llmcache_gateway.dialects.base import STORE, BodyDialect, Request, Verdict, refuse
+from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_errors import error_body
+from llmcache_gateway.dialects.openai_shaped import OpenAIShaped
 from llmcache_gateway.dialects.reading import names_remote, read_request
 from llmcache_gateway.plainjson import RawMembers, raw_members
 
@@ -31,20 +32,20 @@ IGNORED: Final = frozenset({"user", "safety_identifier", "metadata", "service_ti
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class OpenAIEmbeddings(BodyDialect):
+class OpenAIEmbeddings(OpenAIShaped):
     """The dialect of embeddings."""
 
     name = "openai-embeddings"
-    path = "/v1/embeddings"
-    providers = frozenset({"openai"})
-    key_headers = ("openai-beta", "openai-organization", "openai-project")
+    below = "/embeddings"
+    speakers = frozenset({"openai", "openrouter", "mistral", "xai", "groq", "fireworks"})
+    uncounted = IGNORED
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
         request = read_request(members, body)
         return Request(model=request.model, stream=False, members=members, body=body)
 
     def counted(self, request: Request) -> dict[str, Any]:
-        counted = {name: value for name, value in request.members.items() if name not in IGNORED}
+        counted = {name: value for name, value in request.members.items() if name not in self.ignored}
         if counted.get("encoding_format") == "float":
             del counted["encoding_format"]  # the default
         inputs = _inputs(counted.get("input"))

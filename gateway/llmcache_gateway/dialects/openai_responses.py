@@ -11,9 +11,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from llmcache_gateway.dialects import openai_responses_stream as stream
-from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
+from llmcache_gateway.dialects.base import Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_chat import HINTS
 from llmcache_gateway.dialects.openai_errors import error_body
+from llmcache_gateway.dialects.openai_shaped import OpenAIShaped, looks_elsewhere
 from llmcache_gateway.dialects.reading import first_not, names_remote, read_request, without
 from llmcache_gateway.dialects.turns import Turn, last_message, text_of_parts
 from llmcache_gateway.errors import RequestError
@@ -64,13 +65,12 @@ HOSTED_ITEMS: Final = (
 """What tools that the provider runs leave in an answer; a prompt template can bring them in unseen."""
 
 
-class OpenAIResponses(BodyDialect):
+class OpenAIResponses(OpenAIShaped):
     """The dialect of responses."""
 
     name = "openai-responses"
-    path = "/v1/responses"
-    providers = frozenset({"openai"})
-    key_headers = ("openai-beta", "openai-organization", "openai-project")
+    below = "/responses"
+    speakers = frozenset({"openai", "openrouter", "mistral", "xai", "groq", "fireworks"})
     echoes = True
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
@@ -112,7 +112,7 @@ class OpenAIResponses(BodyDialect):
         return text_of_parts(said[0].get("content"), "output_text")
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
-        return first_not(admitted, _bypasses(request.members))
+        return first_not(admitted, _bypasses(request))
 
     def for_client(self, block: bytes, request: Request) -> bytes | None:
         if (
@@ -179,11 +179,13 @@ def _counted_item(item: Any) -> Any:
     return item
 
 
-def _bypasses(members: Mapping[str, Any]) -> Iterator[str]:
+def _bypasses(request: Request) -> Iterator[str]:
     """Yield every reason to keep a request away from the cache."""
+    members = request.members
     items = members["input"] if isinstance(members.get("input"), list) else []
     if _is_stateful(members, items):
         yield "stateful"
+    yield from looks_elsewhere(request.model, members)
     if any(map(_is_hosted, _tools(members, items))):
         yield "hosted-tools"
     if isinstance(members.get("modalities"), list) and "audio" in members["modalities"]:

@@ -30,5 +30,5 @@ def for_path(upstreams: Sequence[Upstream], kin: Dialect | None) -> Upstream:
 
 def _speaks(upstream: Upstream, dialect: Dialect) -> bool:
     if upstream.translates:
-        return upstream.translates == dialect.name
+        return upstream.translates == dialect.name and "openai" in dialect.providers  # at nobody else's path
     return upstream.provider in dialect.providers

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from llmcache_gateway.dialects import bedrock_paths, bedrock_stream, google_paths, kin_of
+from llmcache_gateway.dialects import bedrock_paths, bedrock_stream, dialect_of, google_paths, kin_of
 from llmcache_gateway.dialects.anthropic_errors import error_body as anthropic_error
 from llmcache_gateway.dialects.anthropic_stream import event, events
 from llmcache_gateway.dialects.bedrock_errors import error_body as bedrock_error
@@ -65,12 +65,14 @@ class EchoUpstream:
         except TimeoutError:
             silence = f"upstream {self.name!r} was silent for {self._timeout:g} s before it answered"
             raise UpstreamError(silence, timed_out=True) from None
+        dialect = dialect_of(call.method, path)
+        known = dialect.name if dialect is not None else ""
         if call.method == "GET" and path == "/v1/models":
             models = [{"id": pattern, "object": "model", "created": 0, "owned_by": "echo"} for pattern in self._models]
             yield _json(200, {"object": "list", "data": models})
-        elif call.method == "POST" and path == "/v1/chat/completions":
+        elif known == "openai-chat":
             yield self._chat(body)
-        elif call.method == "POST" and path == "/v1/messages":
+        elif known == "anthropic-messages":
             yield self._messages(body)
         elif call.method == "POST" and (generating := google_paths.generating(path)):
             yield self._content(body, generating["model"], streamed=generating["verb"] == "streamGenerateContent")

@@ -1,6 +1,6 @@
 """An upstream that is reached over HTTP."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from llmcache_gateway.dialects.bedrock_paths import BEDROCKS
+from llmcache_gateway.dialects.openai_shaped import ROOTS, TRAITS
 from llmcache_gateway.errors import RequestError, UpstreamError
 from llmcache_gateway.headers import CREDENTIAL_HEADERS, sent_on
 from llmcache_gateway.upstreams.base import Answer, Call, Signer
@@ -20,13 +21,12 @@ from llmcache_gateway.upstreams.base import Answer, Call, Signer
 class Shape:
     """How the endpoints of one kind of provider are addressed.
 
-    `root` is what the address in the manifest has already of the gateway's paths; `credential` makes the header
-    that carries an API key; `paths` are what those that it knows begin with.
+    `credential` makes the header that carries an API key. `places` are what the gateway's paths begin with that it
+    knows, the first that fits, each with what stands there below the address in the manifest.
     """
 
-    root: str
     credential: Callable[[str], tuple[str, str]]
-    paths: tuple[str, ...] = ("/v1/",)
+    places: Mapping[str, str]
 
 
 def _bearer(key: str) -> tuple[str, str]:
@@ -36,14 +36,19 @@ def _bearer(key: str) -> tuple[str, str]:
 MAX_SIGNED_BYTES: Final = 64 * 2**20
 """Longest body that is held to be signed: more than any provider takes whose requests are signed."""
 
-_GOOGLES: Final = ("/v1", "/upload/v1", "/download/v1")
 
-SHAPES: Final = {
-    "openai": Shape(root="/v1", credential=_bearer),
-    "anthropic": Shape(root="", credential=lambda key: ("x-api-key", key)),
-    "gemini": Shape(root="", credential=lambda key: ("x-goog-api-key", key), paths=_GOOGLES),
-    "vertex": Shape(root="", credential=_bearer, paths=_GOOGLES),
-    "bedrock": Shape(root="", credential=_bearer, paths=BEDROCKS),
+def _shaped(provider: str) -> Shape:
+    """Return how a provider is addressed that speaks OpenAI's API: its address stands for each of its roots."""
+    return Shape(_bearer, {f"{root}/": "/" for root, providers in ROOTS.items() if provider in providers})
+
+
+_GOOGLES: Final = {begins: begins for begins in ("/v1", "/upload/v1", "/download/v1")}
+
+SHAPES: Final = {provider: _shaped(provider) for provider in TRAITS} | {
+    "anthropic": Shape(lambda key: ("x-api-key", key), {"/v1/": "/v1/"}),
+    "gemini": Shape(lambda key: ("x-goog-api-key", key), _GOOGLES),
+    "vertex": Shape(_bearer, _GOOGLES),
+    "bedrock": Shape(_bearer, dict(zip(BEDROCKS, BEDROCKS, strict=True))),
 }
 """One for each provider that is reached over HTTP, by its name in the manifest."""
 
@@ -125,14 +130,12 @@ class HTTPUpstream:
         return f"upstream {self.name!r} was silent for {self._seconds:g} s {when}"
 
     def _url(self, target: str) -> URL:
-        path = target.partition("?")[0]
-        if not f"{path}/".startswith(self._shape.paths):
-            begins = " or ".join(self._shape.paths)
-            raise RequestError(
-                404, f"No upstream serves the path {path}: it must begin with {begins}.", code="unknown_path"
-            )
-        # encoded=True keeps the client's own escapes; the caller has refused dot segments.
-        return URL(self._base_url + target.removeprefix(self._shape.root), encoded=True)
+        for begins, becomes in self._shape.places.items():
+            if target.startswith(begins):
+                # encoded=True keeps the client's own escapes; the caller has refused dot segments.
+                return URL(self._base_url + becomes + target.removeprefix(begins), encoded=True)
+        path, known = target.partition("?")[0], " or ".join(self._shape.places)
+        raise RequestError(404, f"No upstream serves the path {path}: it must begin with {known}.", code="unknown_path")
 
     def _headers(self, call: Call) -> CIMultiDict[str]:
         headers = CIMultiDict(sent_on(call.headers))

@@ -5,7 +5,7 @@ A new API adds its module here; test_corpus.py asks all of them.
 
 from typing import Final
 
-from tests.gateway.corpus import bedrock, chat, completions, gemini, messages, responses
+from tests.gateway.corpus import bedrock, chat, completions, gemini, messages, responses, shaped
 from tests.gateway.corpus.case import Case
 
 CASES: Final[tuple[Case, ...]] = (
@@ -15,4 +15,5 @@ CASES: Final[tuple[Case, ...]] = (
     *messages.CASES,
     *gemini.CASES,
     *bedrock.CASES,
+    *shaped.CASES,
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import anthropic
 import boto3
+import groq
 import httpx
 import openai
 from botocore import UNSIGNED
@@ -17,11 +18,15 @@ from botocore.config import Config
 from google import genai
 from google.genai.types import HttpOptions
 from google.oauth2.credentials import Credentials
+from mistralai.client import Mistral
 
 from tests.gateway.corpus.case import Case
 
 GOOGLES = ("gemini", "vertex")
 AWSS = ("converse", "invoke")
+
+ROOTS = {"openai": "/v1", "xai": "/v1", "openrouter": "/api/v1", "fireworks": "/inference/v1", "deepseek": ""}
+"""Who is asked with OpenAI's SDK, and how its address ends."""
 
 Answer = tuple[str | None, Any]
 """What the cache says it did, None without one, and the answer as plain data."""
@@ -198,6 +203,63 @@ def _taken_out(given: Any) -> str | None:
     return outcome
 
 
+class Mistrals:
+    """Mistral's SDK, which shows no headers of an answer, and what the cache did for the last one."""
+
+    def __init__(self, url: str) -> None:
+        self.outcome: str | None = None
+        self._sync = httpx.Client(event_hooks={"response": [self._note]}, timeout=30)
+        self._async = httpx.AsyncClient(event_hooks={"response": [self._note_async]}, timeout=30)
+        clients: dict[str, Any] = {"client": self._sync, "async_client": self._async}
+        self.sdk = Mistral(api_key="sk-test", server_url=url, **clients)
+
+    def _note(self, response: httpx.Response) -> None:
+        self.outcome = response.headers.get("X-LLMCache")
+
+    async def _note_async(self, response: httpx.Response) -> None:
+        self._note(response)
+
+    def close(self) -> None:
+        self._sync.close()
+
+    async def aclose(self) -> None:
+        await self._async.aclose()
+        self._sync.close()
+
+
+class _AskingMistral:
+    """One entry, as arguments for Mistral's SDK."""
+
+    def __init__(self, case: Case, client: Mistrals, headers: dict[str, str]) -> None:
+        self._client = client
+        self._chat = client.sdk.chat
+        self._ask = case.ask | {"http_headers": headers}
+
+
+class MistralAsker(_AskingMistral):
+    """Asks for one entry with Mistral's SDK, which has no stream helper."""
+
+    async def whole(self) -> Answer:
+        answer = await self._chat.complete_async(**self._ask)
+        return self._client.outcome, plain(answer)
+
+    async def stream(self) -> Answer:
+        async with await self._chat.stream_async(**self._ask) as stream:
+            return self._client.outcome, [plain(one.data) async for one in stream]
+
+
+class MistralSyncAsker(_AskingMistral):
+    """The same with the synchronous SDK."""
+
+    def whole(self) -> Answer:
+        answer = self._chat.complete(**self._ask)
+        return self._client.outcome, plain(answer)
+
+    def stream(self) -> Answer:
+        with self._chat.stream(**self._ask) as stream:
+            return self._client.outcome, [plain(one.data) for one in stream]
+
+
 def google_outcome(answer: Any) -> str | None:
     """Return what the cache says it did, and take the HTTP headers, which are no part of the answer, out of it."""
     outcome: str | None = httpx.Headers(answer.sdk_http_response.headers).get("X-LLMCache")
@@ -207,22 +269,27 @@ def google_outcome(answer: Any) -> str | None:
 
 def asker(case: Case, client: Any, headers: dict[str, str]) -> Any:
     """Return who asks for one entry with the asynchronous SDK."""
-    return _kind(case, Asker, GoogleAsker, BedrockAsker)(case, client, headers)
+    aws = dict.fromkeys(AWSS, BedrockAsker)
+    kinds: dict[str, Any] = {**dict.fromkeys(GOOGLES, GoogleAsker), **aws, "mistral": MistralAsker}
+    return kinds.get(case.api.sdk, Asker)(case, client, headers)
 
 
 def sync_asker(case: Case, client: Any, headers: dict[str, str]) -> Any:
     """Return who asks for one entry with the synchronous SDK."""
-    return _kind(case, SyncAsker, GoogleSyncAsker, BedrockSyncAsker)(case, client, headers)
-
-
-def _kind(case: Case, ordinary: Any, of_google: Any, of_aws: Any) -> Any:
-    return of_google if case.api.sdk in GOOGLES else of_aws if case.api.sdk in AWSS else ordinary
+    aws = dict.fromkeys(AWSS, BedrockSyncAsker)
+    kinds: dict[str, Any] = {**dict.fromkeys(GOOGLES, GoogleSyncAsker), **aws, "mistral": MistralSyncAsker}
+    return kinds.get(case.api.sdk, SyncAsker)(case, client, headers)
 
 
 def clients(url: str) -> dict[str, Any]:
     """Return the asynchronous SDKs, by the names that the APIs give them."""
     return {
-        "openai": openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0),
+        **{
+            name: openai.AsyncOpenAI(base_url=f"{url}{root}", api_key="sk-test", max_retries=0)
+            for name, root in ROOTS.items()
+        },
+        "groq": groq.AsyncGroq(base_url=url, api_key="sk-test", max_retries=0),
+        "mistral": Mistrals(url),
         "anthropic": anthropic.AsyncAnthropic(base_url=url, api_key="sk-test", max_retries=0),
         "gemini": gemini(url).aio,
         "vertex": vertex(url).aio,
@@ -235,7 +302,12 @@ def clients(url: str) -> dict[str, Any]:
 
 def sync_clients(url: str) -> dict[str, Any]:
     return {
-        "openai": openai.OpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0),
+        **{
+            name: openai.OpenAI(base_url=f"{url}{root}", api_key="sk-test", max_retries=0)
+            for name, root in ROOTS.items()
+        },
+        "groq": groq.Groq(base_url=url, api_key="sk-test", max_retries=0),
+        "mistral": Mistrals(url),
         "anthropic": anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0),
         "gemini": gemini(url),
         "vertex": vertex(url),
