@@ -57,6 +57,7 @@ UNCOUNTED: Final = (
     "cf-ipcountry", "cf-visitor", "cdn-loop", "true-client-ip", "x-client-ip", "x-cluster-client-ip",
     # tracing, and what tells one attempt from another
     "traceparent", "tracestate", "baggage", "b3", "x-b3-*", "x-request-id", "x-correlation-id", "x-amzn-trace-id",
+    "x-ms-client-request-id",
     "x-cloud-trace-context", "x-datadog-*", "sentry-trace", "uber-trace-id", "x-client-request-id", "idempotency-key",
     "amz-sdk-*", "x-amz-user-agent",
     "x-request-start", "x-queue-start", "date",

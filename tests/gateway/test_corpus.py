@@ -30,6 +30,7 @@ pytestmark = [
 ]
 
 SHAPED = (
+    ("azure", "", ["dep-*"]),
     ("deepseek", "", ["deepseek-*"]),
     ("openrouter", "/api/v1", ["or/*"]),
     ("mistral", "/v1", ["mistral-*", "magistral-*"]),

@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from aiohttp import web
 
 from llmcache_gateway.config import LLMCache, load_config
 from tests.gateway.anthropic_provider import running_anthropic
 from tests.gateway.conftest import ADMIN, StartGateway
-from tests.gateway.provider import Provider
+from tests.gateway.provider import Provider, completion
 from tests.gateway.test_command_line import finish, start
 from tests.redis_server import running_redis
 from tests.redis_topologies import MASTER, Sentinels, documented_user, make_certificates, running_cluster
@@ -149,6 +150,24 @@ async def test_providers_example_asks_each_provider_with_its_key_for_its_models(
     assert [one.headers["X-LLMCache"] for one in given] == ["MISS", "HIT"]
     assert provider.calls[0]["headers"]["Authorization"] == f"Bearer sk-{name}"
     assert (anthropic.status_code, provider.calls[1]["headers"]["x-api-key"]) == (200, "sk-anthropic")
+
+
+async def test_azure_example_asks_a_deployment_with_the_key_and_the_newer_api_too(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    config = manifest("22-azure")
+    config["spec"]["upstreams"][0]["baseURL"] = provider.base_url.removesuffix("/v1")
+    path = "/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21"
+
+    async def behave(request: web.Request) -> web.StreamResponse:
+        return web.json_response(completion(1, "gpt-4o-mini", "yes"))
+
+    provider.behave = behave
+    async with start_gateway(config, environment={"AZURE_OPENAI_API_KEY": "k"}) as gateway:
+        given = [await gateway.post({"messages": question()["messages"]}, path) for _ in range(2)]
+        newer = await gateway.post(question(model="gpt-4o-mini"), "/openai/v1/chat/completions")
+    assert [one.headers["X-LLMCache"] for one in (*given, newer)] == ["MISS", "HIT", "MISS"]
+    assert [call["headers"]["api-key"] for call in provider.calls] == ["k", "k"]
 
 
 async def test_redis_example_shares_entries_between_two_gateways(start_gateway: StartGateway, redis_url: str) -> None:

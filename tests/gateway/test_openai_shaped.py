@@ -31,6 +31,7 @@ ADDRESSES = {
     "xai": "/v1",
     "groq": "/openai/v1",
     "fireworks": "/inference/v1",
+    "azure": "",
 }
 
 
@@ -156,8 +157,10 @@ async def test_each_provider_is_asked_at_its_own_address_whichever_root_a_client
         outcomes.append(raw.headers["X-LLMCache"])
     assert outcomes == ["MISS", "HIT"]
     (call,) = provider.calls
-    assert call["path"] == f"{ADDRESSES[kind]}/chat/completions"
-    assert call["headers"]["Authorization"] == "Bearer sk-own"
+    azures = "/openai" if root == "/openai" else "/openai/v1"
+    assert call["path"] == f"{azures if kind == 'azure' else ADDRESSES[kind]}/chat/completions"
+    own = call["headers"].get("api-key") if kind == "azure" else call["headers"]["Authorization"]
+    assert own in ("sk-own", "Bearer sk-own")
     await client.close()
 
 

@@ -27,6 +27,7 @@ SHAPED = [
         ("xai", "https://api.x.ai/v1"),
         ("groq", "https://api.groq.com/openai/v1"),
         ("fireworks", "https://api.fireworks.ai/inference/v1"),
+        ("azure", "https://name.openai.azure.com"),
     )
 ]
 
@@ -316,7 +317,11 @@ ACCEPTED = {
 REFUSED = {
     f"{one['name']} elsewhere at its host": _manifest(upstreams=[one | {"baseURL": f"{one['baseURL']}/elsewhere"}])
     for one in SHAPED
+    if one["name"] != "azure"
 } | {
+    "an Azure endpoint with its paths": _manifest(
+        upstreams=[SHAPED[-1] | {"baseURL": "https://name.openai.azure.com/openai/v1/"}]
+    ),
     "OpenAI without its version": _manifest(upstreams=[OPENAI | {"baseURL": "https://api.openai.com/"}]),
     "an upstream that has no time": _manifest(upstreams=[OPENAI | {"timeout": "0s"}]),
     "a canary without steps": _manifest(rollout={"strategy": "Canary"}),

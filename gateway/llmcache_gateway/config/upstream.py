@@ -103,6 +103,12 @@ class Upstream(Model, frozen=True, kw_only=True):
         ),
         *(_own_address(provider, address) for provider, address in ADDRESSES.items()),
         Rule(
+            cel="self.provider != 'azure' || !has(self.baseURL) || !self.baseURL.matches('/openai(/.*)?$')",
+            holds=lambda u: u.provider != "azure" or re.search(r"/openai(/.*)?\Z", u.base_url or "") is None,
+            message="Azure's own paths begin with /openai: remove it, such as https://NAME.openai.azure.com",
+            field="baseURL",
+        ),
+        Rule(
             cel="self.provider != 'anthropic' || !has(self.baseURL) || !self.baseURL.matches('/v1/*$')",
             holds=lambda u: u.provider != "anthropic" or re.search(r"/v1/*\Z", u.base_url or "") is None,
             message="Anthropic's own paths begin with /v1: remove it, such as https://api.anthropic.com",
@@ -171,6 +177,7 @@ class Upstream(Model, frozen=True, kw_only=True):
             "xai",
             "groq",
             "fireworks",
+            "azure",
             "anthropic",
             "gemini",
             "vertex",
@@ -179,9 +186,9 @@ class Upstream(Model, frozen=True, kw_only=True):
         ],
         described(
             "Which wire API the endpoint speaks: `openai` for OpenAI and everything shaped like it that has no kind of "
-            "its own here (`deepseek`, `openrouter`, `mistral`, `xai`, `groq` and `fireworks` have), `anthropic` for "
-            "Anthropic's messages, `gemini` for Google's Gemini API, `vertex` for Gemini models on Vertex AI, "
-            "`bedrock` for Amazon Bedrock, `echo` for the built-in stand-in that answers with the question."
+            "its own here (`deepseek`, `openrouter`, `mistral`, `xai`, `groq` and `fireworks` have), `azure` for Azure "
+            "OpenAI, `anthropic` for Anthropic's messages, `gemini` for Google's Gemini API, `vertex` for models on "
+            "Vertex AI, `bedrock` for Amazon Bedrock, `echo` for the built-in stand-in that answers with the question."
         ),
     ]
     base_url: Annotated[
@@ -195,7 +202,8 @@ class Upstream(Model, frozen=True, kw_only=True):
         described(
             "Address of the endpoint, ending where the provider's SDK ends its own: with /v1 for OpenAI and those like "
             "it (https://api.groq.com/openai/v1; DeepSeek is https://api.deepseek.com), without it "
-            "for Anthropic (https://api.anthropic.com), Gemini (https://generativelanguage.googleapis.com) and Vertex "
+            "for Anthropic (https://api.anthropic.com), Azure (https://NAME.openai.azure.com), Gemini "
+            "(https://generativelanguage.googleapis.com) and Vertex "
             "(https://aiplatform.googleapis.com, or that of a region); Bedrock's has its region "
             "(https://bedrock-runtime.eu-central-1.amazonaws.com)."
         ),

@@ -5,6 +5,7 @@ from typing import Final
 
 from llmcache_gateway.dialects import bedrock_paths, google_paths
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
+from llmcache_gateway.dialects.azure_deployments import deployed
 from llmcache_gateway.dialects.base import Dialect
 from llmcache_gateway.dialects.bedrock_converse import BedrockConverse
 from llmcache_gateway.dialects.bedrock_invoke import BedrockInvoke
@@ -50,6 +51,8 @@ def dialect_of(method: str, path: str) -> Dialect | None:
     asking = bedrock_paths.asking(path)
     if asking is not None:
         return _CONVERSE if asking["verb"].startswith("converse") else _INVOKE
+    if path.startswith("/openai/deployments/"):
+        return deployed(path)
     generating = google_paths.generating(path)
     return None if generating is None else _VERTEX if generating["vertex"] else _GEMINI
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from llmcache_gateway.dialects import azure_filters
 from llmcache_gateway.dialects.base import Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_chat_stream import DONE, assemble, chunks
 from llmcache_gateway.dialects.openai_errors import error_body
@@ -58,7 +59,7 @@ class OpenAIChat(OpenAIShaped):
 
     name = "openai-chat"
     below = "/chat/completions"
-    speakers = frozenset({"openai", "deepseek", "openrouter", "mistral", "xai", "groq", "fireworks", "echo"})
+    speakers = frozenset({"openai", "azure", "deepseek", "openrouter", "mistral", "xai", "groq", "fireworks", "echo"})
     uncounted = IGNORED
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:
@@ -157,6 +158,10 @@ class OpenAIChat(OpenAIShaped):
             flaws.add("incomplete")
         if _is_flagged(answer.get("moderation")):
             flaws.add("filtered")
+        flaws |= {*azure_filters.prompt_flaws(answer)}
+        for choice in answer["choices"]:
+            if isinstance(choice, dict) and "content_filter_results" in choice:
+                flaws |= {*azure_filters.flaws(choice["content_filter_results"])}
         return refuse(*(flaw for flaw in FLAWS if flaw in flaws))
 
     @staticmethod

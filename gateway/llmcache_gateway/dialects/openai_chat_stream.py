@@ -7,6 +7,7 @@ sends the usage in `x_groq`, too, which older clients read there.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from llmcache_gateway.dialects.azure_filters import graver
 from llmcache_gateway.dialects.merge import merge_delta
 from llmcache_gateway.dialects.openai_shaped import Traits
 from llmcache_gateway.plainjson import dumps, loads
@@ -102,7 +103,9 @@ def _add_part(choice: dict[str, Any], part: dict[str, Any]) -> None:
         message["content"] = _content_parts(message.get("content"), delta.pop("content", None))
     merge_delta(message, delta)
     for name, value in part.items():
-        if isinstance(value, dict) and isinstance(choice.get(name), dict):
+        if name == "content_filter_results":
+            choice[name] = graver(choice.get(name), value)
+        elif isinstance(value, dict) and isinstance(choice.get(name), dict):
             merge_delta(choice[name], value, indexed=False)  # log-probabilities come in pieces too
         elif isinstance(value, list) and isinstance(choice.get(name), list):
             choice[name] = choice[name] + value

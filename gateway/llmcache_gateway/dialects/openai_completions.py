@@ -8,6 +8,7 @@ stream is asked for, its usage chunk and its errors are those of chat completion
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llmcache_gateway.dialects.azure_filters import graver
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_chat import TRUNCATED, OpenAIChat
 from llmcache_gateway.dialects.openai_chat_stream import DONE
@@ -22,7 +23,7 @@ class OpenAICompletions(OpenAIChat):
 
     name = "openai-completions"
     below = "/completions"
-    speakers = frozenset({"openai", "deepseek", "openrouter", "xai", "fireworks"})
+    speakers = frozenset({"openai", "azure", "deepseek", "openrouter", "xai", "fireworks"})
 
     def counted(self, request: Request) -> dict[str, Any]:
         counted = {name: value for name, value in request.members.items() if name not in self.ignored}
@@ -100,7 +101,9 @@ def _add(target: dict[str, Any], piece: dict[str, Any]) -> None:
     """Add a piece to what has come so far: texts and lists go on, the rest is said once, null undoes nothing."""
     for name, value in piece.items():
         old = target.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
+        if name == "content_filter_results":
+            target[name] = graver(old, value)
+        elif isinstance(value, dict) and isinstance(old, dict):
             _add(old, value)
         elif isinstance(value, list) and isinstance(old, list):
             old += value

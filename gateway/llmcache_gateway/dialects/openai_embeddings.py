@@ -37,7 +37,7 @@ class OpenAIEmbeddings(OpenAIShaped):
 
     name = "openai-embeddings"
     below = "/embeddings"
-    speakers = frozenset({"openai", "openrouter", "mistral", "xai", "groq", "fireworks"})
+    speakers = frozenset({"openai", "azure", "openrouter", "mistral", "xai", "groq", "fireworks"})
     uncounted = IGNORED
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:

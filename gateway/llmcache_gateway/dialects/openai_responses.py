@@ -70,7 +70,7 @@ class OpenAIResponses(OpenAIShaped):
 
     name = "openai-responses"
     below = "/responses"
-    speakers = frozenset({"openai", "openrouter", "mistral", "xai", "groq", "fireworks"})
+    speakers = frozenset({"openai", "azure", "openrouter", "mistral", "xai", "groq", "fireworks"})
     echoes = True
 
     def parse(self, members: Any, body: bytes, target: str = "") -> Request:

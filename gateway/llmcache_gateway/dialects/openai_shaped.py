@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from llmcache_gateway.dialects.base import BodyDialect
+from llmcache_gateway.dialects.base import BodyDialect, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,15 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "mistral": Traits(asks_for_usage=False, gives_usage=True, padding=frozenset({"p"}), indexed_calls=True),
     "xai": Traits(gives_usage=True),
     "groq": OPENAI,
+    "azure": OPENAI,
     "fireworks": Traits(ignored=frozenset({"prompt_cache_isolation_key"}), gives_usage=True),
 }
 """One for each provider of this shape, by its name in the manifest."""
 
 ROOTS: Final[Mapping[str, frozenset[str]]] = {
     "/v1": frozenset(TRAITS),
-    "/openai/v1": frozenset({"groq"}),
+    "/openai/v1": frozenset({"azure", "groq"}),
+    "/openai": frozenset({"azure"}),
     "/api/v1": frozenset({"openrouter"}),
     "/inference/v1": frozenset({"fireworks"}),
     "": frozenset({"deepseek"}),
@@ -77,6 +79,12 @@ class OpenAIShaped(BodyDialect):
         self.ignored = self.uncounted
         self._by_provider: dict[str, Any] = {one: self._of(one) for one in self.providers & TRAITS.keys()}
 
+    def parse(self, members: Any, body: bytes, target: str = "") -> Request:
+        raise NotImplementedError  # each API has requests of its own
+
+    def counted(self, request: Request) -> dict[str, Any]:
+        raise NotImplementedError
+
     def for_provider(self, provider: str) -> Self:
         found: Self = self._by_provider.get(provider, self)
         return found
@@ -99,8 +107,8 @@ def looks_elsewhere(model: str, members: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _searches(members: Mapping[str, Any]) -> bool:
-    if members.get("web_search_options") is not None:
-        return True
+    if members.get("web_search_options") is not None or members.get("data_sources"):
+        return True  # OpenAI, Azure
     search = members.get("search_parameters")
     if search is not None and not (isinstance(search, dict) and search.get("mode") == "off"):
         return True  # xAI

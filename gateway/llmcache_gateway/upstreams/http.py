@@ -45,6 +45,7 @@ def _shaped(provider: str) -> Shape:
 _GOOGLES: Final = {begins: begins for begins in ("/v1", "/upload/v1", "/download/v1")}
 
 SHAPES: Final = {provider: _shaped(provider) for provider in TRAITS} | {
+    "azure": Shape(lambda key: ("api-key", key), {"/openai/": "/openai/", "/v1/": "/openai/v1/"}),
     "anthropic": Shape(lambda key: ("x-api-key", key), {"/v1/": "/v1/"}),
     "gemini": Shape(lambda key: ("x-goog-api-key", key), _GOOGLES),
     "vertex": Shape(_bearer, _GOOGLES),

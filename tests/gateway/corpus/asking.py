@@ -25,7 +25,14 @@ from tests.gateway.corpus.case import Case
 GOOGLES = ("gemini", "vertex")
 AWSS = ("converse", "invoke")
 
-ROOTS = {"openai": "/v1", "xai": "/v1", "openrouter": "/api/v1", "fireworks": "/inference/v1", "deepseek": ""}
+ROOTS = {
+    "openai": "/v1",
+    "xai": "/v1",
+    "openrouter": "/api/v1",
+    "fireworks": "/inference/v1",
+    "deepseek": "",
+    "azure-v1": "/openai/v1",
+}
 """Who is asked with OpenAI's SDK, and how its address ends."""
 
 Answer = tuple[str | None, Any]
@@ -288,6 +295,7 @@ def clients(url: str) -> dict[str, Any]:
             name: openai.AsyncOpenAI(base_url=f"{url}{root}", api_key="sk-test", max_retries=0)
             for name, root in ROOTS.items()
         },
+        "azure": openai.AsyncAzureOpenAI(**azure(url)),
         "groq": groq.AsyncGroq(base_url=url, api_key="sk-test", max_retries=0),
         "mistral": Mistrals(url),
         "anthropic": anthropic.AsyncAnthropic(base_url=url, api_key="sk-test", max_retries=0),
@@ -306,6 +314,7 @@ def sync_clients(url: str) -> dict[str, Any]:
             name: openai.OpenAI(base_url=f"{url}{root}", api_key="sk-test", max_retries=0)
             for name, root in ROOTS.items()
         },
+        "azure": openai.AzureOpenAI(**azure(url)),
         "groq": groq.Groq(base_url=url, api_key="sk-test", max_retries=0),
         "mistral": Mistrals(url),
         "anthropic": anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0),
@@ -316,6 +325,11 @@ def sync_clients(url: str) -> dict[str, Any]:
         ),
         **dict.fromkeys(AWSS, Bedrock(url)),
     }
+
+
+def azure(url: str) -> dict[str, Any]:
+    """Return the arguments of OpenAI's SDK for Azure."""
+    return {"azure_endpoint": url, "api_key": "sk-test", "api_version": "2024-10-21", "max_retries": 0}
 
 
 def gemini(url: str) -> genai.Client:

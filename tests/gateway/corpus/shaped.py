@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.gateway.corpus.case import UNICODE, Api, Case, Fate, Json, pieces, restless
+from tests.gateway.corpus.case import UNICODE, Api, Case, Fate, Json, pieces, restless, without
 from tests.gateway.corpus.chat import USAGE, blocks, call, completion, data, says
 
 
@@ -66,6 +66,24 @@ def _from_groq(answer: Json, body: Json) -> list[bytes]:
     return [*map(data, chunks), b"data: [DONE]"]
 
 
+def _from_azure(answer: Json, body: Json) -> list[bytes]:
+    """Return a stream of Azure's: what it found in the prompt, in each piece, and in what was looked at afterwards."""
+    found = answer["choices"][0]["content_filter_results"]
+    top = {"id": "", "object": "", "created": 0, "model": "", "choices": []}
+    prompt = top | {"prompt_filter_results": answer["prompt_filter_results"]}
+    chunks = [json.loads(chunk[6:]) for chunk in blocks(without(answer, {"prompt_filter_results"}), body)[:-1]]
+    parts = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
+    for part in parts:
+        part["content_filter_results"] = {}
+    for part in parts[1:-1]:
+        part["content_filter_results"] = {**found, "hate": {"filtered": False, "severity": "safe"}}
+    offsets = {"check_offset": 44, "start_offset": 44, "end_offset": 198}
+    late = {"index": 0, "finish_reason": None, "content_filter_results": found, "content_filter_offsets": offsets}
+    ended = [at for at, chunk in enumerate(chunks) if chunk["choices"]][-1] + 1
+    chunks.insert(ended, top | {"choices": [late]})
+    return [data(prompt), *map(data, chunks), b"data: [DONE]"]
+
+
 def _pieced(chunks: list[Json]) -> Json:
     """Put the chunks of a stream together, as clients do that have no helper for it."""
     whole: Json = {}
@@ -100,6 +118,8 @@ def _shaped(name: str, path: str, stream: Any, **more: Any) -> Api:
     return Api(name, path, name, stream, lambda client: client.chat.completions, **final, **more)
 
 
+AZURE = _shaped("azure", "/openai/deployments/dep-1/chat/completions", _from_azure)
+AZURE_V1 = _shaped("azure-v1", "/openai/v1/chat/completions", blocks)
 DEEPSEEK = _shaped("deepseek", "/chat/completions", _with_usage)
 OPENROUTER = _shaped("openrouter", "/api/v1/chat/completions", _from_openrouter)
 MISTRAL = _shaped("mistral", "/v1/chat/completions", _from_mistral)
@@ -108,6 +128,8 @@ GROQ = _shaped("groq", "/openai/v1/chat/completions", _from_groq)
 FIREWORKS = _shaped("fireworks", "/inference/v1/chat/completions", _with_usage)
 
 MODELS = {
+    AZURE: "dep-1",
+    AZURE_V1: "dep-1",
     DEEPSEEK: "deepseek-chat",
     OPENROUTER: "or/some-model",
     MISTRAL: "mistral-large-latest",
@@ -116,17 +138,22 @@ MODELS = {
     FIREWORKS: "accounts/fireworks/models/m",
 }
 HIT: Json = {"prompt_cache_hit_tokens": 0, "prompt_cache_miss_tokens": 9}
+OF_FILTERS = {"prompt_filter_results", "content_filter_results"}  # the helper keeps what was found last
 NULLS = {"prefix", "tool_calls"}
 SEARCH: Json = {"type": "browser_search"}
 
 
 def case(api: Api, name: str, answer: Json, fate: Fate = Fate.KEPT, **more: Any) -> Case:
     ask = {"model": MODELS[api], "messages": [{"role": "user", "content": "What is a cache?"}]}
-    extra = {name: more.pop(name) for name in ("blocks", "wire", "unsaid", "unlike", "helped") if name in more}
+    extra = {
+        name: more.pop(name) for name in ("blocks", "wire", "unsaid", "unlike", "helped", "streamed") if name in more
+    }
     if api in (MISTRAL, GROQ):
         extra["helped"] = None
     if api is MISTRAL:
         extra["unsaid"] = frozenset({"prefix"} if answer["choices"][0]["message"]["tool_calls"] else NULLS)
+    if api is AZURE:
+        extra |= {"unsaid": frozenset({"content_filter_offsets"}), "unlike": frozenset(OF_FILTERS)}
     if api is OPENROUTER:
         extra["unlike"] = frozenset({"role"})  # said again with the usage, and the helper appends it to itself
     return Case(api, name, ask | more, answer, fate, **extra)
@@ -145,11 +172,26 @@ def _groqs(*choices: Json) -> Json:
     return completion(*choices, usage=usage, usage_breakdown=None, x_groq={"id": "req_01"})
 
 
+def _azures(severity: str, *, filtered: bool = False, reason: str = "stop", **more: Any) -> Json:
+    found: Json = {"hate": {"filtered": filtered, "severity": severity}, **more}
+    prompt = [{"prompt_index": 0, "content_filter_results": {"jailbreak": {"filtered": False, "detected": False}}}]
+    said = says("A cache keeps.", reason, of_choice={"content_filter_results": found})
+    return completion(said, prompt_filter_results=prompt)
+
+
+NOT_LOOKED: Json = {"code": "content_filter_error", "message": "The contents are not filtered"}
 THOUGHT: Json = {"type": "thinking", "thinking": [{"type": "text", "text": "Let me think about it."}], "closed": True}
 CALLS = [{"index": at, **call(at)} for at in (0, 1)]
 PLAIN = completion(says("A cache keeps what was asked before."))
 
 CASES = [
+    case(AZURE, "plain", _azures("low")),
+    case(AZURE, "usage asked for", _azures("medium"), streamed={"stream_options": {"include_usage": True}}),
+    case(AZURE, "filtered", _azures("high", filtered=True, reason="content_filter"), Fate.NOT_KEPT),
+    case(AZURE, "filtered afterwards", _azures("high", filtered=True), Fate.NOT_KEPT),
+    case(AZURE, "not looked at", _azures("safe", error=NOT_LOOKED), Fate.NOT_KEPT),
+    case(AZURE, "data of one's own", _azures("safe"), Fate.BYPASSED, extra_body={"data_sources": [{"type": "x"}]}),
+    case(AZURE_V1, "plain", PLAIN),
     case(DEEPSEEK, "plain", PLAIN | {"usage": USAGE | HIT}),
     case(DEEPSEEK, "kept alive by comments", PLAIN | {"usage": USAGE | HIT}, wire=restless),
     case(DEEPSEEK, "thinking", completion(says("It keeps.", reasoning_content="What might it be?"))),
