@@ -48,7 +48,7 @@ async def test_the_deployment_in_the_path_is_the_model_and_the_key_goes_in_its_o
 
 
 async def test_version_deployment_and_named_model_each_count(azure: TestGateway) -> None:
-    asked = [
+    asked: list[tuple[str, dict[str, Any]]] = [
         (CHAT, ASK),
         (CHAT.replace(VERSION, "2025-01-01-preview"), ASK),
         (CHAT.replace("dep-1", "dep-2"), ASK),

@@ -69,6 +69,7 @@ IN_VERTEX = "/v1/projects/p/locations/l/publishers"
         ([GPT, CLAUDE], MESSAGES, "gpt-4o", None),
         ([OPENAI, VERTEX, GEMINI], "/v1beta/models/m:generateContent", "m", GEMINI),
         ([OPENAI, GEMINI, VERTEX], f"{IN_VERTEX}/google/models/m:streamGenerateContent", "m", VERTEX),
+        ([ANTHROPIC, GEMINI, VERTEX], f"{IN_VERTEX}/anthropic/models/m:rawPredict", "m", VERTEX),
         ([GEMINI, ECHO], "/v1/publishers/google/models/m:generateContent", "m", ECHO),
     ],
 )

@@ -5,6 +5,7 @@ from typing import Final
 
 from llmcache_gateway.dialects import bedrock_paths, google_paths
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
+from llmcache_gateway.dialects.anthropic_vertex import AnthropicVertex, predicting
 from llmcache_gateway.dialects.azure_deployments import deployed
 from llmcache_gateway.dialects.base import Dialect
 from llmcache_gateway.dialects.bedrock_converse import BedrockConverse
@@ -17,6 +18,7 @@ from llmcache_gateway.dialects.openai_responses import OpenAIResponses
 from llmcache_gateway.dialects.openai_shaped import ROOTS
 
 _ANTHROPIC: Final = AnthropicMessages()
+_ANTHROPIC_VERTEX: Final = AnthropicVertex()
 _GEMINI: Final = GeminiGenerate("gemini-generate", "/v1beta/models/MODEL:generateContent", "gemini")
 _VERTEX: Final = GeminiGenerate(
     "vertex-generate",
@@ -53,6 +55,8 @@ def dialect_of(method: str, path: str) -> Dialect | None:
         return _CONVERSE if asking["verb"].startswith("converse") else _INVOKE
     if path.startswith("/openai/deployments/"):
         return deployed(path)
+    if predicting(path) is not None:
+        return _ANTHROPIC_VERTEX
     generating = google_paths.generating(path)
     return None if generating is None else _VERTEX if generating["vertex"] else _GEMINI
 

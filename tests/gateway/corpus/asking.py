@@ -299,6 +299,7 @@ def clients(url: str) -> dict[str, Any]:
         "groq": groq.AsyncGroq(base_url=url, api_key="sk-test", max_retries=0),
         "mistral": Mistrals(url),
         "anthropic": anthropic.AsyncAnthropic(base_url=url, api_key="sk-test", max_retries=0),
+        "anthropic-vertex": anthropic.AsyncAnthropicVertex(**anthropic_vertex(url)),
         "gemini": gemini(url).aio,
         "vertex": vertex(url).aio,
         "anthropic-bedrock": anthropic.AsyncAnthropicBedrock(
@@ -318,6 +319,7 @@ def sync_clients(url: str) -> dict[str, Any]:
         "groq": groq.Groq(base_url=url, api_key="sk-test", max_retries=0),
         "mistral": Mistrals(url),
         "anthropic": anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0),
+        "anthropic-vertex": anthropic.AnthropicVertex(**anthropic_vertex(url)),
         "gemini": gemini(url),
         "vertex": vertex(url),
         "anthropic-bedrock": anthropic.AnthropicBedrock(
@@ -330,6 +332,12 @@ def sync_clients(url: str) -> dict[str, Any]:
 def azure(url: str) -> dict[str, Any]:
     """Return the arguments of OpenAI's SDK for Azure."""
     return {"azure_endpoint": url, "api_key": "sk-test", "api_version": "2024-10-21", "max_retries": 0}
+
+
+def anthropic_vertex(url: str) -> dict[str, Any]:
+    """Return the arguments of Anthropic's SDK for Vertex AI."""
+    of_google = {"region": "europe-west4", "project_id": "p", "access_token": "ya29.test"}
+    return {"base_url": f"{url}/v1", **of_google, "max_retries": 0}
 
 
 def gemini(url: str) -> genai.Client:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tests.gateway.corpus.case import (
@@ -200,7 +201,7 @@ FORMAT: Json = {
     },
 }
 
-CASES = [
+_CASES = [
     case("plain", ask(), PLAIN),
     case("a stream through proxies", ask(), PLAIN, wire=restless),
     case("a system prompt", ask(system=[text("Be brief.", cache_control={"type": "ephemeral", "ttl": "1h"})]), PLAIN),
@@ -308,3 +309,16 @@ CASES = [
     ),
     case("a container", ask(extra_body={"container": "c_1"}), PLAIN, fate=Fate.BYPASSED),
 ]
+
+_ON_VERTEX = "/v1/projects/p/locations/europe-west4/publishers/anthropic/models/claude-sonnet-5-5"
+VERTEX = Api(
+    "messages on Vertex",
+    f"{_ON_VERTEX}:rawPredict",
+    "anthropic-vertex",
+    blocks,
+    lambda client: client.messages,
+    "get_final_message",
+    stream_path=f"{_ON_VERTEX}:streamRawPredict",
+)
+
+CASES = [*_CASES, *(replace(one, api=VERTEX) for one in _CASES)]
