@@ -20,6 +20,8 @@ DialectName = Literal[
     "anthropic-messages",
     "gemini-generate",
     "vertex-generate",
+    "gemini-embeddings",
+    "vertex-embeddings",
     "bedrock-converse",
     "bedrock-invoke",
 ]

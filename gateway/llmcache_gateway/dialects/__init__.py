@@ -10,6 +10,7 @@ from llmcache_gateway.dialects.azure_deployments import deployed
 from llmcache_gateway.dialects.base import Dialect
 from llmcache_gateway.dialects.bedrock_converse import BedrockConverse
 from llmcache_gateway.dialects.bedrock_invoke import BedrockInvoke
+from llmcache_gateway.dialects.gemini_embeddings import GeminiEmbedding, GeminiEmbeddings
 from llmcache_gateway.dialects.gemini_generate import GeminiGenerate
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.dialects.openai_completions import OpenAICompletions
@@ -27,6 +28,12 @@ _VERTEX: Final = GeminiGenerate(
 )
 _CONVERSE: Final = BedrockConverse()
 _INVOKE: Final = BedrockInvoke()
+_EMBEDDINGS: Final[Mapping[tuple[bool, str], Dialect]] = {
+    (False, "embedContent"): GeminiEmbedding("gemini-embeddings", "gemini"),
+    (False, "batchEmbedContents"): GeminiEmbeddings("gemini-embeddings", "gemini"),
+    (True, "embedContent"): GeminiEmbedding("vertex-embeddings", "vertex"),
+    (True, "batchEmbedContents"): GeminiEmbeddings("vertex-embeddings", "vertex"),
+}
 _CHATS: Final = {root: OpenAIChat(root) for root in ROOTS}
 _SHAPED: Final = (OpenAICompletions, OpenAIResponses, OpenAIEmbeddings)
 _DIALECTS: Final[tuple[Dialect, ...]] = (
@@ -58,7 +65,10 @@ def dialect_of(method: str, path: str) -> Dialect | None:
     if predicting(path) is not None:
         return _ANTHROPIC_VERTEX
     generating = google_paths.generating(path)
-    return None if generating is None else _VERTEX if generating["vertex"] else _GEMINI
+    if generating is not None:
+        return _VERTEX if generating["vertex"] else _GEMINI
+    embedding = google_paths.embedding(path)
+    return None if embedding is None else _EMBEDDINGS[bool(embedding["vertex"]), embedding["verb"]]
 
 
 def kin_of(path: str, headers: Mapping[str, str]) -> Dialect | None:

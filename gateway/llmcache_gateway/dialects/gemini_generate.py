@@ -74,7 +74,7 @@ class GeminiGenerate(BodyDialect):
             raise RequestError(400, f"{path[:80]!r} is none of {self.path}.", code="invalid_path")
         if not isinstance(members, dict):
             raise RequestError(400, "The body must be a JSON object.", code="invalid_json")
-        events = "sse" in _formats(query)
+        events = "sse" in formats(query)
         streamed = found["verb"] == "streamGenerateContent"
         return Request(
             model=found["model"],
@@ -172,7 +172,7 @@ def _camel(name: str) -> str:
     return first + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
-def _formats(query: str) -> list[str]:
+def formats(query: str) -> list[str]:
     return [value for name, value in parse_qsl(query) if name in FORMATS]
 
 
@@ -195,7 +195,7 @@ def _bypasses(request: Request) -> Iterator[str]:
     modalities = generation_config(members).get("responseModalities")
     if isinstance(modalities, list) and not {"AUDIO", "VIDEO"}.isdisjoint(filter(_is_text, modalities)):
         yield "audio"
-    if not set(_formats(request.target.partition("?")[2])) <= {"json", "sse"}:
+    if not set(formats(request.target.partition("?")[2])) <= {"json", "sse"}:
         yield "format"
 
 

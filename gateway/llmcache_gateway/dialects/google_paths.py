@@ -17,10 +17,12 @@ GOOGLES: Final = re.compile(
 _SHARED: Final = re.compile(r"/v1/(?:models|files|batches|operations|interactions)(?:/|$)")
 """Begins a path that Google has and others, too, none of whom takes a credential in its query."""
 
-_GENERATE: Final = re.compile(
+_RESOURCE: Final = (
     r"(?P<resource>/v1(?:(?:alpha|beta)[0-9]*)?/(?P<vertex>(?:projects/[^/%]+/locations/[^/%]+/)?(?:publishers/google/)?)"
-    r"(?:models|tunedModels|endpoints)/(?P<model>[A-Za-z0-9._@-]{1,256})):(?P<verb>generateContent|streamGenerateContent)"
+    r"(?:models|tunedModels|endpoints)/(?P<model>[A-Za-z0-9._@-]{1,256}))"
 )
+_GENERATE: Final = re.compile(f"{_RESOURCE}:(?P<verb>generateContent|streamGenerateContent)")
+_EMBED: Final = re.compile(f"{_RESOURCE}:(?P<verb>embedContent|batchEmbedContents)")
 
 API_KEY: Final = "x-goog-api-key"
 
@@ -31,6 +33,11 @@ CREDENTIAL_FIELDS: Final = {"key": (API_KEY, ""), "access_token": ("Authorizatio
 def generating(path: str) -> re.Match[str] | None:
     """Return the parts of a path that asks for content: `resource`, `vertex` (not empty for it), `model`, `verb`."""
     return _GENERATE.fullmatch(path)
+
+
+def embedding(path: str) -> re.Match[str] | None:
+    """Return the parts of a path that asks for embeddings, as `generating` does."""
+    return _EMBED.fullmatch(path)
 
 
 def is_vertex(path: str) -> bool:

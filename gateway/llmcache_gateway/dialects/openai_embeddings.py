@@ -14,13 +14,12 @@ Equal inputs have equal keys: `positions` names the first of them, and `join` is
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
-from math import fsum
 from typing import Any, Final, NoReturn
 
 import msgspec
 
 from llmcache_gateway.dialects.base import STORE, Request, Verdict, refuse
+from llmcache_gateway.dialects.counts import added, shared
 from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.dialects.openai_shaped import OpenAIShaped
 from llmcache_gateway.dialects.reading import names_remote, read_request
@@ -126,7 +125,7 @@ class OpenAIEmbeddings(OpenAIShaped):
         for item in items:
             answers[item["index"]]["data"] = [{**item, "index": 0}]
         if "usage" in answer:
-            shares = _shared(answer["usage"], [max(1, len(part.members["input"])) for part in parts])
+            shares = shared(answer["usage"], [max(1, len(part.members["input"])) for part in parts])
             for one, share in zip(answers, shares, strict=True):
                 one["usage"] = share
         return answers
@@ -142,7 +141,7 @@ class OpenAIEmbeddings(OpenAIShaped):
                 joined.setdefault(name, value)
         joined["data"] = [{**answer["data"][0], "index": at} for at, answer in enumerate(answers)]
         if "usage" in joined:
-            joined["usage"] = _added([answer["usage"] for answer in answers if "usage" in answer])
+            joined["usage"] = added([answer["usage"] for answer in answers if "usage" in answer])
         return joined
 
 
@@ -180,33 +179,6 @@ def _is_remote(item: Any) -> bool:
 
 def _is_embedding(item: Any) -> bool:
     return isinstance(item, dict) and type(item.get("index")) is int and isinstance(item.get("embedding"), list | str)
-
-
-def _shared(value: Any, weights: Sequence[int]) -> list[Any]:
-    """Share a number out by weights, counts without loss; an object by its members; give anything else to all."""
-    if isinstance(value, dict):
-        shares = {name: _shared(item, weights) for name, item in value.items()}
-        return [{name: shares[name][at] for name in value} for at in range(len(weights))]
-    whole = sum(weights)
-    if isinstance(value, float):
-        return [value * weight / whole for weight in weights]
-    if type(value) is not int:
-        return [value] * len(weights)
-    # Each share ends where the weights so far would have it end, rounded down: the last one ends at the whole.
-    ends = [value * so_far // whole for so_far in accumulate(weights)]
-    return [end - start for start, end in pairwise([0, *ends])]
-
-
-def _added(values: Sequence[Any]) -> Any:
-    """Add up numbers, and objects by their members; of anything else return the first."""
-    objects = [value for value in values if isinstance(value, dict)]
-    if objects:
-        names = dict.fromkeys(name for one in objects for name in one)
-        return {name: _added([one[name] for one in objects if name in one]) for name in names}
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if not numbers:
-        return values[0]
-    return sum(numbers) if all(isinstance(one, int) for one in numbers) else fsum(numbers)
 
 
 def _no_stream() -> NoReturn:
