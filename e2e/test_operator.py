@@ -40,7 +40,8 @@ REFUSED = {
     ),
     "two credentials": (
         manifest("x", upstreams=[OPENAI | {"credential": {"env": "A", "passthrough": True}}]),
-        "set exactly one of secretRef, env, file or passthrough: true",
+        "set exactly one of secretRef, env, file, googleServiceAccount, googleWorkloadIdentity: true or "
+        "passthrough: true",
     ),
     "a duration in words": (
         manifest("x", cache={"ttl": "an hour"}),

@@ -38,6 +38,7 @@ from llmcache_gateway.reload import ConfigFile, Reloader, not_in_force
 from llmcache_gateway.runtime import Resources, provision
 from llmcache_gateway.server import Handler
 from llmcache_gateway.stats import Stats
+from llmcache_gateway.upstreams.minted import Minted
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             data_folder=options.data,
             hook_loader=HookLoader(metrics),
             hooks_folder=options.hooks,
+            minted=Minted(options.clock),
             capabilities=shipped_rows(),
             prices=shipped_prices(),
         )

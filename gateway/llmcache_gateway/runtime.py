@@ -51,6 +51,7 @@ from llmcache_gateway.upstreams.base import Upstream
 from llmcache_gateway.upstreams.bedrock import open_bedrock
 from llmcache_gateway.upstreams.echo import EchoUpstream
 from llmcache_gateway.upstreams.http import HTTPUpstream
+from llmcache_gateway.upstreams.minted import Minted
 from llmcache_gateway.upstreams.translated import TranslatedUpstream
 from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
 
@@ -79,6 +80,7 @@ class Resources:
     clock: Callable[[], float]
     hook_loader: HookLoader
     hooks_folder: Path | None
+    minted: Minted
     capabilities: Sequence[CapabilityRow]
     prices: Sequence[PriceRow]
     """The tables that come with the gateway. To read one takes as long as dozens of requests, which would wait."""
@@ -478,6 +480,8 @@ def _upstream(config: UpstreamConfig, key: str | None, resources: Resources, pat
         "timeout_seconds": seconds(config.timeout),
         "session": resources.session,
     }
+    if config.credential is not None and config.credential.makes_google_tokens:
+        options |= {"credential": None, "signer": resources.minted.google(key, f"{path}.credential")}
     if config.provider == "bedrock":
         return open_bedrock(path=path, region=config.signing_region, signs=config.credential is None, **options)
     return HTTPUpstream(**options)

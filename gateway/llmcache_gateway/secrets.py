@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmcache_gateway.config import PEM, Credential, Problem, SecretRef
+from llmcache_gateway.config import Credential, Problem, SecretFile, SecretRef
 
 
 class Secrets:
@@ -18,9 +18,15 @@ class Secrets:
         self.problems: list[Problem] = []
 
     def credential(self, credential: Credential | None, path: str) -> str | None:
-        """Return an upstream's key; None when it has none, passes the client's on, or can't be read."""
-        if credential is None or credential.passthrough:
+        """Return an upstream's key, or the file that it is made of.
+
+        None when it has none, passes the client's on, is what its pod is, or can't be read.
+        """
+        if credential is None or credential.passthrough or credential.google_workload_identity:
             return None
+        if credential.google_service_account is not None:
+            found = self.file_of(credential.google_service_account, f"{path}.googleServiceAccount")
+            return None if found is None else found[1]
         if credential.secret_ref is not None:
             return self.secret(credential.secret_ref, f"{path}.secretRef")
         if credential.env is not None:
@@ -40,8 +46,8 @@ class Secrets:
         file = self._secret_file(ref, path)
         return None if file is None else self._read(file, path)
 
-    def pem(self, source: PEM, path: str) -> tuple[Path, str] | None:
-        """Return the file of a certificate or key, and its text; None when it can't be read."""
+    def file_of(self, source: SecretFile, path: str) -> tuple[Path, str] | None:
+        """Return a file, such as a certificate or key, and its text; None when it can't be read."""
         if source.secret_ref is not None:
             path = f"{path}.secretRef"
             file = self._secret_file(source.secret_ref, path)

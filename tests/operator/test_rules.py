@@ -45,6 +45,11 @@ def _credential(**credential: Any) -> dict[str, Any]:
     return _manifest(upstreams=[OPENAI | {"credential": credential}])
 
 
+def _of_google(**credential: Any) -> dict[str, Any]:
+    vertex = {"name": "vertex", "provider": "vertex", "baseURL": "https://aiplatform.googleapis.com"}
+    return _manifest(upstreams=[vertex | {"credential": credential}])
+
+
 def _tiered(**redis: Any) -> dict[str, Any]:
     return _manifest(cache={"store": {"type": "tiered"}}, redis=redis)
 
@@ -111,6 +116,11 @@ ACCEPTED = {
     "a credential from the environment": _credential(env="OPENAI_API_KEY"),
     "a credential from a file": _credential(file="/run/key"),
     "the client's own credential": _credential(passthrough=True),
+    "a service account of Google's": _of_google(
+        googleServiceAccount={"secretRef": {"name": "vertex", "key": "k.json"}}
+    ),
+    "a service account of Google's in a file": _of_google(googleServiceAccount={"file": "/run/key.json"}),
+    "what the pod is to Google": _of_google(googleWorkloadIdentity=True),
     "an echo with a delay": _manifest(upstreams=[ECHO | {"echo": {"delay": "300ms"}}]),
     "two upstreams": _manifest(upstreams=[ECHO, OPENAI]),
     "an Anthropic endpoint": _manifest(upstreams=[ANTHROPIC]),
@@ -446,6 +456,14 @@ REFUSED = {
     "echo settings for another provider": _manifest(upstreams=[OPENAI | {"echo": {}}]),
     "an empty credential": _credential(),
     "two credentials": _credential(env="A", passthrough=True),
+    "a key of Google's and what the pod is": _of_google(
+        googleServiceAccount={"file": "/run/key.json"}, googleWorkloadIdentity=True
+    ),
+    "a key of Google's from nowhere": _of_google(googleServiceAccount={}),
+    "a key of Google's from two places": _of_google(
+        googleServiceAccount={"file": "/k", "secretRef": {"name": "vertex", "key": "k.json"}}
+    ),
+    "what the pod is to Google, told to another": _credential(googleWorkloadIdentity=True),
     "passthrough switched off": _credential(passthrough=False),
     "an upper-case upstream": _manifest(upstreams=[ECHO | {"name": "Echo"}]),
     "a version with a colon": _manifest(prefix={"version": "a:b"}),

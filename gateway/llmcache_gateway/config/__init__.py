@@ -14,7 +14,7 @@ from llmcache_gateway.config.hints import CapabilityRow, HintExperiment, HintPoi
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import LLMCache, LLMCacheSpec
-from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, SecretRef, described
+from llmcache_gateway.config.model import API_VERSION, GROUP, VERSION, Model, SecretFile, SecretRef, described
 from llmcache_gateway.config.monitoring import Monitoring
 from llmcache_gateway.config.network import NetworkPolicy, Peer
 from llmcache_gateway.config.policy import CacheOverride, Match, Policy
@@ -107,6 +107,7 @@ __all__ = [
     "Retain",
     "Rollout",
     "S3Login",
+    "SecretFile",
     "SecretRef",
     "Semantic",
     "SemanticOverride",

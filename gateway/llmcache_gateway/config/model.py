@@ -28,3 +28,24 @@ class SecretRef(Model, frozen=True, kw_only=True):
 
     name: Annotated[SecretName, described("Name of the Secret.")]
     key: Annotated[SecretKey, described("Key inside the Secret.")]
+
+
+class SecretFile(Model, frozen=True, kw_only=True):
+    """A text of several lines, such as a key file: from exactly one of the two."""
+
+    RULES = (
+        Rule(
+            cel="has(self.secretRef) != has(self.file)",
+            holds=lambda f: (f.secret_ref is None) != (f.file is None),
+            message="set exactly one of secretRef or file",
+        ),
+    )
+
+    secret_ref: Annotated[
+        SecretRef | None,
+        described("A key of a Secret. Standalone it is read from the folder given by --secrets."),
+    ] = None
+    file: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024)] | None,
+        described("The file itself. For a gateway outside Kubernetes."),
+    ] = None

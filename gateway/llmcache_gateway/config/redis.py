@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from llmcache_gateway.config.model import Model, SecretRef, described
+from llmcache_gateway.config.model import Model, SecretFile, SecretRef, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Bytes, SecretName, byte_count
 
@@ -129,25 +129,8 @@ HostPort = Annotated[
 """A host name or address, and a port; an IPv6 address stands in brackets."""
 
 
-class PEM(Model, frozen=True, kw_only=True):
+class PEM(SecretFile, frozen=True, kw_only=True):
     """A certificate or key as PEM text: from exactly one of the two."""
-
-    RULES = (
-        Rule(
-            cel="has(self.secretRef) != has(self.file)",
-            holds=lambda p: (p.secret_ref is None) != (p.file is None),
-            message="set exactly one of secretRef or file",
-        ),
-    )
-
-    secret_ref: Annotated[
-        SecretRef | None,
-        described("A key of a Secret. Standalone it is read from the folder given by --secrets."),
-    ] = None
-    file: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=1024)] | None,
-        described("A PEM file. For a gateway outside Kubernetes."),
-    ] = None
 
 
 class ClientCertificate(Model, frozen=True, kw_only=True):

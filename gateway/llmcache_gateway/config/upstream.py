@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
-from llmcache_gateway.config.model import Model, SecretRef, described
+from llmcache_gateway.config.model import Model, SecretFile, SecretRef, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, seconds
 
@@ -14,13 +14,25 @@ _REGION: Final = re.compile(r"//[^/]*bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
 
 
 class Credential(Model, frozen=True, kw_only=True):
-    """Where the upstream's API key comes from: exactly one of the four."""
+    """Where the upstream's API key comes from: exactly one of the six."""
 
     RULES = (
         Rule(
-            cel="[has(self.secretRef), has(self.env), has(self.file), self.passthrough].exists_one(c, c)",
-            holds=lambda c: sum((c.secret_ref is not None, c.env is not None, c.file is not None, c.passthrough)) == 1,
-            message="set exactly one of secretRef, env, file or passthrough: true",
+            cel="[has(self.secretRef), has(self.env), has(self.file), self.passthrough, "
+            "has(self.googleServiceAccount), self.googleWorkloadIdentity].exists_one(c, c)",
+            holds=lambda c: (
+                [
+                    c.secret_ref is not None,
+                    c.env is not None,
+                    c.file is not None,
+                    c.passthrough,
+                    c.google_service_account is not None,
+                    c.google_workload_identity,
+                ].count(True)
+                == 1
+            ),
+            message="set exactly one of secretRef, env, file, googleServiceAccount, googleWorkloadIdentity: true or "
+            "passthrough: true",
         ),
     )
 
@@ -36,10 +48,29 @@ class Credential(Model, frozen=True, kw_only=True):
         Annotated[str, Meta(min_length=1, max_length=1024)] | None,
         described("A file that holds the key and nothing else. For a gateway outside Kubernetes."),
     ] = None
+    google_service_account: Annotated[
+        SecretFile | None,
+        described(
+            "The JSON key of a Google service account, or a file of workload identity federation. The gateway makes "
+            "Google's tokens of it, and renews them before they end. For provider vertex."
+        ),
+    ] = None
+    google_workload_identity: Annotated[
+        bool,
+        described(
+            "Take Google's tokens for what the pod, or the machine, is to Google: its Kubernetes service account on "
+            "GKE. For provider vertex."
+        ),
+    ] = False
     passthrough: Annotated[
         bool,
         described("Send the client's own credential on. The gateway then holds no key of its own."),
     ] = False
+
+    @property
+    def makes_google_tokens(self) -> bool:
+        """Whether what is sent is made by the gateway, of a key of Google's or of what its pod is."""
+        return self.google_service_account is not None or self.google_workload_identity
 
 
 class Echo(Model, frozen=True, kw_only=True):
@@ -141,6 +172,13 @@ class Upstream(Model, frozen=True, kw_only=True):
             ),
             message="baseURL names no AWS region, which requests are signed for: set it, such as eu-central-1",
             field="region",
+        ),
+        Rule(
+            cel="self.provider == 'vertex' || !has(self.credential) || "
+            "!(has(self.credential.googleServiceAccount) || self.credential.googleWorkloadIdentity)",
+            holds=lambda u: u.provider == "vertex" or u.credential is None or not u.credential.makes_google_tokens,
+            message="Google's tokens are for provider vertex: give this one a key by secretRef, env or file",
+            field="credential",
         ),
         Rule(
             cel="self.provider != 'echo' || !(has(self.baseURL) || has(self.credential))",

@@ -34,7 +34,7 @@ def read_access(config: ExternalRedis, secrets: Secrets) -> RedisAccess:
         return secrets.secret(login.secret_ref, f"{path}.credential.secretRef") if login is not None else None
 
     def pem(source: PEM | None, path: str) -> PEMFile | None:
-        read = secrets.pem(source, f"spec.redis.tls.{path}") if source is not None else None
+        read = secrets.file_of(source, f"spec.redis.tls.{path}") if source is not None else None
         return PEMFile(*read) if read is not None else None
 
     sentinel, tls = config.sentinel, config.tls

@@ -23,7 +23,7 @@ class S3Access:
 def read_s3_access(config: S3, secrets: Secrets) -> S3Access:
     """Read all that a configuration names; what can't be read is among the problems of `secrets`."""
     login = config.credential
-    ca = secrets.pem(config.ca, "spec.s3.ca") if config.ca is not None else None
+    ca = secrets.file_of(config.ca, "spec.s3.ca") if config.ca is not None else None
     return S3Access(
         config,
         key_id=secrets.secret(login.access_key_id, "spec.s3.credential.accessKeyId") if login is not None else None,

@@ -31,6 +31,8 @@ class SigV4Signer:
     Credentials that end are renewed before they do. They are asked for by the first request, not before.
     """
 
+    reads_body = True
+
     def __init__(self, region: str) -> None:
         self._region = region
         self._session = Session()

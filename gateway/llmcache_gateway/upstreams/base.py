@@ -39,7 +39,11 @@ class Answer:
 
 
 class Signer(Protocol):
-    """Proves to a provider who asks, by what it makes of the request itself."""
+    """Proves to a provider who asks, by what it makes of the request itself, or by a token of its own."""
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether it needs the whole body. Otherwise it is given none."""
 
     async def sign(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Return the headers to add to a request; UpstreamError when it can't be signed."""

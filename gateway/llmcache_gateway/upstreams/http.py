@@ -97,8 +97,10 @@ class HTTPUpstream:
     async def send(self, call: Call) -> AsyncIterator[Answer]:
         url, headers, body = self._url(call.target), self._headers(call), call.body
         if self._signer is not None:
-            body = await _held(body)
-            headers.update(await self._signer.sign(call.method, str(url), headers, body))
+            held = b""
+            if self._signer.reads_body:
+                body = held = await _held(body)
+            headers.update(await self._signer.sign(call.method, str(url), headers, held))
         try:
             response = await self._session.request(
                 call.method,
