@@ -155,7 +155,7 @@ async def test_providers_example_asks_each_provider_with_its_key_for_its_models(
 async def test_azure_example_asks_a_deployment_with_the_key_and_the_newer_api_too(
     start_gateway: StartGateway, provider: Provider
 ) -> None:
-    config = manifest("22-azure")
+    config = manifest("25-azure")
     config["spec"]["upstreams"][0]["baseURL"] = provider.base_url.removesuffix("/v1")
     path = "/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21"
 
