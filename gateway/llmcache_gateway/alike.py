@@ -9,6 +9,7 @@ from aiohttp import web
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.false_hits import FalseHits
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import give_stored
 from llmcache_gateway.metrics import Metrics
@@ -61,13 +62,14 @@ async def answer(
     use_of: Callable[[Entry, Question], Use],
     serve: Callable[[Exchange, Question, Entry, str, str], Served],
     hurry: asyncio.Event,
+    false_hits: FalseHits,
 ) -> web.StreamResponse | None:
     """Answer with the entry of a question that means the same; None where none may be given.
 
     `use_of` says what an entry is good for, `serve` makes headers and pieces of one, under its key; after `hurry`
     nothing is paced.
     """
-    match = await look_up(exchange, question, metrics, lambda entry: use_of(entry, question) is Use.FRESH)
+    match = await look_up(exchange, question, metrics, false_hits, lambda entry: use_of(entry, question) is Use.FRESH)
     if match is None or match.found is None:
         return None
     try:
@@ -76,12 +78,17 @@ async def answer(
         # Whatever is wrong with an entry, the provider can still be asked.
         log.exception("the entry %s can't be replayed; asking upstream", match.key)
         return None
+    false_hits.sample_soon(exchange.runtime, question, exchange.key or "", match)
     headers[HEADER] = f"{match.similarity:.4f}"
     return await give_stored(exchange, headers, pieces, hurry)
 
 
 async def look_up(
-    exchange: Exchange, question: Question, metrics: Metrics, usable: Callable[[Entry], bool]
+    exchange: Exchange,
+    question: Question,
+    metrics: Metrics,
+    false_hits: FalseHits,
+    usable: Callable[[Entry], bool],
 ) -> "Match | None":
     """Return the entry of a question that means the same, if one is to be served; note what was found, and count it.
 
@@ -92,7 +99,8 @@ async def look_up(
     filled_or_newer = exchange.named.proven or exchange.forward != "miss"
     if semantic is None or cache is None or question.asked is None or filled_or_newer or question.controls.no_cache:
         return None
-    match = await cache.look_up(question.asked, exchange.key or "", semantic, usable)
+    least = false_hits.threshold(question)
+    match = await cache.look_up(question.asked, exchange.key or "", semantic, usable, least)
     exchange.semantic = match.why
     if match.similarity:
         exchange.similarity = match.similarity

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import secrets
 import signal
 import time
@@ -25,6 +26,7 @@ from llmcache_gateway.admin_explain import ExplainRoute
 from llmcache_gateway.compat import LiteLLMNames
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
+from llmcache_gateway.false_hits import FalseHits
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.hints.capabilities import shipped_rows
 from llmcache_gateway.hit_heads import HitHeads
@@ -130,6 +132,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         )
         forwarder = Forwarder(metrics, meter, options.clock)
         refresher = Refresher(forwarder, metrics)
+        false_hits = FalseHits(forwarder, metrics, options.clock, random.random)
         handler = Handler(
             lambda: reloader.current,
             forwarder,
@@ -140,6 +143,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             options.admin_token,
             options.clock,
             hurry=stopping,
+            false_hits=false_hits,
         )
         lane = Lane(handler, HitHeads(handler, options.clock), lambda: reloader.current, metrics)
 
@@ -193,6 +197,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             await public.cleanup()
             await forwarder.close()
             await refresher.close()
+            await false_hits.close()
             await invalidator.close()
             await reloader.close()
             await admin.cleanup()

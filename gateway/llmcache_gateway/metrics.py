@@ -139,6 +139,24 @@ class Metrics:
             buckets=_SIMILARITY_BUCKETS,
             registry=registry,
         )
+        self.false_hits_sampled = Counter(
+            "llmcache_false_hits_sampled",
+            "Hits by meaning that were asked again, by whether the answer was right.",
+            ["policy", "verdict"],
+            registry=registry,
+        )
+        self.false_hit_rate = Gauge(
+            "llmcache_false_hit_rate",
+            "Share of sampled hits that were wrong, with its 95 % confidence interval (low, high).",
+            ["policy", "bound"],
+            registry=registry,
+        )
+        self.semantic_threshold = Gauge(
+            "llmcache_semantic_threshold",
+            "Least similarity that the error budget allows; 0: any, 2: none.",
+            ["policy"],
+            registry=registry,
+        )
         self.semantic_skipped = Counter(
             "llmcache_semantic_skipped",
             "Requests and answers that are none for the semantic cache, by reason.",

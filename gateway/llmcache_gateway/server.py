@@ -21,6 +21,7 @@ from llmcache_gateway.dialects.openai_errors import error_body
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.false_hits import FalseHits
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import StaleInstead, answer_headers, give_stored, pass_on
@@ -63,6 +64,7 @@ class Handler:
         admin_token: str,
         clock: Callable[[], float],
         hurry: asyncio.Event,
+        false_hits: FalseHits,
     ) -> None:
         self._runtime = runtime
         self._forwarder = forwarder
@@ -74,6 +76,7 @@ class Handler:
         self._admin_token = admin_token.encode()
         self._clock = clock
         self._hurry = hurry
+        self._false_hits = false_hits
 
     async def handle(self, http: web.BaseRequest, begun: Exchange | None = None) -> web.StreamResponse:
         """Answer a request; `begun` is what the express lane has made of it, to the key and perhaps a lookup."""
@@ -151,7 +154,9 @@ class Handler:
         """Answer a request from the entry of its key, or from upstream."""
         response = await self._from_store(exchange, question)
         if response is None and exchange.runtime.semantic is not None:
-            response = await alike.answer(exchange, question, self._metrics, self.use_of, self._served, self._hurry)
+            response = await alike.answer(
+                exchange, question, self._metrics, self.use_of, self._served, self._hurry, self._false_hits
+            )
         if response is not None:
             return response
         if question.controls.only_if_cached:

@@ -215,6 +215,8 @@ ACCEPTED = {
         guards=False,
         verifier="large",
         admit=["tools", "time-sensitive", "other-scripts"],
+        maxFalseHitRate="1%",
+        sample="0.5%",
     ),
     "vectors of a model in a folder": _semantic(embedding={"local": {"path": "/models/minilm"}}),
     "vectors in a Redis beside entries in S3": _manifest(
@@ -413,6 +415,9 @@ REFUSED = {
     ),
     "a similarity above one": _semantic(threshold=1.1),
     "a similarity as text": _semantic(threshold="0.9"),
+    "no wrong hit at all": _semantic(maxFalseHitRate="0%"),
+    "a sample for nothing": _semantic(sample="5%"),
+    "a sample of nothing": _semantic(maxFalseHitRate="1%", sample="0%"),
     "one neighbour only": _semantic(candidates=1),
     "a semantic cache without time": _semantic(deadline="0s"),
     "a semantic cache with all the time": _semantic(deadline="6s"),

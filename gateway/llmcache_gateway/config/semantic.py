@@ -6,7 +6,7 @@ from msgspec import Meta, field
 
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
-from llmcache_gateway.config.scalars import Duration, Name, seconds
+from llmcache_gateway.config.scalars import Duration, Name, Percent, seconds, share
 
 SemanticMode = Literal["serve", "shadow"]
 Verifier = Literal["none", "small", "large"]
@@ -97,6 +97,18 @@ class Semantic(Model, frozen=True, kw_only=True):
 
     RULES = (
         Rule(
+            cel="!has(self.maxFalseHitRate) || self.maxFalseHitRate.matches('[1-9]')",
+            holds=lambda s: s.max_false_hit_rate is None or share(s.max_false_hit_rate) > 0,
+            message="maxFalseHitRate must be more than 0%: no sample can show that; for none set enabled: false",
+            field="maxFalseHitRate",
+        ),
+        Rule(
+            cel="!has(self.sample) || (has(self.maxFalseHitRate) && self.sample.matches('[1-9]'))",
+            holds=lambda s: s.sample is None or (s.max_false_hit_rate is not None and share(s.sample) > 0),
+            message="sample is of hits that maxFalseHitRate bounds: set both, sample above 0%, or remove it",
+            field="sample",
+        ),
+        Rule(
             cel="duration(self.deadline) > duration('0s') && duration(self.deadline) <= duration('5s')",
             holds=lambda s: 0 < seconds(s.deadline) <= 5,
             message="deadline must be longer than 0s and at most 5s, such as 300ms",
@@ -114,6 +126,16 @@ class Semantic(Model, frozen=True, kw_only=True):
             "Least cosine similarity of two questions, from 0 to 1; higher is stricter. When left out, 0.92; with a "
             "verifier, what was measured for the embedding model."
         ),
+    ] = None
+    max_false_hit_rate: Annotated[
+        Percent | None,
+        described(
+            "Bound on the share of wrong hits. A sample of the hits is asked again in the background; when that shows "
+            "more, the policy's threshold rises, in the end until only equal requests are served."
+        ),
+    ] = None
+    sample: Annotated[
+        Percent | None, described("Share of the hits that are asked again, at the provider's price; 5% when left out.")
     ] = None
     embedding: Annotated[Embedding, described("What makes the vectors.")] = field(default_factory=Embedding)
     index: Annotated[VectorIndex, described("Where vectors are searched.")] = field(default_factory=VectorIndex)

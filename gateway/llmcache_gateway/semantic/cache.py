@@ -10,6 +10,7 @@ from llmcache_gateway.config import Semantic, seconds
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import EmbeddingError
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.semantic.budget import NOTHING
 from llmcache_gateway.semantic.decide import Candidate, Limits, decide, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.embeddings import Embeddings
@@ -88,12 +89,17 @@ class SemanticCache:
         await self._embeddings.close()
         await self._index.close()
 
-    async def look_up(self, asked: Asked, key: str, semantic: Semantic, usable: Callable[[Entry], bool]) -> Match:
+    async def look_up(
+        self, asked: Asked, key: str, semantic: Semantic, usable: Callable[[Entry], bool], least: float = 0.0
+    ) -> Match:
         """Return the entry of a question that means the same, if there is one that is `usable`.
 
-        `key` is that of the request itself; only entries of its prefix, version and tenant are looked at.
+        `key` is that of the request itself; only entries of its prefix, version and tenant are looked at. `least` is
+        the least similarity that the error budget allows, NOTHING where it allows none.
         """
         self._index.begin()
+        if least == NOTHING:
+            return Match("budget")
         neighbours: list[Neighbour] = []
         waits_for = self._embedding
         try:
@@ -111,7 +117,7 @@ class SemanticCache:
                     return Match("no-index")
                 own = key.rpartition(":")[0]
                 neighbours = [one for one in found if one.key.rpartition(":")[0] == own]
-                return await self._decide(asked, neighbours, semantic, usable)
+                return await self._decide(asked, neighbours, semantic, usable, least)
         except TimeoutError as late:
             if not neighbours:
                 waits_for.failed(late)  # who is always too slow is as good as away
@@ -123,6 +129,12 @@ class SemanticCache:
             self._metrics.semantic_skipped.labels("too-many").inc()
         else:
             self._begin(self._remember(asked, key, entry, admitted))
+
+    async def similarity(self, one: str, other: str) -> float | None:
+        """Return the cosine of two texts; None when their vectors are not to be had."""
+        vectors = [await self._vector(text) for text in (one, other)]
+        first, second = vectors
+        return None if first is None or second is None else float(first @ second)
 
     async def forget(self, keys: Sequence[str]) -> None:
         """Remove the questions of these keys; StoreError when that can't be done."""
@@ -158,12 +170,17 @@ class SemanticCache:
         return found
 
     async def _decide(
-        self, asked: Asked, neighbours: list[Neighbour], semantic: Semantic, usable: Callable[[Entry], bool]
+        self,
+        asked: Asked,
+        neighbours: list[Neighbour],
+        semantic: Semantic,
+        usable: Callable[[Entry], bool],
+        allowed: float,
     ) -> Match:
         """Return the best of the neighbours whose entry can still be served."""
         verifier = self._verifiers.get(semantic.verifier)
         least = least_similarity(semantic.threshold, self._embedder.threshold, verified=verifier is not None)
-        limits = Limits(least, semantic.guards, verifier.threshold if verifier is not None else None)
+        limits = Limits(max(least, allowed), semantic.guards, verifier.threshold if verifier is not None else None)
         left, gone = list(neighbours), False
         while True:
             candidates = [Candidate(one.text, one.similarity) for one in left]

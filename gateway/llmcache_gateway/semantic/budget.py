@@ -1,0 +1,103 @@
+"""The error budget of a policy: what sampled hits tell of those that were wrong, and how strict that makes it. Pure.
+
+The threshold is chosen by conformal risk control (Angelopoulos et al., "Conformal Risk Control", ICLR 2024): the least
+one at which n/(n+1) · r + 1/(n+1) ≤ the bound, r being the share of n sampled hits that were wrong and would still be
+served. Then, if samples and hits are alike, the expected share of such wrong hits is within the bound, whatever n is.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+MAX_LABELS: Final = 2000
+"""Most sampled hits that are remembered: newer ones say more of what is served now."""
+
+LABEL_SECONDS: Final = 7 * 86400.0
+"""How long one counts. So what made a policy exact only does not do so for ever."""
+
+NOTHING: Final = math.inf
+"""The threshold at which nothing is served."""
+
+Z: Final = 1.96
+"""Of a confidence of 95 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One sampled hit: how similar the questions were, whether its answer was wrong, and when that was found out."""
+
+    similarity: float
+    wrong: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The share of sampled hits that were wrong, with its 95 % confidence interval (Wilson's)."""
+
+    sampled: int
+    wrong: int
+    low: float
+    share: float
+    high: float
+
+
+class Budget:
+    """Labels of one policy, and what follows from them. `clock` returns seconds since the epoch."""
+
+    def __init__(self, bound: float, clock: Callable[[], float]) -> None:
+        self._bound = bound
+        self._clock = clock
+        self._labels: deque[Label] = deque(maxlen=MAX_LABELS)
+
+    def add(self, similarity: float, *, wrong: bool) -> None:
+        """Take in what came of a sampled hit."""
+        self._labels.append(Label(similarity, wrong, self._clock()))
+
+    def estimate(self) -> Estimate:
+        """Return the share of wrong hits among those that count still."""
+        labels = self._counting()
+        return estimate(len(labels), sum(label.wrong for label in labels))
+
+    def threshold(self, configured: float) -> float:
+        """Return the least similarity that keeps within the bound, never less than the configured one.
+
+        While there are too few labels to say anything of the bound, it is the configured one; NOTHING where no
+        threshold would do.
+        """
+        labels = self._counting()
+        if (len(labels) + 1) * self._bound < 1:
+            return configured
+        return max(configured, calibrated(labels, self._bound))
+
+    def _counting(self) -> list[Label]:
+        since = self._clock() - LABEL_SECONDS
+        while self._labels and self._labels[0].at < since:
+            self._labels.popleft()
+        return list(self._labels)
+
+
+def calibrated(labels: list[Label], bound: float) -> float:
+    """Return the least threshold within the bound by conformal risk control, 0 where all may be served."""
+    allowed = math.floor(bound * (len(labels) + 1) - 1 + 1e-9)  # wrong ones that may still be served
+    if allowed < 0:
+        return NOTHING
+    wrong = sorted((label.similarity for label in labels if label.wrong), reverse=True)
+    if len(wrong) <= allowed:
+        return 0.0
+    # The first that may not be served any more, and all that are no more similar.
+    least = wrong[allowed]
+    return math.nextafter(least, math.inf) if least < 1.0 else NOTHING
+
+
+def estimate(sampled: int, wrong: int) -> Estimate:
+    """Return Wilson's interval; from 0 to 1 where nothing was sampled."""
+    if not sampled:
+        return Estimate(0, 0, 0.0, 0.0, 1.0)
+    share = wrong / sampled
+    middle = share + Z * Z / (2 * sampled)
+    reach = Z * math.sqrt(share * (1 - share) / sampled + Z * Z / (4 * sampled * sampled))
+    whole = 1 + Z * Z / sampled
+    return Estimate(sampled, wrong, max(0.0, (middle - reach) / whole), share, min(1.0, (middle + reach) / whole))
