@@ -246,9 +246,9 @@ async def test_boto3_sends_the_gateways_key_as_its_bearer_token_over_https(
 
     def ask(url: str, key: str) -> str:
         monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", key)
-        client = signing(url, aws_access_key_id=None, aws_secret_access_key=None, aws_session_token=None)
-        given = client.converse(modelId=MODEL, **QUESTION)
-        client.close()
+        nothing = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"))
+        with closing(signing(url, **nothing)) as client:
+            given = client.converse(modelId=MODEL, **QUESTION)
         return str(given["ResponseMetadata"]["HTTPHeaders"]["x-llmcache"])
 
     async with (
