@@ -182,6 +182,42 @@ async def test_what_is_invalidated_answers_no_other_question(
         assert (await gateway.post(chat(SAME))).headers["X-LLMCache"] == "MISS"
 
 
+async def test_what_one_tenant_asks_again_and_again_leaves_room_for_others(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    index = {"entries": 10, "entriesPerTenant": 3}
+    async with start_gateway(semantic(provider, semantic={"index": index})) as gateway:
+        red, blue = {"Authorization": "Bearer red"}, {"Authorization": "Bearer blue"}
+        await gateway.post(chat(RESET), headers=blue)
+        await ask_until_hit(gateway, chat(SAME), headers=blue)
+        for number in range(15):
+            await gateway.post(chat(f"How do I reset my password, attempt {number}?"), headers=red)
+        await ask_until_hit(gateway, chat("HOW DO I RESET MY PASSWORD, ATTEMPT 14?"), headers=red)
+        assert (await gateway.post(chat(SAME), headers=blue)).headers["X-LLMCache"] == "HIT"
+
+
+async def test_an_entry_that_is_refreshed_is_found_by_its_meaning_as_long_as_it_lives(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    now = [1_800_000_000.0]
+    cache = {"ttl": "100s", "staleWhileRevalidate": "1000s"}
+    async with start_gateway(semantic(provider, cache=cache), clock=lambda: now[0]) as gateway:
+        await gateway.post(chat(RESET))
+        await ask_until_hit(gateway, chat(SAME))
+        now[0] += 200  # stale: of no use to who asks in other words
+        assert (await gateway.post(chat(SAME), headers={"Cache-Control": "only-if-cached"})).status_code == 504
+        assert (await gateway.post(chat(RESET))).headers["X-LLMCache"] == "STALE"
+
+        async def is_refreshed() -> bool:
+            return await gateway.metric('llmcache_refreshes_total{result="stored"}') == 1
+
+        await until(is_refreshed)
+        await ask_until_hit(gateway, chat(SAME))
+        now[0] += 1000  # beyond the first entry's end, not beyond the second's
+        assert (await gateway.post(chat(RESET))).headers["X-LLMCache"] == "STALE"
+        await ask_until_hit(gateway, chat(SAME))
+
+
 async def test_policies_switch_it_on_and_off(start_gateway: StartGateway, provider: Provider) -> None:
     config = semantic(
         provider,
