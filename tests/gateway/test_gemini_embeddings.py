@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -180,6 +181,16 @@ async def google(start_gateway: StartGateway, provider: Provider) -> AsyncIterat
         yield gateway
 
 
+@asynccontextmanager
+async def closing(client: genai.Client) -> AsyncIterator[genai.Client]:
+    """Close a client of Google's at the end, whose sockets would warn in whichever test comes next."""
+    try:
+        yield client
+    finally:
+        await client.aio.aclose()
+        client.close()
+
+
 async def ask(client: genai.Client, model: str, *texts: str) -> tuple[str | None, list[Any], Any]:
     config = EmbedContentConfig(output_dimensionality=4)
     contents: Any = [Content(parts=[Part(text=text)]) for text in texts]
@@ -188,13 +199,13 @@ async def ask(client: genai.Client, model: str, *texts: str) -> tuple[str | None
 
 
 async def test_a_batch_of_the_sdk_is_hit_request_by_request(google: TestGateway, provider: Provider) -> None:
-    client = gemini(google.url)
-    outcome, first, _ = await ask(client, "gemini-embedding-001", "a", "b", "a")
-    assert (outcome, first[0] == first[2], first[0] == first[1]) == ("MISS", True, False)
-    outcome, again, _ = await ask(client, "gemini-embedding-001", "c", "b")
-    assert (outcome, again[1]) == ("MISS", first[1])
-    outcome, alone, _ = await ask(client, "gemini-embedding-001", "c")
-    assert (outcome, alone[0]) == ("HIT", again[0])
+    async with closing(gemini(google.url)) as client:
+        outcome, first, _ = await ask(client, "gemini-embedding-001", "a", "b", "a")
+        assert (outcome, first[0] == first[2], first[0] == first[1]) == ("MISS", True, False)
+        outcome, again, _ = await ask(client, "gemini-embedding-001", "c", "b")
+        assert (outcome, again[1]) == ("MISS", first[1])
+        outcome, alone, _ = await ask(client, "gemini-embedding-001", "c")
+        assert (outcome, alone[0]) == ("HIT", again[0])
     asked = [[one["content"]["parts"][0]["text"] for one in call["body"]["requests"]] for call in provider.calls]
     assert asked == [["a", "b"], ["c"]]
 
@@ -203,8 +214,8 @@ async def test_a_batch_of_the_sdk_is_hit_request_by_request(google: TestGateway,
 async def test_vertex_is_asked_for_one_or_for_a_batch_and_both_are_kept(
     google: TestGateway, provider: Provider, texts: tuple[str, ...]
 ) -> None:
-    client = vertex(google.url)
-    asked = [await ask(client, "gemini-embedding-2", *texts) for _ in range(2)]
+    async with closing(vertex(google.url)) as client:
+        asked = [await ask(client, "gemini-embedding-2", *texts) for _ in range(2)]
     assert [outcome for outcome, _, _ in asked] == ["MISS", "HIT"]
     assert (asked[0][1] == asked[1][1], len(asked[0][1]), len(provider.calls)) == (True, len(texts), 1)
     verb = "embedContent" if len(texts) == 1 else "batchEmbedContents"

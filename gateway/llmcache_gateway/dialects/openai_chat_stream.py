@@ -24,6 +24,20 @@ def assemble(blocks: list[bytes], traits: Traits) -> dict[str, Any]:
         raise ValueError(f"not a stream of chat completion chunks: {error!r}") from error
 
 
+def read(blocks: list[bytes], traits: Traits) -> Iterator[dict[str, Any]]:
+    """Yield the chunks of a stream, an error as one that has it, without what only hides their length."""
+    for block in blocks:
+        data = event_data(block)
+        if data is None or data == DONE:
+            continue
+        chunk = loads(data)
+        if block.startswith(b"event: error") or chunk.get("object") == "error":
+            chunk = {"error": chunk}
+        for name in traits.padding:
+            chunk.pop(name, None)
+        yield chunk
+
+
 def chunks(answer: Mapping[str, Any], traits: Traits) -> Iterator[bytes]:
     """Yield the event blocks of a stream that amounts to an answer, its end included."""
     top = {name: value for name, value in answer.items() if name not in ("choices", "usage", "x_groq")}
@@ -67,17 +81,9 @@ def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _assemble(blocks: list[bytes], traits: Traits) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
-    for block in blocks:
-        data = event_data(block)
-        if data is None or data == DONE:
-            continue
-        chunk = loads(data)
-        if block.startswith(b"event: error") or chunk.get("object") == "error":
-            chunk = {"error": chunk}
+    for chunk in read(blocks, traits):
         for part in chunk.pop("choices", None) or ():
             _add_part(choices.setdefault(part["index"], {}), part)
-        for name in traits.padding:
-            chunk.pop(name, None)
         # The first chunk names the answer; later ones add to it (usage, service tier) or say null.
         answer |= {name: value for name, value in chunk.items() if value is not None or name not in answer}
     if not answer:

@@ -11,11 +11,11 @@ from typing import Any
 from llmcache_gateway.dialects.azure_filters import graver
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_chat import TRUNCATED, OpenAIChat
-from llmcache_gateway.dialects.openai_chat_stream import DONE
+from llmcache_gateway.dialects.openai_chat_stream import DONE, read
 from llmcache_gateway.dialects.openai_shaped import Traits, looks_elsewhere
 from llmcache_gateway.dialects.reading import first_not
-from llmcache_gateway.plainjson import dumps, loads
-from llmcache_gateway.sse import data_event, event_data
+from llmcache_gateway.plainjson import dumps
+from llmcache_gateway.sse import data_event
 
 
 class OpenAICompletions(OpenAIChat):
@@ -80,15 +80,9 @@ def _parts(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _assemble(blocks: list[bytes], traits: Traits) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
-    for block in blocks:
-        data = event_data(block)
-        if data is None or data == DONE:
-            continue
-        chunk = loads(data)
+    for chunk in read(blocks, traits):
         for part in chunk.pop("choices", None) or ():
             _add(choices.setdefault(part["index"], {}), part)
-        for name in traits.padding:
-            chunk.pop(name, None)
         # The first chunk names the answer; later ones add to it (usage) or say null.
         answer |= {name: value for name, value in chunk.items() if value is not None or name not in answer}
     if not answer:
