@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -267,20 +267,27 @@ async def _https(gateway: TestGateway, authority: trustme.CA) -> AsyncIterator[s
     """What ends TLS in front of a gateway, as an ingress does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
+    connections: set[asyncio.Task[Any] | None] = set()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-        writer.close()
+        writer.close()  # so that the other side ends, too
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())
         there, here = await asyncio.open_connection("127.0.0.1", gateway.running.port)
         await asyncio.gather(copy(reader, here), copy(there, writer), return_exceptions=True)
+        for side in (here, writer):
+            side.close()
+            with suppress(OSError):
+                await side.wait_closed()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
     async with server:
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*filter(None, connections))
 
 
 async def test_without_credentials_a_gateway_says_so(
