@@ -83,7 +83,8 @@ async def test_responses_of_the_azure_client_are_cached(azure: TestGateway, prov
 
     provider.behave = behave
     asked = {"model": "dep-1", "input": "Hi", "store": False}
-    assert await outcomes(azure, (path, asked), (path, asked)) == ["MISS", "HIT"]
+    newer = path.replace("/openai/", "/openai/v1/")  # another path at Azure, though with the same query
+    assert await outcomes(azure, (path, asked), (path, asked), (newer, asked)) == ["MISS", "HIT", "MISS"]
     assert provider.calls[0]["path"] == path
 
 

@@ -13,6 +13,7 @@ from mistralai.client import Mistral
 
 from llmcache_gateway.config import load_config
 from llmcache_gateway.dialects import dialect_of
+from llmcache_gateway.dialects.azure_deployments import AZURES
 from llmcache_gateway.dialects.base import Request
 from llmcache_gateway.dialects.openai_shaped import ROOTS, TRAITS
 from llmcache_gateway.errors import ConfigError
@@ -138,7 +139,9 @@ async def shaped(start_gateway: StartGateway, provider: Provider) -> AsyncIterat
 
 
 @pytest.mark.parametrize(
-    ("kind", "root"), [(kind, root) for root, kinds in ROOTS.items() for kind in sorted(kinds)], ids=str
+    ("kind", "root"),
+    [(kind, root) for root, kinds in ROOTS.items() if root != AZURES for kind in sorted(kinds)],
+    ids=str,
 )
 async def test_each_provider_is_asked_at_its_own_address_whichever_root_a_client_uses(
     shaped: TestGateway, provider: Provider, kind: str, root: str
@@ -157,8 +160,8 @@ async def test_each_provider_is_asked_at_its_own_address_whichever_root_a_client
         outcomes.append(raw.headers["X-LLMCache"])
     assert outcomes == ["MISS", "HIT"]
     (call,) = provider.calls
-    azures = "/openai" if root == "/openai" else "/openai/v1"
-    assert call["path"] == f"{azures if kind == 'azure' else ADDRESSES[kind]}/chat/completions"
+    address = "/openai/v1" if kind == "azure" else ADDRESSES[kind]
+    assert call["path"] == f"{address}/chat/completions"
     own = call["headers"].get("api-key") if kind == "azure" else call["headers"]["Authorization"]
     assert own in ("sk-own", "Bearer sk-own")
     await client.close()

@@ -6,7 +6,7 @@ from typing import Final
 from llmcache_gateway.dialects import bedrock_paths, google_paths
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.anthropic_vertex import AnthropicVertex, predicting
-from llmcache_gateway.dialects.azure_deployments import deployed
+from llmcache_gateway.dialects.azure_deployments import AZURES, AzureResponses, deployed
 from llmcache_gateway.dialects.base import Dialect
 from llmcache_gateway.dialects.bedrock_converse import BedrockConverse
 from llmcache_gateway.dialects.bedrock_invoke import BedrockInvoke
@@ -37,8 +37,9 @@ _EMBEDDINGS: Final[Mapping[tuple[bool, str], Dialect]] = {
 _CHATS: Final = {root: OpenAIChat(root) for root in ROOTS}
 _SHAPED: Final = (OpenAICompletions, OpenAIResponses, OpenAIEmbeddings)
 _DIALECTS: Final[tuple[Dialect, ...]] = (
-    *_CHATS.values(),
-    *(shaped(root) for root in ROOTS for shaped in _SHAPED),
+    *(_CHATS[root] for root in ROOTS if root != AZURES),
+    *(shaped(root) for root in ROOTS if root != AZURES for shaped in _SHAPED),
+    AzureResponses(),
     _ANTHROPIC,
 )
 _BY_PATH: Final = {dialect.path: dialect for dialect in _DIALECTS}

@@ -13,17 +13,32 @@ from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.dialects.openai_chat import OpenAIChat
 from llmcache_gateway.dialects.openai_completions import OpenAICompletions
 from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from llmcache_gateway.dialects.openai_responses import OpenAIResponses
 from llmcache_gateway.dialects.openai_shaped import OpenAIShaped
 from llmcache_gateway.errors import RequestError
 
 _PATH: Final = re.compile(r"/openai/deployments/(?P<deployment>[A-Za-z0-9._-]{1,128})(?P<below>/[a-z/]+)")
 
 
+AZURES: Final = "/openai"
+"""What Azure's older paths begin with."""
+
+
+class AzureResponses(OpenAIResponses):
+    """Responses at Azure's older path, whose entries are not those of `/openai/v1/responses`."""
+
+    def __init__(self) -> None:
+        super().__init__(AZURES)
+
+    def counted(self, request: Request) -> dict[str, Any]:
+        return super().counted(request) | {"model": [request.model]}
+
+
 class _Deployed(OpenAIShaped):
     """What the dialects of a deployment add to OpenAI's own."""
 
     def __init__(self) -> None:
-        super().__init__("/openai")
+        super().__init__(AZURES)
         for one in (self, *self._by_provider.values()):
             one.path = f"/openai/deployments/DEPLOYMENT{self.below}"
 
