@@ -419,3 +419,18 @@ async def test_a_chat_completion_that_is_translated_for_claude_is_marked_as_clau
     assert sent["system"] == [text(LONG, cache_control=MARK)]
     assert sent["messages"] == [user([text("one", cache_control=MARK)])]
     assert rules.anthropic(sent) is None
+
+
+async def test_grok_is_told_by_a_header_which_requests_begin_alike(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    config = manifest(provider.base_url, hints={})
+    config["spec"]["upstreams"][0]["provider"] = "xai"
+    async with start_gateway(config) as gateway:
+        for question in ("one", "two", "three"):
+            await gateway.post(chat(question, "grok-4.1"))
+    names = [call["headers"].get("x-grok-conv-id") for call in provider.calls]
+    assert names[0] is None
+    assert names[1] == names[2]
+    assert str(names[1]).startswith("llmcache-")
+    assert [call["body"] for call in provider.calls] == [chat(one, "grok-4.1") for one in ("one", "two", "three")]
