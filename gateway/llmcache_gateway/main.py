@@ -1,4 +1,4 @@
-"""The command line: `llmcache-gateway serve`, `check` and `warm`."""
+"""The command line: `llmcache-gateway serve`, `check`, `warm` and `evaluate`."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmcache_gateway import __version__
-from llmcache_gateway.config import load_config, seconds
+from llmcache_gateway.config import GatewayConfig, LLMCache, load_config, seconds
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.logs import set_up_logging
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from llmcache_gateway.warm.command import Options as WarmOptions
 
 BAD_CONFIG = 2
+
+TOO_WRONG = 1
+"""Exit status of an evaluation with more wrong answers than allowed."""
 
 BESIDE = Path()
 """Said by --resume without a name: the state is kept beside the requests."""
@@ -33,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _check(options.config)
         elif options.command == "warm":
             sys.exit(_warm(options))
+        elif options.command == "evaluate":
+            sys.exit(_evaluate(options))
         else:
             _serve(options)
     except ConfigError as error:
@@ -104,15 +109,34 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STATE",
         help="note what is done in a file, and go on from there (default: FILE.warm-state)",
     )
+    evaluate = commands.add_parser(
+        "evaluate", help="say what the semantic cache would make of labelled pairs of questions"
+    )
+    evaluate.add_argument("--config", type=Path, required=True, help="an LLMCache manifest or a GatewayConfig")
+    evaluate.add_argument(
+        "--pairs", type=Path, required=True, metavar="FILE", help='JSON lines {"a", "b", "same", "kind"?}'
+    )
+    evaluate.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    evaluate.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curve over thresholds")
+    evaluate.add_argument(
+        "--max-wrong",
+        type=_share,
+        metavar="SHARE",
+        help="exit 1 when more of the different pairs are answered: 0.04, 4%%",
+    )
     return parser
 
 
-def _check(file: Path) -> None:
+def _config(file: Path) -> LLMCache | GatewayConfig:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{file}: can't be read: {error}"]) from None
-    config = load_config(text)
+    return load_config(text)
+
+
+def _check(file: Path) -> None:
+    config = _config(file)
     print(f"{file}: {config.kind} {config.metadata.namespace}/{config.metadata.name} is in order")
 
 
@@ -161,6 +185,19 @@ def _warm(options: argparse.Namespace) -> int:
     except ConfigError as error:
         summary.refused([str(problem) for problem in error.problems])
         raise
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    try:
+        from llmcache_gateway.evaluate.command import Options, evaluate
+    except ModuleNotFoundError as error:
+        raise ConfigError([f"evaluate: needs {error.name}; install the extra `semantic`"]) from None
+    asked = Options(options.pairs, options.json, options.plot, options.max_wrong)
+    text, complaint = asyncio.run(evaluate(_config(options.config), asked))
+    print(text)
+    if complaint is not None:
+        print(complaint, file=sys.stderr)
+    return 0 if complaint is None else TOO_WRONG
 
 
 def _warm_options(options: argparse.Namespace) -> "WarmOptions":
@@ -227,6 +264,17 @@ def _redis_url(given: str | None) -> str | None:
     if url and not re.fullmatch(r"rediss?://([^\s/?#@]*@)?(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:]+)(:[0-9]+)?(/[0-9]*)?", url):
         raise ConfigError([f"{source}: expected an address, such as redis://127.0.0.1:6379/0"])
     return url or None
+
+
+def _share(text: str) -> float:
+    number = text.removesuffix("%")
+    try:
+        share = float(number) / (100 if number != text else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; write 0.04 or 4%")
+    return share
 
 
 def _duration(text: str) -> float:

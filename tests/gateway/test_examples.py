@@ -13,6 +13,7 @@ import yaml
 from aiohttp import web
 
 from llmcache_gateway.config import LLMCache, load_config
+from llmcache_gateway.main import main
 from tests.gateway.anthropic_provider import running_anthropic
 from tests.gateway.conftest import ADMIN, StartGateway
 from tests.gateway.provider import Provider, completion
@@ -427,3 +428,15 @@ async def test_savings_example_counts_tokens_and_money(start_gateway: StartGatew
         cost = taken["prompt_tokens"] * 2.5e-6 + taken["completion_tokens"] * 10e-6
         assert stats["savedUSD"] == pytest.approx(2 * cost)
         assert await gateway.metric("llmcache_saved_usd_total") == pytest.approx(2 * cost)
+
+
+def test_evaluate_example_serves_rewordings_and_no_look_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    assert manifest("24-evaluate")["spec"]["semantic"] == {"enabled": True}
+    folder = EXAMPLES / "24-evaluate"
+    arguments = ["--config", str(folder / "llmcache.yaml"), "--pairs", str(folder / "pairs.jsonl"), "--json"]
+
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *arguments, "--max-wrong", "4%"])
+
+    told = json.loads(capsys.readouterr().out)
+    assert (ended.value.code, told["served"], told["wrong"]) == (0, 1.0, 0.0)

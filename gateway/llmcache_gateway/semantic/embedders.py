@@ -93,12 +93,12 @@ class StaticEmbedder:
 class TransformerEmbedder:
     """An ONNX transformer; its token states' mean. Milliseconds a text, always in a thread."""
 
-    def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        """Load; ModelFilesError when the files can't be used."""
+    def __init__(self, folder: Path, *, model: Path | None = None, threads: int = 1) -> None:
+        """Load the folder's tokenizer and model, or that model; ModelFilesError when the files can't be used."""
         self._tokenizer = load_tokenizer(folder)
         self._tokenizer.enable_truncation(WINDOW)
         self._tokenizer.enable_padding()
-        file = folder / "model.onnx"
+        file = folder / "model.onnx" if model is None else model
         self._session = open_session(file, threads=threads)
         self._inputs = frozenset(each.name for each in self._session.get_inputs())
         unknown = self._inputs - {"input_ids", "attention_mask", "token_type_ids"}
@@ -115,6 +115,16 @@ class TransformerEmbedder:
 
     def embed_now(self, texts: Sequence[str]) -> Vectors:
         """The same, blocking."""
+        states, mask = self._run(texts)
+        sums = states if self._pooled else (states * mask[:, :, None]).sum(axis=1)
+        return _unit(np.asarray(sums, np.float32))
+
+    def states(self, text: str) -> Vectors:
+        """Of one text, the state of each token, `[tokens, dimensions]`. Blocks."""
+        states, _ = self._run([text])
+        return np.asarray(states[0], np.float32)
+
+    def _run(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.int64]]:
         encoded = self._tokenizer.encode_batch(list(texts))
         mask = np.array([each.attention_mask for each in encoded], np.int64)
         feeds = {
@@ -122,9 +132,7 @@ class TransformerEmbedder:
             "attention_mask": mask,
             "token_type_ids": np.zeros_like(mask),
         }
-        states = self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
-        sums = states if self._pooled else (states * mask[:, :, None]).sum(axis=1)
-        return _unit(np.asarray(sums, np.float32))
+        return self._session.run(None, {name: feeds[name] for name in self._inputs})[0], mask
 
 
 LocalEmbedder = StaticEmbedder | TransformerEmbedder
@@ -135,6 +143,11 @@ def load_local(folder: Path | None = None) -> LocalEmbedder:
     if folder is None:
         return StaticEmbedder()
     return TransformerEmbedder(folder) if (folder / "model.onnx").exists() else StaticEmbedder(folder)
+
+
+def similarities(first: Vectors, second: Vectors) -> list[float]:
+    """Cosine similarity of each vector with that at the same place."""
+    return [float(similarity) for similarity in (first * second).sum(axis=1)]
 
 
 def open_session(file: Path, *, threads: int = 1) -> "InferenceSession":

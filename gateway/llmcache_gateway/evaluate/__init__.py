@@ -1,0 +1,1 @@
+"""The evaluate command: what a configuration would do with labelled pairs of questions."""

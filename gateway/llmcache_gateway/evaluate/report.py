@@ -1,0 +1,123 @@
+"""The report of an evaluation, as data and as a table."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llmcache_gateway.evaluate.measure import (
+    PLAIN,
+    SCORES,
+    STEPS,
+    Judged,
+    Outcome,
+    Share,
+    by_kind,
+    configured,
+    count,
+    curve,
+)
+from llmcache_gateway.semantic.decide import Limits
+
+
+def report(pairs: Sequence[Judged], limits: Limits, model: str) -> dict[str, Any]:
+    """Everything that is measured, as it is printed with --json."""
+    serves = configured(limits.least_similarity, limits.least_score, guards=limits.guards)
+    total = count(pairs, serves)
+
+    def similarity(least: float) -> Callable[[Judged], bool]:
+        return configured(least, limits.least_score, guards=limits.guards)
+
+    def score(least: float) -> Callable[[Judged], bool]:
+        return configured(limits.least_similarity, least, guards=limits.guards)
+
+    def cosine(least: float) -> Callable[[Judged], bool]:
+        return configured(least, None, guards=False)
+
+    return {
+        "pairs": len(pairs),
+        **_outcome(total),
+        "recall": _outcome(total)["served"],
+        "kinds": {kind: _outcome(outcome) for kind, outcome in by_kind(pairs, serves).items()},
+        "refused": dict(Counter(_why(pair, limits) for pair in pairs if not serves(pair))),
+        "threshold": limits.least_similarity,
+        "score": limits.least_score,
+        "guards": limits.guards,
+        "model": model,
+        "curve": curve(pairs, STEPS, similarity),
+        "scores": [] if limits.least_score is None else curve(pairs, SCORES, score),
+        "cosine": curve(pairs, sorted({*STEPS, *PLAIN}), cosine),
+        "cosineKinds": {
+            f"{least:.2f}": {kind: _outcome(outcome) for kind, outcome in by_kind(pairs, cosine(least)).items()}
+            for least in PLAIN
+        },
+    }
+
+
+def table(told: dict[str, Any]) -> str:
+    """The report for people."""
+    checks = ["guards"] * told["guards"]
+    checks += [f"verifier from {told['score']:.2f}"] if told["score"] is not None else []
+    lines = [
+        f"{told['pairs']} pairs, similarity from {told['threshold']:.2f}, {', '.join(checks) or 'nothing else'};"
+        f" {told['model']}",
+        "served: share of the pairs that are the same; wrong: share of the others. In brackets: 95 % intervals.",
+        "",
+        f"{'kind':<18}{'pairs':>7}  {'served':<22}{'wrong':<22}"
+        + "".join(f"{'cosine ' + at:<13}" for at in told["cosineKinds"]),
+    ]
+    rows = [*told["kinds"].items(), ("all", told)]
+    for kind, row in rows:
+        plain = (_plain(told, at, kind) for at in told["cosineKinds"])
+        lines.append(
+            f"{kind[:17]:<18}{row['pairs']:>7}  {_cell(row, 'served'):<22}{_cell(row, 'wrong'):<22}"
+            + "".join(f"{cell:<13}" for cell in plain)
+        )
+    lines += ["", f"precision {_percent(told['precision'])} at recall {_percent(told['recall'])}"]
+    often = sorted(told["refused"].items(), key=lambda item: -item[1])
+    refused = ", ".join(f"{why} {times}" for why, times in often)
+    lines += [f"refused by: {refused or 'nothing'}", ""]
+    for title, name in (("similarity", "curve"), ("score", "scores"), ("cosine alone", "cosine")):
+        if told[name]:
+            lines.append(f"{title:<14}" + "".join(f"{point['threshold']:>7.2f}" for point in told[name]))
+            lines += [
+                f"{'  ' + what:<14}" + "".join(f"{_percent(point[what]):>7}" for point in told[name])
+                for what in ("served", "wrong")
+            ]
+    return "\n".join(lines)
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "pairs": outcome.served.of + outcome.wrong.of,
+        "served": outcome.served.as_json()["share"],
+        "wrong": outcome.wrong.as_json()["share"],
+        "precision": None if outcome.precision is None else round(outcome.precision, 4),
+        "intervals": {"served": _bounds(outcome.served), "wrong": _bounds(outcome.wrong)},
+    }
+
+
+def _bounds(share: Share) -> list[float] | None:
+    return None if share.interval is None else [round(bound, 4) for bound in share.interval]
+
+
+def _why(pair: Judged, limits: Limits) -> str:
+    if pair.similarity < limits.least_similarity:
+        return "threshold"
+    return pair.guard if limits.guards and pair.guard is not None else "verifier"
+
+
+def _cell(row: dict[str, Any], what: str) -> str:
+    bounds = row["intervals"][what]
+    return "" if row[what] is None else f"{_percent(row[what])} [{_percent(bounds[0])}, {_percent(bounds[1])}]"
+
+
+def _plain(told: dict[str, Any], at: str, kind: str) -> str:
+    if kind == "all":
+        point = next(point for point in told["cosine"] if point["threshold"] == float(at))
+    else:
+        point = told["cosineKinds"][at][kind]
+    return " / ".join(_percent(point[what]) for what in ("served", "wrong") if point[what] is not None)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share * 100:.1f}%"

@@ -1,0 +1,173 @@
+"""The evaluate command: what a configuration makes of labelled pairs, as a pipeline would use it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llmcache_gateway.evaluate.measure import Judged, Share, configured, count, curve
+from llmcache_gateway.main import main
+
+HEAD = {
+    "apiVersion": "llmcache.dev/v1alpha1",
+    "kind": "LLMCache",
+    "metadata": {"name": "evaluated"},
+    "spec": {"upstreams": [{"name": "echo", "provider": "echo", "models": ["*"]}], "prefix": {"version": "v1"}},
+}
+
+PAIRS = [
+    {"a": "How do I reset my password?", "b": "How do I reset my password", "same": 1, "kind": "near"},
+    {"a": "How do I reset my password?", "b": "Which wine goes with salmon?", "same": True, "kind": "far"},
+    {"a": "Is a dose of 5 mg safe?", "b": "Is a dose of 50 mg safe?", "same": False, "kind": "number"},
+    {"a": "How do I boil an egg?", "b": "How do I boil the egg?", "same": 0},
+]
+
+
+def write(folder: Path, semantic: dict[str, Any], lines: list[Any]) -> list[str]:
+    config, pairs = folder / "llmcache.yaml", folder / "pairs.jsonl"
+    config.write_text(yaml.safe_dump({**HEAD, "spec": {**HEAD["spec"], "semantic": semantic}}))  # type: ignore[dict-item]
+    pairs.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return ["evaluate", "--config", str(config), "--pairs", str(pairs)]
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+PLAIN = {"enabled": True, "verifier": "none", "threshold": 0.9}
+
+
+def test_json_says_what_is_served_and_what_is_wrong_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*write(tmp_path, PLAIN, PAIRS), "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["pairs"], told["served"], told["wrong"]) == (4, 0.5, 0.5)
+    assert (told["precision"], told["recall"]) == (0.5, 0.5)
+    assert {kind: (one["served"], one["wrong"]) for kind, one in told["kinds"].items()} == {
+        "far": (0.0, None),
+        "near": (1.0, None),
+        "number": (None, 0.0),
+        "other": (None, 1.0),
+    }
+    assert told["refused"] == {"threshold": 1, "number": 1}
+    low, high = told["intervals"]["wrong"]
+    assert 0 <= low < 0.5 < high <= 1
+    assert [point["threshold"] for point in told["curve"]] == sorted(point["threshold"] for point in told["curve"])
+    assert told["scores"] == []
+    assert set(told["cosineKinds"]) == {"0.80", "0.90", "0.95"}
+    assert told["cosineKinds"]["0.90"]["number"]["wrong"] == 1.0
+
+
+def test_the_table_shows_the_same_to_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(write(tmp_path, PLAIN, PAIRS)) == 0
+
+    printed = capsys.readouterr().out
+    assert "4 pairs, similarity from 0.90, guards" in printed
+    assert "precision 50.0% at recall 50.0%" in printed
+    assert "refused by: threshold 1, number 1" in printed
+    assert "cosine alone" in printed
+
+
+def test_a_share_of_wrong_answers_above_the_allowed_one_fails_a_pipeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = write(tmp_path, PLAIN, PAIRS)
+
+    assert run([*arguments, "--max-wrong", "0.4"]) == 1
+    assert "wrong: 50.00%, and --max-wrong allows 40.00%" in capsys.readouterr().err
+    assert run([*arguments, "--max-wrong", "50%"]) == 0
+
+
+def test_guards_and_threshold_of_the_configuration_are_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*write(tmp_path, {**PLAIN, "guards": False}, PAIRS), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["wrong"] == 1.0
+
+    assert run([*write(tmp_path, {**PLAIN, "threshold": 1.0}, PAIRS), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["refused"] == {"threshold": 4}
+
+
+def test_the_curve_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "curve.png"
+
+    assert run([*write(tmp_path, PLAIN, PAIRS), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n")
+
+    assert run([*write(tmp_path, PLAIN, PAIRS), "--plot", str(tmp_path / "missing" / "curve.png")]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("no json", "line 2: JSON is malformed"),
+        ('{"a": "x", "b": "y"}', "line 2: Object missing required field `same`"),
+        ('{"a": "x", "b": "y", "same": 2}', "line 2: same is 2; it is true or false, 1 or 0"),
+        ('{"a": "x", "b": 3, "same": 1}', "line 2: Expected `str`, got `int`"),
+        ('{"a": "", "b": "y", "same": 1}', "line 2: a is empty"),
+        ('{"a": "x", "b": "y", "same": 1, "label": 1}', "line 2: Object contains unknown field `label`"),
+    ],
+)
+def test_a_line_that_is_no_pair_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, complaint: str
+) -> None:
+    assert run(write(tmp_path, PLAIN, [PAIRS[0], line])) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_what_there_is_nothing_to_evaluate_in_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(write(tmp_path, PLAIN, [])) == 2
+    assert "holds no pair" in capsys.readouterr().err
+
+    assert run(write(tmp_path, {"enabled": False}, PAIRS)) == 2
+    assert "spec.semantic.enabled: is false" in capsys.readouterr().err
+
+    assert run([*write(tmp_path, PLAIN, PAIRS)[:-1], str(tmp_path / "missing.jsonl")]) == 2
+    assert "can't be read" in capsys.readouterr().err
+
+    assert run([*write(tmp_path, PLAIN, PAIRS), "--max-wrong", "4"]) == 2
+    assert "write 0.04 or 4%" in capsys.readouterr().err
+
+
+def test_intervals_hold_for_small_numbers() -> None:
+    assert Share(0, 0).interval is None
+    low, high = Share(0, 50).interval or (1, 0)
+    assert low == 0
+    assert 0.06 < high < 0.08
+
+
+def test_a_curve_falls_as_its_threshold_rises() -> None:
+    pairs = [Judged(at % 3 > 0, "k", at / 100, "name" if at % 7 == 0 else None, at / 100) for at in range(100)]
+
+    points = curve(pairs, [0.0, 0.5, 0.9], lambda least: configured(least, 0.2, guards=True))
+
+    served = [point["served"] for point in points]
+    assert served == sorted(served, reverse=True)  # type: ignore[type-var]
+    assert count(pairs, configured(0.0, None, guards=False)).wrong.value == 1.0
+
+
+TARGETS = Path(__file__).parent / "data" / "question-pairs.jsonl"
+"""Pairs written for this test alone: no training and no choice of a threshold has seen them."""
+
+
+def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_has_never_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures of docs/semantic-evaluation.md, with room for another processor's rounding."""
+    arguments = write(tmp_path, {"enabled": True}, TARGETS.read_text().splitlines())
+
+    assert run([*arguments, "--json", "--max-wrong", "4%"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["served"] >= 0.25
+    for kind, one in told["kinds"].items():
+        if one["wrong"] is not None and one["pairs"] >= 15:
+            assert one["wrong"] <= 0.12, kind
+    cosine = {point["threshold"]: point for point in told["cosine"]}
+    assert cosine[0.9]["wrong"] > 5 * told["wrong"]

@@ -1,0 +1,73 @@
+"""The learned judge of question pairs, as it comes with the gateway."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llmcache_gateway.semantic.embedders import BUILT_IN, ModelFilesError
+from llmcache_gateway.semantic.verifier import WINDOW, Size, Verifier
+
+ASKED = "How do I reset my password?"
+SIZES: list[Size] = ["small", "large"]
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def verifier(request: pytest.FixtureRequest) -> Verifier:
+    return Verifier.load(size=request.param)
+
+
+def test_a_rewording_is_told_from_another_question(verifier: Verifier) -> None:
+    same, other, far = verifier.scores(
+        ASKED, ["How can I reset my password?", "How do I reset my router?", "Which wine goes with salmon?"]
+    )
+
+    assert same > verifier.threshold > other
+    assert verifier.threshold > far
+
+
+def test_scores_do_not_depend_on_what_is_asked_together(verifier: Verifier) -> None:
+    texts = [
+        "How can I reset my password?",
+        "What is it?",
+        "Tell me at length how I would reset a lost password, please",
+    ]
+
+    together = verifier.scores(ASKED, texts)
+
+    assert together == pytest.approx([verifier.score(ASKED, text) for text in texts], abs=0.05)
+    assert verifier.scores(ASKED, []) == []
+
+
+def test_what_is_too_long_to_be_read_is_never_the_same(verifier: Verifier) -> None:
+    long = "reset my password " * WINDOW
+
+    assert verifier.score(long, long + "?") == 0.0
+    assert verifier.scores(ASKED, [long, "", "How can I reset my password?"])[:2] == [0.0, 0.0]
+    assert verifier.score(ASKED, "How can I reset my password?") > 0.0
+
+
+@pytest.mark.parametrize("text", ["何ですか", "🙂🙂🙂", "\x00", "a" * 5000, "¿Cómo restablezco mi contraseña?"])
+def test_any_text_gets_a_score(verifier: Verifier, text: str) -> None:
+    assert 0.0 <= verifier.score(ASKED, text) <= 1.0
+
+
+def test_the_two_sizes_are_named_apart() -> None:
+    assert len({Verifier.load(size=size).identity for size in SIZES}) == len(SIZES)
+
+
+def test_a_folder_without_a_verifier_says_what_is_missing(tmp_path: Path) -> None:
+    for name in ("words.safetensors", "verifier.onnx"):
+        shutil.copy(BUILT_IN / "verifier" / name, tmp_path)
+
+    with pytest.raises(ModelFilesError, match=r"verifier\.json: says nothing of a verifier small"):
+        Verifier.load(tmp_path)
+
+    (tmp_path / "verifier.json").write_text(json.dumps({"small": {"threshold": 0.5, "bias": 0, "weights": [1, 2]}}))
+    with pytest.raises(ModelFilesError, match="2 weights"):
+        Verifier.load(tmp_path)
+
+    (tmp_path / "words.safetensors").write_bytes(b"no vectors")
+    with pytest.raises(ModelFilesError, match=r"words\.safetensors: holds no word vectors"):
+        Verifier.load(tmp_path)
