@@ -12,6 +12,7 @@ from llmcache_gateway.semantic.indexes.base import Index
 from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.indexes.redis_search import RedisSearchIndex
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
+from llmcache_gateway.semantic.verifier import Verifier as PairVerifier
 from llmcache_gateway.stores import RedisAccess, connect
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.upstreams.base import Upstream
@@ -36,8 +37,16 @@ def open_semantic(
     `redis` is that of `spec.redis`, in which names begin with `namespace`.
     """
     embedder = _embedder(embedding, upstreams)
-    verifiers: Mapping[str, Verifier] = {}
-    return SemanticCache(embedder, _index(index, embedder, store, redis, namespace, clock), store, metrics, verifiers)
+    searched = _index(index, embedder, store, redis, namespace, clock)
+    return SemanticCache(embedder, searched, store, metrics, _verifiers())
+
+
+def _verifiers() -> Mapping[str, Verifier]:
+    """Both sizes, whatever is configured now: a policy that names the other one needs no new cache."""
+    try:
+        return {"small": PairVerifier.load(size="small"), "large": PairVerifier.load(size="large")}
+    except ModelFilesError as error:
+        raise ConfigError([Problem("spec.semantic.verifier", str(error))]) from None
 
 
 def _embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:

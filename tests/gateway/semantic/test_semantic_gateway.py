@@ -57,6 +57,17 @@ async def is_taken_in(gateway: TestGateway, text: str) -> None:
     await ask_until_hit(gateway, chat(text.upper()))
 
 
+async def test_by_default_the_verifier_has_the_last_word(start_gateway: StartGateway, provider: Provider) -> None:
+    config = manifest(provider.base_url, semantic={"enabled": True, "deadline": "5s"})
+    async with start_gateway(config) as gateway:
+        await gateway.post(chat(RESET))
+        await ask_until_hit(gateway, chat(SAME))
+        answer = await gateway.post(chat("How do I reset my router?"), headers=DEBUG)
+
+    assert answer.headers["X-LLMCache"] == "MISS"
+    assert answer.headers["X-LLMCache-Semantic"].startswith("verifier; similarity=0.")
+
+
 async def test_a_question_in_other_words_gets_the_answer(start_gateway: StartGateway, provider: Provider) -> None:
     async with start_gateway(semantic(provider)) as gateway:
         first = await gateway.post(chat(RESET))
