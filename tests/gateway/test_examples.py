@@ -156,7 +156,7 @@ async def test_providers_example_asks_each_provider_with_its_key_for_its_models(
 async def test_azure_example_asks_a_deployment_with_the_key_and_the_newer_api_too(
     start_gateway: StartGateway, provider: Provider
 ) -> None:
-    config = manifest("25-azure")
+    config = manifest("28-azure")
     config["spec"]["upstreams"][0]["baseURL"] = provider.base_url.removesuffix("/v1")
     path = "/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21"
 
@@ -431,8 +431,8 @@ async def test_savings_example_counts_tokens_and_money(start_gateway: StartGatew
 
 
 def test_evaluate_example_serves_rewordings_and_no_look_alike(capsys: pytest.CaptureFixture[str]) -> None:
-    assert manifest("24-evaluate")["spec"]["semantic"] == {"enabled": True}
-    folder = EXAMPLES / "24-evaluate"
+    assert manifest("27-evaluate")["spec"]["semantic"] == {"enabled": True}
+    folder = EXAMPLES / "27-evaluate"
     arguments = ["--config", str(folder / "llmcache.yaml"), "--pairs", str(folder / "pairs.jsonl"), "--json"]
 
     with pytest.raises(SystemExit) as ended:
