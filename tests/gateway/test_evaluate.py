@@ -1,6 +1,7 @@
 """The evaluate command: what a configuration makes of labelled pairs, as a pipeline would use it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ def test_the_table_shows_the_same_to_people(tmp_path: Path, capsys: pytest.Captu
     assert "precision 50.0% at recall 50.0%" in printed
     assert "refused by: threshold 1, number 1" in printed
     assert "cosine alone" in printed
+
+
+def test_the_tables_columns_stay_apart_when_all_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(write(tmp_path, {**PLAIN, "guards": False}, [PAIRS[0], PAIRS[2]])) == 0
+
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("all "))
+    cells = re.split(r"\s{2,}", row.strip())
+    assert len(cells) == 7, row  # the kind, pairs, served, wrong and three of cosine alone
+    assert [cell.split(" ")[0] for cell in cells[2:4]] == ["100.0%", "100.0%"]
 
 
 def test_a_share_of_wrong_answers_above_the_allowed_one_fails_a_pipeline(

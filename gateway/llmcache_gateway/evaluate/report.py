@@ -62,15 +62,15 @@ def table(told: dict[str, Any]) -> str:
         f" {told['model']}",
         "served: share of the pairs that are the same; wrong: share of the others. In brackets: 95 % intervals.",
         "",
-        f"{'kind':<18}{'pairs':>7}  {'served':<22}{'wrong':<22}"
-        + "".join(f"{'cosine ' + at:<13}" for at in told["cosineKinds"]),
+        f"{'kind':<18}{'pairs':>7}  {'served':<24}{'wrong':<24}"
+        + "".join(f"{'cosine ' + at:<17}" for at in told["cosineKinds"]),
     ]
     rows = [*told["kinds"].items(), ("all", told)]
     for kind, row in rows:
         plain = (_plain(told, at, kind) for at in told["cosineKinds"])
         lines.append(
-            f"{kind[:17]:<18}{row['pairs']:>7}  {_cell(row, 'served'):<22}{_cell(row, 'wrong'):<22}"
-            + "".join(f"{cell:<13}" for cell in plain)
+            f"{kind[:17]:<18}{row['pairs']:>7}  {_cell(row, 'served'):<24}{_cell(row, 'wrong'):<24}"
+            + "".join(f"{cell:<17}" for cell in plain)
         )
     lines += ["", f"precision {_percent(told['precision'])} at recall {_percent(told['recall'])}"]
     often = sorted(told["refused"].items(), key=lambda item: -item[1])
