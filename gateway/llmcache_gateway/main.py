@@ -128,11 +128,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(file: Path) -> LLMCache | GatewayConfig:
+    return load_config(_read(file))
+
+
+def _read(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: can't be read: {error}"]) from None
-    return load_config(text)
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError([f"{file}: can't be read: {reason}"]) from None
 
 
 def _check(file: Path) -> None:
@@ -249,10 +253,7 @@ def _run(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def _secret(file: Path | None, variable: str) -> str | None:
     if file is None:
         return os.environ.get(variable) or None
-    try:
-        value = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: can't be read: {error}"]) from None
+    value = _read(file).strip()
     if not value:
         raise ConfigError([f"{file}: is empty"])
     return value

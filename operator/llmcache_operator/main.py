@@ -112,7 +112,8 @@ def _render(arguments: argparse.Namespace) -> int:
         text = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
         sys.stdout.write(render(text, _images(arguments)))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{arguments.file} can't be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{arguments.file} can't be read: {reason}") from None
     except ConfigError as error:
         for problem in error.problems:
             sys.stderr.write(f"{arguments.file}: {problem}\n")

@@ -124,6 +124,17 @@ async def test_serve_exits_2_and_names_the_file_that_a_secret_is_missing_from(tm
     assert "openai/api-key can't be read: No such file or directory" in err
 
 
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file or directory"), (b"\xff", "it is not UTF-8")])
+async def test_a_file_that_cannot_be_read_is_named_once_with_the_reason(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "llmcache.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    code, _, err = await finish(await start("check", "--config", str(file)))
+    assert (code, err) == (2, f"{file}: can't be read: {reason}\n")
+
+
 async def test_a_port_in_use_is_an_error_that_names_it() -> None:
     async with serving(QUICKSTART) as (_, lines):
         port = address(lines, "gateway").rsplit(":", 1)[1]

@@ -232,7 +232,7 @@ def test_render_says_when_a_file_is_not_there(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as exited:
         main(["render", "-f", "/nowhere.yaml"])
     assert exited.value.code == 2
-    assert "/nowhere.yaml can't be read" in capsys.readouterr().err
+    assert "/nowhere.yaml can't be read: No such file or directory\n" in capsys.readouterr().err
 
 
 def test_run_wants_to_be_told_where(capsys: pytest.CaptureFixture[str]) -> None:
