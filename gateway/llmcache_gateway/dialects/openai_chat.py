@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from llmcache_gateway.dialects import azure_filters
+from llmcache_gateway.dialects import anthropic_messages, azure_filters
 from llmcache_gateway.dialects.base import Request, Verdict, refuse
 from llmcache_gateway.dialects.openai_chat_stream import DONE, assemble, chunks
 from llmcache_gateway.dialects.openai_errors import error_body
@@ -48,6 +48,9 @@ FLAWS: Final = ("no-answer", "incomplete", "empty", "truncated", "filtered", "re
 
 OWN_TOOLS: Final = (None, "function", "custom")
 """Types of tools that the client runs. Groq, OpenRouter and others have tools that they run themselves."""
+
+CLAUDES: Final = ("anthropic/", "bedrock/")
+"""What names of models begin with that may be asked by Anthropic's messages, where members of that API go on."""
 
 COMPLETE: Final = ("stop", "end_turn", "tool_calls", "function_call")
 TRUNCATED: Final = ("length", "model_length")
@@ -240,6 +243,8 @@ def _bypasses(request: Request) -> Iterator[str]:
     """Yield every reason to keep a request away from the cache."""
     members = request.members
     if members.get("store"):
+        yield "stateful"
+    if request.model.startswith(CLAUDES) and any(members.get(name) for name in anthropic_messages.STATEFUL):
         yield "stateful"
     yield from looks_elsewhere(request.model, members)
     tools = members.get("tools")

@@ -1,6 +1,6 @@
 """A request for a chat completion as one for a message."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +36,9 @@ _DROPPED: Final = frozenset(
 _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
 """How many tokens to think for, for models that don't take an effort; the provider's least is 1024."""
 
+_ANSWER: Final = 4096
+"""How many tokens are left for the answer where there are twice as many, else half: a budget is of the same tokens."""
+
 _JSON: Final = "Answer with one JSON object and nothing else."
 
 
@@ -65,32 +68,45 @@ def _translated(chat: Mapping[str, Any], model: str, max_tokens: int) -> Transla
     system, turns = conversation(chat.get("messages"), model)
     _check_modest(chat)
     body: dict[str, Any] = {"model": model, "max_tokens": _max_tokens(chat, max_tokens)}
-    body |= {name: value for name, value in chat.items() if name not in _READ and name not in _DROPPED}
+    body |= {
+        name: value
+        for name, value in chat.items()
+        if name not in _READ and name not in _DROPPED and value is not None  # null is how OpenAI's clients say nothing
+    }
     form = chat.get("response_format")
     kind = form.get("type") if isinstance(form, dict) else None
     if kind == "json_object":
         system.append(text_block(_JSON))
     elif kind == "json_schema":
         schema = form.get("json_schema") if isinstance(form, dict) else None
-        body["output_config"] = {"format": {"type": "json_schema", "schema": (schema or {}).get("schema") or {}}}
+        wanted = {"type": "json_schema", "schema": (schema or {}).get("schema") or {}}
+        body["output_config"] = {**body.get("output_config", {}), "format": wanted}
     if system:
         body["system"] = system
     body["messages"] = turns
     body |= _tools(chat)
     body |= _thinking(chat, model, body)
+    if chat.get("reasoning_effort") not in (None, "none") and body.keys().isdisjoint(("thinking", "output_config")):
+        dropped.append("reasoning_effort")
     sampling = {name: chat[name] for name in ("temperature", "top_p", "top_k") if chat.get(name) is not None}
     version = VERSION
     if sampling and claude.takes_sampling(model) and body.get("thinking", {"type": "disabled"})["type"] == "disabled":
         version = SAMPLING_VERSION
+        if {"temperature", "top_p"} <= sampling.keys() and claude.takes_one_sampler(model):
+            del sampling["top_p"]
+            dropped.append("top_p")
         if "temperature" in sampling:
             sampling["temperature"] = min(sampling["temperature"], 1)
         body |= sampling
     else:
         dropped += sampling
     stop = chat.get("stop")
-    stops = [one for one in ([stop] if isinstance(stop, str) else stop or []) if one.strip()]
+    asked = [stop] if isinstance(stop, str) else stop or []
+    stops = [one for one in asked if one.strip()]  # the provider refuses one of blanks
     if stops:
         body["stop_sequences"] = stops
+    if len(stops) < len(asked):
+        dropped.append("stop")
     user = chat.get("safety_identifier") or chat.get("user")
     if user:
         body["metadata"] = {"user_id": user}
@@ -163,13 +179,28 @@ def _thinking(chat: Mapping[str, Any], model: str, body: Mapping[str, Any]) -> d
         return {}
     if effort not in _BUDGETS:
         raise refused(f"reasoning_effort must be none, {', '.join(_BUDGETS)}", "reasoning_effort")
+    forced = body.get("tool_choice", {}).get("type") in ("any", "tool")  # which nothing that thinks takes
     if not claude.thinks_by_budget(model):
         config = {**body.get("output_config", {}), "effort": "low" if effort == "minimal" else effort}
-        return {"thinking": {"type": "adaptive"}, "output_config": config}
-    most = body["max_tokens"] - 1 if isinstance(body["max_tokens"], int) else 0
-    if most < min(_BUDGETS.values()):
-        return {}  # no room to think in
+        return {"output_config": config} if forced else {"thinking": {"type": "adaptive"}, "output_config": config}
+    room = body["max_tokens"] if isinstance(body["max_tokens"], int) else 0
+    least = min(_BUDGETS.values())
+    if forced or room <= least or _acts_without_thoughts(body["messages"]):
+        return {}
+    most = max(least, room // 2, room - _ANSWER)
     return {"thinking": {"type": "enabled", "budget_tokens": min(_BUDGETS[effort], most)}}
+
+
+def _acts_without_thoughts(turns: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether the model uses tools right now and its thoughts before were not given back.
+
+    It must not begin to think in the middle of that, where it thinks by a budget.
+    """
+    answered = next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), None)
+    acted = next((turn["content"] for turn in reversed(turns) if turn["role"] == "assistant"), None)
+    if not isinstance(acted, list) or not isinstance(answered, list) or answered[0]["type"] != "tool_result":
+        return False
+    return not acted[0]["type"].endswith("thinking")
 
 
 def _put_marks_in_order(body: Mapping[str, Any]) -> None:

@@ -75,7 +75,8 @@ class _Turns:
             self._turns.append(("user", content))
 
     def _assistant(self, message: dict[str, Any], param: str, mark: Any) -> None:
-        content = [*thinking(message), *blocks(message.get("content"), f"{param}.content")]
+        words = message.get("content") or message.get("refusal")  # a refusal is said in place of all else
+        content = [*thinking(message), *blocks(words, f"{param}.content")]
         calls = message.get("tool_calls") or []
         content += [tool_use(call, f"{param}.tool_calls[{at}]") for at, call in enumerate(calls)]
         if message.get("function_call") is not None:

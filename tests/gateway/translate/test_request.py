@@ -21,6 +21,12 @@ NOTHING: dict[str, Any] = {"type": "object", "properties": {}}
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "s"}
 
 
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+THOUGHTFUL = {**CALLING, "thinking_blocks": [THOUGHT]}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "2"}
+USED = [HI, CALLING, RESULT]
+
+
 def text(words: str, **more: Any) -> dict[str, Any]:
     return {"type": "text", "text": words, **more}
 
@@ -60,6 +66,11 @@ CONVERSATIONS: dict[str, tuple[list[Any], list[Any], list[Any]]] = {
             {"role": "user", "content": "<system-reminder>\nbe brief\n</system-reminder>"},
             HI,
         ],
+    ),
+    "a refusal": (
+        [HI, {"role": "assistant", "content": None, "refusal": "I won't."}, HI],
+        [],
+        [HI, {"role": "assistant", "content": "I won't."}, HI],
     ),
     "an image within": (
         [user({"type": "image_url", "image_url": {"url": PNG, "detail": "low"}})],
@@ -216,12 +227,27 @@ MEMBERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "stop": (MODEL, {"stop": "END"}, {"stop_sequences": ["END"]}),
     "stops": (MODEL, {"stop": ["a", " \n", "b"]}, {"stop_sequences": ["a", "b"]}),
-    "sampling": (OLD, {"temperature": 1.5, "top_p": 0.5, "top_k": 3}, {"temperature": 1, "top_p": 0.5, "top_k": 3}),
+    "sampling": (
+        "claude-sonnet-4-0",
+        {"temperature": 1.5, "top_p": 0.5, "top_k": 3},
+        {"temperature": 1, "top_p": 0.5, "top_k": 3},
+    ),
+    "one sampler": (OLD, {"top_p": 0.5, "top_k": 3}, {"top_p": 0.5, "top_k": 3}),
     "sampling that the model refuses": (MODEL, {"temperature": 0.5}, {"temperature": None}),
     "a schema for the answer": (
         MODEL,
         {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}},
         {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+    ),
+    "a schema for the answer beside an effort of Anthropic's own": (
+        MODEL,
+        {"response_format": {"type": "json_schema", "json_schema": {}}, "output_config": {"effort": "low"}},
+        {"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}}},
+    ),
+    "nulls": (
+        OLD,
+        {"thinking": None, "web_search_options": None, "temperature": 0.5},
+        {"thinking": None, "temperature": 0.5},
     ),
     "JSON": (
         MODEL,
@@ -240,8 +266,33 @@ MEMBERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "an effort that leaves room for an answer": (
         OLD,
+        {"reasoning_effort": "medium"},
+        {"thinking": {"type": "enabled", "budget_tokens": 2048}, "max_tokens": 4096},
+    ),
+    "an effort with little room": (
+        OLD,
         {"reasoning_effort": "high", "max_tokens": 2000},
-        {"thinking": {"type": "enabled", "budget_tokens": 1999}},
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+    ),
+    "an effort with much room": (
+        OLD,
+        {"reasoning_effort": "high", "max_tokens": 20000},
+        {"thinking": {"type": "enabled", "budget_tokens": 15904}},
+    ),
+    "an effort where a tool must be used": (
+        MODEL,
+        {"reasoning_effort": "high", "tools": [F], "tool_choice": "required"},
+        {"thinking": None, "output_config": {"effort": "high"}, "tool_choice": {"type": "any"}},
+    ),
+    "a budget, in the midst of tools' use with its thoughts": (
+        OLD,
+        {"reasoning_effort": "low", "tools": [F], "messages": [*USED, THOUGHTFUL, RESULT]},
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+    ),
+    "a budget, after tools were used without thoughts": (
+        OLD,
+        {"reasoning_effort": "low", "tools": [F], "messages": [*USED, {"role": "assistant", "content": "a"}, HI]},
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
     ),
     "no effort": (MODEL, {"reasoning_effort": "none"}, {"thinking": None, "output_config": None}),
     "no sampling while thinking": (OLD, {"reasoning_effort": "low", "temperature": 0.2}, {"temperature": None}),
@@ -280,6 +331,27 @@ def test_what_the_model_has_nothing_like_is_dropped_by_name() -> None:
     found = translated(chat, MODEL, 9)
     assert found.dropped == ("seed", "store", "temperature")
     assert found.body.keys() == {"model", "max_tokens", "messages"}
+
+
+@pytest.mark.parametrize(
+    ("chat", "named"),
+    [
+        ({"temperature": 0.2, "top_p": 0.5}, "top_p"),
+        ({"stop": "\n"}, "stop"),
+        ({"stop": ["a", "\n\n"]}, "stop"),
+        ({"reasoning_effort": "low", "max_tokens": 1024}, "reasoning_effort"),
+        ({"reasoning_effort": "low", "tools": [F], "tool_choice": "required"}, "reasoning_effort"),
+        ({"reasoning_effort": "low", "tools": [F], "messages": USED}, "reasoning_effort"),
+    ],
+)
+def test_what_the_provider_would_refuse_is_dropped_by_name(chat: dict[str, Any], named: str) -> None:
+    found = translated({"messages": [HI], **chat}, OLD, 4096)
+    assert found.dropped == (named,)
+    assert "thinking" not in found.body
+
+
+def test_nothing_goes_on_as_null() -> None:
+    assert ask(web_search_options=None, thinking=None).keys() == {"model", "max_tokens", "messages"}
 
 
 def test_the_version_is_the_one_that_takes_what_is_sent() -> None:

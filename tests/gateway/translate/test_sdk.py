@@ -223,6 +223,16 @@ async def test_what_can_t_be_said_is_refused_and_what_is_left_out_is_named(
     assert answer.headers["LLMCache-Dropped"] == "seed"
 
 
+@pytest.mark.parametrize("name", ["mcp_servers", "container", "context_management", "fallbacks"])
+async def test_what_anthropic_answers_from_more_than_the_request_is_not_kept(
+    name: str, client: openai.AsyncOpenAI, provider: AnthropicProvider
+) -> None:
+    for number in (1, 2):
+        outcome, _ = await unstreamed(client, extra_body={name: [{"type": "url", "url": "https://x.example"}]})
+        assert (outcome, len(provider.calls)) == ("BYPASS", number)
+        assert name in provider.calls[-1]["body"]
+
+
 async def test_a_model_that_no_upstream_lists_is_not_found(client: openai.AsyncOpenAI) -> None:
     for model in ("anthropic/gpt-4o", "claude-sonnet-5-5"):
         with pytest.raises(openai.NotFoundError):
