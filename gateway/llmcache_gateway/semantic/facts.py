@@ -33,6 +33,13 @@ _MONTH_OR_WORD = re.compile(
     r"(?<=\bin )(?:May|March)\b|(?<=\bof )(?:May|March)\b|(?<=\bon )(?:May|March)\b|(?<=\bby )(?:May|March)\b"
     r"|(?<=\b(?:from|this|next|last|late) )(?:May|March)\b|\b(?:May|March)(?= \d)|(?<=\d )(?:May|March)\b"
 )
+_SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
+_MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
+_EXPRESSION = re.compile(r"\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
+_NO_SIGNS: Final = frozenset("$€£¥₹°`´¨®™©")
+"""Symbols that are units, quote, or adorn."""
+
+_PUNCTUATION: Final = frozenset(".,;:?!¿¡'\"’‘“”«»()[]-–—…")
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Facts:
     @cached_property
     def _unit_words(self) -> list[str]:
         short = re.findall(r"(?<=\d)\s?([a-zA-Z]{1,3})\b", self.text)
-        long = [word for word in self.words if len(word) > 2 or word in SHORT_UNITS]
+        long = [word for word in self.words if len(word) > 2 or word in SHORT_UNITS or not word.isalnum()]
         return [unit for unit in map(_singular, [*map(str.lower, short), *long]) if unit in LEXICON.units]
 
     @cached_property
@@ -114,8 +121,10 @@ class Facts:
             for each in mixed
             if not re.fullmatch(r"\d+(?:st|nd|rd|th|s|[a-z]{1,3})", each) or each in LEXICON.aliases
         }
+        # What a fraction can't tell apart is no number, but one's name.
+        long = re.findall(r"\d{16,}", self.text)
         return frozenset(LEXICON.aliases.get(each, each).replace("-", "") for each in plain) | frozenset(
-            _VERSION.findall(self.text)
+            [*_VERSION.findall(self.text), *long]
         )
 
     @cached_property
@@ -127,6 +136,18 @@ class Facts:
     def code(self) -> frozenset[str]:
         """Code, options, paths, addresses and names in the manner of programs."""
         return frozenset(match.group().strip("`").strip().rstrip(".,?!") for match in _CODE.finditer(self.text)) - {""}
+
+    @cached_property
+    def signs(self) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Symbols in order (emoji, signs of mathematics, raised numbers, minus), and what is reckoned with numbers.
+
+        The models' tokens know few of them: to a model, questions that differ in them alone are often equal.
+        """
+        text = unicodedata.normalize("NFC", self.text)
+        runs = (run for run in _SIGN_RUN.findall(text) if not _PUNCTUATION.issuperset(run) or ")" in run or "(" in run)
+        single = (sign for sign in text if sign not in _NO_SIGNS and _is_sign(sign))
+        reckoned = frozenset(re.sub(r"\s", "", found).rstrip(".") for found in _EXPRESSION.findall(text))
+        return (*single, *("-" for _ in _MINUS.findall(text)), *runs), reckoned
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -158,6 +179,11 @@ class Facts:
                 inside |= {first, second}
         singles = (word for word in self.words if word not in inside and (len(word) > 3 or word in capitals))
         return frozenset(found | {LEXICON.names[word] for word in singles if word in LEXICON.names})
+
+
+def _is_sign(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "S" or category == "No"
 
 
 def _quantity(worth: float, unit: str) -> tuple[str, float]:

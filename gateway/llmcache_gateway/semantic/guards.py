@@ -1,6 +1,7 @@
 """Refuses two questions as one when a fact that decides the answer differs. Pure, and each guard has a name."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Final, Literal, get_args
 
@@ -13,6 +14,8 @@ GuardName = Literal[
     "unit",
     "date",
     "identifier",
+    "sign",
+    "accent",
     "quote",
     "code",
     "name",
@@ -96,6 +99,20 @@ def _written(identifiers: frozenset[str], facts: Facts) -> bool:
     return identifiers <= facts.identifiers | joined
 
 
+def _signs(one: Facts, other: Facts) -> bool:
+    return one.signs != other.signs
+
+
+def _accents(one: Facts, other: Facts) -> bool:
+    """Differs when a word of one is another's but for its accents, which the models take off."""
+    mine, yours = frozenset(one.words) - frozenset(other.words), frozenset(other.words) - frozenset(one.words)
+    return not {_bare(word) for word in mine}.isdisjoint(map(_bare, yours))
+
+
+def _bare(word: str) -> str:
+    return "".join(each for each in unicodedata.normalize("NFD", word) if not unicodedata.combining(each))
+
+
 def _quotes(one: Facts, other: Facts) -> bool:
     return any(
         not _says(facts, quote) for quotes, facts in ((one.quotes, other), (other.quotes, one)) for quote in quotes
@@ -160,6 +177,8 @@ _CHECKS: Final[dict[GuardName, Callable[[Facts, Facts], bool]]] = {
     "unit": _units,
     "date": _dates,
     "identifier": _identifiers,
+    "sign": _signs,
+    "accent": _accents,
     "quote": _quotes,
     "code": _code,
     "name": _names,

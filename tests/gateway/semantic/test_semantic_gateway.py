@@ -84,6 +84,24 @@ async def test_a_question_in_other_words_gets_the_answer(start_gateway: StartGat
         assert await gateway.metric('llmcache_semantic_lookups_total{mode="serve",outcome="served"}') == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        ("What does the emoji 🙂 mean?", "What does the emoji 😡 mean?"),
+        ("What does the word año mean?", "What does the word ano mean?"),
+        ("What is the absolute value of -5?", "What is the absolute value of 5?"),
+        ("Where is my order 123456789012345678?", "Where is my order 123456789012345679?"),
+    ],
+)
+async def test_what_the_model_cannot_see_is_not_the_same_question(
+    asked: str, other: str, start_gateway: StartGateway, provider: Provider
+) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        await gateway.post(chat(asked))
+        await is_taken_in(gateway, asked)
+        assert (await gateway.post(chat(other))).headers["X-LLMCache"] == "MISS"
+
+
 async def test_a_stream_is_answered_with_what_was_asked_unstreamed(
     start_gateway: StartGateway, provider: Provider
 ) -> None:
