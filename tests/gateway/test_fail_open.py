@@ -220,11 +220,15 @@ async def test_writes_to_a_store_that_hangs_are_bounded_in_bytes_and_end_by_them
 async def test_what_was_taken_on_is_written_before_the_gateway_ends(
     start_gateway: StartGateway, provider: Provider, proxy: Proxy, own_redis: RedisServer
 ) -> None:
-    started = start_gateway(config(provider, proxy.url, timeout="10s"), drain_seconds=0.01)
-    async with started as gateway, sdk(gateway) as client:
+    alone = config(provider, proxy.url, timeout="10s")
+    alone["spec"]["cache"]["coalesce"] = "Disabled"  # else a call is under way until others have seen its end
+    async with start_gateway(alone, drain_seconds=0.01) as gateway, sdk(gateway) as client:
         await until(lambda: ready(gateway))
         proxy.fault, proxy.slow_seconds = "slow", 0.1
         await asyncio.gather(*(ask(client, f"last {number}") for number in range(10)))
+        async with asyncio.timeout(20):
+            await gateway.running.reloader.current.drained()  # an answer is taken on just after it is given
+        assert gateway.running.reloader.current.store.pending[0] > 0
     # Beside the entries Redis holds the marks of invalidations.
     assert len(own_redis.command("--scan", "--pattern", "llmcache:tests/test:test:v1:*").splitlines()) == 10
 
