@@ -111,7 +111,7 @@ def _in_pieces(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, An
             deltas = [{"type": "thinking_delta", "thinking": piece} for piece in _cut(thinking)]
             deltas.append({"type": "signature_delta", "signature": signature})
             return {**block, "thinking": "", "signature": ""}, deltas
-        case {"type": "tool_use", "input": given}:
+        case {"type": "tool_use" | "server_tool_use" | "mcp_tool_use", "input": given}:
             pieces = ["", *(_cut(json.dumps(given)) if given else [])]
             return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
     return block, []

@@ -25,11 +25,14 @@ class Chunks:
         self._calls = -1
         """The number of the latest tool call."""
 
+        self._called_by: int | None = None
+        """The number of its block: tools that the provider runs itself send arguments, too, and are no calls."""
+
         self._silent_call = False
         """Whether that call has got no arguments yet."""
 
         self._thoughts: dict[int, dict[str, Any]] = {}
-        self.failed = False
+        self._failed = False
         """Whether the stream told of an error, after which nothing is whole."""
 
     def feed(self, block: bytes) -> Iterator[bytes]:
@@ -54,23 +57,23 @@ class Chunks:
         elif kind == "content_block_delta":
             yield from self._delta(event["index"], event["delta"])
         elif kind == "content_block_stop":
-            if self._silent_call:
+            if self._silent_call and event["index"] == self._called_by:
                 yield self._arguments("{}")
         elif kind == "message_delta":
             yield from self._end(event)
-        elif kind == "message_stop":
+        elif kind == "message_stop" and not self._failed:
             if self._with_usage:
                 yield data_event(dumps({**self._top, "choices": [], "usage": answer.usage(self._usage)}))
             yield DONE
         elif kind == "error":
-            self.failed = True
+            self._failed = True
             yield data_event(dumps(answer.error(event)))
 
     def _begin(self, index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
         kind = block["type"]
         if kind == "tool_use":
             self._calls += 1
-            self._silent_call = True
+            self._called_by, self._silent_call = index, True
             yield self._chunk({"tool_calls": [{"index": self._calls, **answer.call(block, "")}]})
         elif kind in ("thinking", "redacted_thinking"):
             self._thoughts[index] = dict(block)
@@ -81,7 +84,7 @@ class Chunks:
         kind = delta["type"]
         if kind == "text_delta":
             yield self._chunk({"content": delta["text"]})
-        elif kind == "input_json_delta" and delta["partial_json"]:
+        elif kind == "input_json_delta" and index == self._called_by and delta["partial_json"]:
             yield self._arguments(delta["partial_json"])
         elif kind == "thinking_delta":
             thought = self._thoughts[index]

@@ -16,6 +16,7 @@ from tests.gateway.anthropic_provider import (
     events_of,
     message,
     running_anthropic,
+    send_events,
 )
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.providers.bedrock import BEARER, BedrockProvider, frame, running_bedrock
@@ -198,6 +199,35 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_is_not_kept(
             async for _ in await client.chat.completions.create(**ASK, stream=True):
                 pass
         assert len(provider.calls) == number
+
+
+async def test_a_stream_that_told_of_an_error_has_no_end(
+    client: openai.AsyncOpenAI, provider: AnthropicProvider
+) -> None:
+    told = {"type": "error", "error": {"type": "overloaded_error", "message": "too much"}}
+
+    async def failing(request: web.Request) -> web.StreamResponse:
+        *before, last = events_of(message(1, "m", [TEXT]))
+        return await send_events(request, iter([*before, told, last]))
+
+    provider.behave = failing
+    for number in (1, 2):
+        asked = client.chat.completions.with_streaming_response.create(**ASK, stream=True)
+        async with asked as answer:
+            lines = [line async for line in answer.iter_lines()]
+        assert any("too much" in line for line in lines)
+        assert "data: [DONE]" not in lines
+        assert len(provider.calls) == number
+
+
+async def test_what_the_providers_own_tools_are_given_is_no_argument_of_a_call(
+    client: openai.AsyncOpenAI, provider: AnthropicProvider
+) -> None:
+    own = {"type": "mcp_tool_use", "id": "mcp_1", "name": "look", "server_name": "s", "input": {"q": 1}}
+    provider.stop_reason, provider.content = "tool_use", [own, USE, {**own, "id": "mcp_2"}]
+    found = said(await streamed(client, tools=TOOLS))
+    (call,) = found["tool_calls"]
+    assert (call["id"], json.loads(call["function"]["arguments"])) == ("toolu_1", USE["input"])
 
 
 async def test_an_answer_that_is_no_message_is_the_upstreams_failure(
