@@ -22,6 +22,9 @@ APART = [
     ("date", "Are you closed tomorrow?", "Are you closed?"),
     ("identifier", "Does it run on v3.11.2?", "Does it run on v3.11.4?"),
     ("identifier", "What does ORA-01017 mean?", "What does ORA-01018 mean?"),
+    ("number", "What is two plus two?", "What is one plus two?"),
+    ("identifier", "Show me plan B", "Show me plan A"),
+    ("identifier", "What is vitamin C good for?", "What is vitamin K good for?"),
     ("unit", "How much is $100 in yen?", "How much is €100 in yen?"),
     ("identifier", "Where is order 123456789012345678?", "Where is order 123456789012345679?"),
     ("sign", "What does the emoji 🙂 mean?", "What does the emoji 😡 mean?"),
@@ -32,7 +35,7 @@ APART = [
     ("sign", "How do I find rows with x > 5?", "How do I find rows with x < 5?"),
     ("sign", "What is 12 + 4?", "What is 12 - 4?"),
     ("sign", "What is 10 / 2?", "What is 2 / 10?"),
-    ("sign", "What is 2 + 2?", "What is 2 + 2 + 2?"),
+    ("number", "What is 2 + 2?", "What is 2 + 2 + 2?"),
     ("sign", "Is it good that my balance is +200?", "Is it good that my balance is -200?"),
     ("sign", "How cold is -40 degrees?", "How cold is 40 degrees?"),
     ("sign", "What happened on 11/9/2001?", "What happened on 9/11/2001?"),
@@ -72,6 +75,7 @@ TOGETHER = [
     ("How do I reset my password?", "What is the best way to reset a password?"),
     ("How do I reset it -- please?", "How do I reset it... please?"),
     ("Is a call within 10-12 days fine?", "Is a call fine within 10-12 days?"),
+    ("What is vitamin C good for?", "what is vitamin c good for"),
     ("Is $5 enough for a tea?", "Are 5 dollars enough for a tea?"),
     ("Is 20 °C warm?", "Are 20 °C warm?"),
     ("Is the 3rd floor open?", "Is the third floor open?"),
@@ -112,7 +116,7 @@ def test_each_guard_is_shown_above() -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_itself(text: str) -> None:
     assert rejected_by(text, text) is None
-    assert not Facts(text).quantities ^ Facts(text).quantities
+    assert Facts(text).quantities == Facts(text).quantities
 
 
 @given(st.text(max_size=80), st.text(max_size=80))

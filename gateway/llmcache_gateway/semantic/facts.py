@@ -33,6 +33,7 @@ _MONTH_OR_WORD = re.compile(
     r"(?<=\bin )(?:May|March)\b|(?<=\bof )(?:May|March)\b|(?<=\bon )(?:May|March)\b|(?<=\bby )(?:May|March)\b"
     r"|(?<=\b(?:from|this|next|last|late) )(?:May|March)\b|\b(?:May|March)(?= \d)|(?<=\d )(?:May|March)\b"
 )
+_LETTER = re.compile(r"(?<=[a-z] )[A-HJ-Z](?![\w'’.&+-])")
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
@@ -65,10 +66,11 @@ class Facts:
         return frozenset(self.words) | frozenset(self.stems)
 
     @cached_property
-    def quantities(self) -> frozenset[tuple[str, float]]:
-        """Numbers with the dimension of their unit, times in seconds and so on; dimension "" without one."""
+    def quantities(self) -> list[tuple[str, float]]:
+        """Numbers with the dimension of their unit, times in seconds and so on; "" without one. Sorted, each as often
+        as it is said."""
         plain = re.sub(r"\b[\d.]+(?:\.\d+){2,}\b", " ", self.text)
-        found: set[tuple[str, float]] = set()
+        found: list[tuple[str, float]] = []
         for match in _NUMBER.finditer(plain):
             worth = float(match[1].replace(",", "") + (match[2] or ""))
             after = _UNIT_AFTER.match(plain, match.end())
@@ -78,15 +80,15 @@ class Facts:
                 after = _UNIT_AFTER.match(plain, after.end()) if after else None
                 unit = after[1].lower() if after else ""
             before = plain[: match.start()].rstrip()[-1:]
-            found.add(_quantity(worth, before if before in "$€£¥₹" and before else unit))
-        found |= {
+            found.append(_quantity(worth, before if before in "$€£¥₹" and before else unit))
+        found += [
             ("", float(ROMAN[match]))
             for match in re.findall(r"(?<=[a-z] )(?:I{2,3}|IV|VI{1,3}|IX)\b|(?<=War )I\b", plain)
-        }
+        ]
         for word, following in zip_longest(self.words, self.words[1:], fillvalue=""):
             if word in LEXICON.numbers:
-                found.add(_quantity(LEXICON.numbers[word], following))
-        return frozenset(found)
+                found.append(_quantity(LEXICON.numbers[word], following))
+        return sorted(found)
 
     @cached_property
     def units(self) -> frozenset[str]:
@@ -114,7 +116,7 @@ class Facts:
 
     @cached_property
     def identifiers(self) -> frozenset[str]:
-        """Words of letters and digits, and versions, in lower case."""
+        """Words of letters and digits, versions, and single letters that name something (plan B), in lower case."""
         mixed = {match.group().lower() for match in _IDENTIFIER.finditer(self.text)}
         plain = {
             each
@@ -124,7 +126,7 @@ class Facts:
         # What a fraction can't tell apart is no number, but one's name.
         long = re.findall(r"\d{16,}", self.text)
         return frozenset(LEXICON.aliases.get(each, each).replace("-", "") for each in plain) | frozenset(
-            [*_VERSION.findall(self.text), *long]
+            [*_VERSION.findall(self.text), *long, *map(str.lower, _LETTER.findall(self.text))]
         )
 
     @cached_property

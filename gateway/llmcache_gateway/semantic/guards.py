@@ -96,7 +96,7 @@ def _identifiers(one: Facts, other: Facts) -> bool:
 def _written(identifiers: frozenset[str], facts: Facts) -> bool:
     """Whether the text has them all; one word may be two there: "iphone14" and "iPhone 14"."""
     joined = {a + b for a, b in zip(facts.words, facts.words[1:], strict=False)}
-    return identifiers <= facts.identifiers | joined
+    return identifiers <= facts.identifiers | joined | set(facts.words)
 
 
 def _signs(one: Facts, other: Facts) -> bool:
