@@ -238,6 +238,10 @@ def test_every_part_of_a_replayed_choice_says_that_it_has_no_log_probabilities()
         ([{"type": "file", "file": {"filename": "a", "file_data": "data:application/pdf;base64,aGk="}}], None),
         ([{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}], "remote-content"),
         ([{"type": "file", "file": {"file_id": "file-1"}}], "remote-content"),
+        ([{"type": "file", "file": {"filename": "a", "file_data": "aGk="}}], None),
+        ([{"type": "file", "file": {"filename": "a", "file_data": "https://example.org/a.pdf"}}], "remote-content"),
+        ([{"type": "document_url", "document_url": "https://example.org/a.pdf"}], "remote-content"),
+        ([{"type": "document_url", "document_url": "data:application/pdf;base64,aGk="}], None),
     ],
 )
 def test_images_and_files_that_stand_elsewhere_bypass_the_cache(content: Any, reason: str | None) -> None:
@@ -286,6 +290,10 @@ def test_bad_members_are_refused_by_name(members: dict[str, Any], param: str) ->
         ({}, None),
         ({"store": True}, "stateful"),
         ({"store": False}, None),
+        ({"model": "@preset/support"}, "stateful"),
+        ({"model": "openai/gpt-4o@preset/support"}, "stateful"),
+        ({"preset": "support"}, "stateful"),
+        ({"preset": None}, None),
         ({"web_search_options": {}}, "hosted-tools"),
         ({"modalities": ["text", "audio"]}, "audio"),
         ({"modalities": 5}, None),

@@ -56,6 +56,9 @@ ROOTS: Final[Mapping[str, frozenset[str]]] = {
 _SEARCHING: Final = re.compile(r":online$|^perplexity/|-search-(?:preview|api)|^(?:groq/)?compound\b")
 """Names of models that look into the web, whatever the request says."""
 
+_PRESET: Final = "@preset/"
+"""In the name of a model: settings and a system prompt that OpenRouter keeps, and that change when they are edited."""
+
 _STILL_PLUGINS: Final = frozenset({"file-parser", "response-healing", "context-compression"})
 """OpenRouter's plugins that need nothing but the request."""
 
@@ -102,6 +105,8 @@ def looks_elsewhere(model: str, members: Mapping[str, Any]) -> Iterator[str]:
     """Yield why the answer to a request depends on more than the request, by what only some providers know."""
     if members.get("deferred"):
         yield "stateful"  # xAI: the answer is fetched later, once
+    if _PRESET in model or members.get("preset"):
+        yield "stateful"
     if _SEARCHING.search(model) or _searches(members):
         yield "hosted-tools"
 

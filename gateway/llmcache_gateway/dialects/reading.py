@@ -9,7 +9,10 @@ from llmcache_gateway.errors import RequestError
 MAX_MODEL: Final = 256
 """Longest name of a model. It stands in logs, metrics and entries."""
 
-_URLS: Final = ("url", "image_url", "file_url", "video_url", "audio_url")
+_URLS: Final = ("url", "image_url", "file_url", "video_url", "audio_url", "document_url")
+
+_MAYBE_URLS: Final = ("file_data", "fileData")
+"""Members that hold a file, or with OpenRouter its address."""
 
 
 def read_request(members: Any, body: bytes) -> Request:
@@ -57,7 +60,9 @@ def _is_remote(part: dict[str, Any]) -> bool:
     if part.get("file_id"):
         return True
     urls = [part.get(name) for name in _URLS]
-    return any(isinstance(url, str) and url and url[:5].lower() != "data:" for url in urls)
+    if any(isinstance(url, str) and url and url[:5].lower() != "data:" for url in urls):
+        return True
+    return any(str(part[name])[:8].lower().startswith(("http://", "https://")) for name in _MAYBE_URLS if name in part)
 
 
 def holds_member(value: Any, names: frozenset[str], users_own: frozenset[str]) -> bool:
