@@ -270,6 +270,12 @@ def test_an_answer_of_any_shape_is_judged_and_what_is_stored_can_be_streamed(
             assert DIALECT.assemble(list(DIALECT.replay(answer))) == answer
 
 
+def test_an_item_whose_type_is_no_word_can_be_streamed() -> None:
+    answer = response(1, ASK, [{"type": ["message"], "status": "completed"}])
+    assert DIALECT.judge(answer).store
+    assert DIALECT.assemble(list(DIALECT.replay(answer))) == answer
+
+
 @pytest.mark.parametrize("answer", [None, [], "x"])
 def test_what_is_no_answer_is_not_stored(answer: Any) -> None:
     assert DIALECT.judge(answer).reason == "no-answer"

@@ -113,7 +113,7 @@ def _events(response: Mapping[str, Any]) -> Iterator[Event]:
 
 
 # What an item of a known type fills with later events, and is empty at first.
-_FILLED: Final[dict[Any, tuple[str, ...]]] = {
+_FILLED: Final[dict[str, tuple[str, ...]]] = {
     "message": ("content",),
     "reasoning": ("summary", "content"),
     "function_call": ("arguments",),
@@ -123,7 +123,8 @@ _FILLED: Final[dict[Any, tuple[str, ...]]] = {
 
 def _begun(item: dict[str, Any]) -> dict[str, Any]:
     """Return an item as it is before it has any content; one of an unknown type as it is."""
-    filled = _FILLED.get(item.get("type"))
+    kind = item.get("type")
+    filled = _FILLED.get(kind) if isinstance(kind, str) else None
     if filled is None:
         return item
     empty = {name: _empty(item[name]) for name in filled if name in item}
