@@ -63,6 +63,8 @@ APART = [
     ("opposite", "Is he responsible?", "Is he irresponsible?"),
     ("opposite", "What is the maximum size?", "What is the minimum size?"),
     ("direction", "What should I eat before a run?", "What should I eat after a run?"),
+    ("direction", "Is it safe during pregnancy?", "Is it safe after pregnancy?"),
+    ("opposite", "How much leave do full-time staff get?", "How much leave do part-time staff get?"),
     ("order", "How do I convert feet to metres?", "How do I convert metres to feet?"),
     ("order", "Cheap trains from Bern to Basel?", "Cheap trains to Bern from Basel?"),
     ("order", "Is tin heavier than lead?", "Is lead heavier than tin?"),
