@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -83,6 +84,8 @@ class Stage:
                 assert process.stdout is not None
                 match = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
                 assert match is not None, "kubectl port-forward did not say its port"
+                # It says a line for each connection, and would stand still once the pipe is full.
+                threading.Thread(target=process.stdout.read, daemon=True).start()
                 yield f"http://127.0.0.1:{match[1]}"
             finally:
                 process.terminate()
