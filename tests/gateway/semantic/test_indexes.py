@@ -200,7 +200,7 @@ async def test_a_new_replica_finds_what_others_added_before_it(start_index: Star
     assert (await second.nearest("s", near(3), 1))[0].text == "question 3"
 
 
-@pytest.mark.parametrize("start_index", ["on disk", *SHARED], indirect=True)
+@pytest.mark.parametrize("start_index", SHARED, indirect=True)  # a disk is one gateway's, never opened by two at once
 async def test_a_replica_learns_of_what_others_add(start_index: StartIndex) -> None:
     first, second = start_index(), start_index()
     await first.add(point(1))
