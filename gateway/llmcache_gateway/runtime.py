@@ -255,24 +255,26 @@ def _semantic(
         if one.name == wanted.embedding.upstream
     ]
     identity = (wanted.embedding, wanted.index, store_identity, named)
-    if previous is not None and previous.semantic_identity == identity:
-        return previous.semantic, identity
     try:
-        from llmcache_gateway.semantic.provision import open_semantic
+        from llmcache_gateway.semantic.provision import load_verifiers, open_semantic
     except ImportError as error:
         message = f"{error.name} is not there: install llmcache-operator with the extra `semantic`"
         raise ConfigError([Problem("spec.semantic", message)]) from None
-    opened = open_semantic(
-        wanted.embedding,
-        wanted.index,
-        upstreams=upstreams,
-        store=store,
-        redis=redis,
-        namespace=_namespace(config),
-        metrics=resources.metrics,
-        clock=resources.clock,
-    )
-    return opened, identity
+    cache = previous.semantic if previous is not None and previous.semantic_identity == identity else None
+    if cache is None:
+        cache = open_semantic(
+            wanted.embedding,
+            wanted.index,
+            upstreams=upstreams,
+            store=store,
+            redis=redis,
+            namespace=_namespace(config),
+            metrics=resources.metrics,
+            clock=resources.clock,
+        )
+    of_policies = {one.semantic.verifier for one in spec.policies if one.semantic is not None}
+    load_verifiers(cache, {wanted.verifier, *(size for size in of_policies if size is not None)})
+    return cache, identity
 
 
 def _prefix(prefix: ActivePrefix) -> Prefix:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -61,14 +61,15 @@ class SemanticCache:
         index: Index,
         store: GuardedStore,
         metrics: Metrics,
-        verifiers: Mapping[str, Verifier],
     ) -> None:
         self._embedder = embedder
         self._embeddings = Embeddings(embedder)
         self._index = index
         self._store = store
         self._metrics = metrics
-        self._verifiers = verifiers
+        self.verifiers: dict[str, Verifier] = {}
+        """By size: all that the settings name, but for `none`."""
+
         self._embedding = Circuit("embedding", "embed", metrics)
         self._searching = Circuit(index.name, "search", metrics)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,7 +179,7 @@ class SemanticCache:
         allowed: float,
     ) -> Match:
         """Return the best of the neighbours whose entry can still be served."""
-        verifier = self._verifiers.get(semantic.verifier)
+        verifier = None if semantic.verifier == "none" else self.verifiers[semantic.verifier]
         least = least_similarity(semantic.threshold, self._embedder.threshold, verified=verifier is not None)
         limits = Limits(max(least, allowed), semantic.guards, verifier.threshold if verifier is not None else None)
         left, gone = list(neighbours), False

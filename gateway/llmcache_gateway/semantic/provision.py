@@ -1,21 +1,23 @@
 """Makes the semantic cache that a configuration asks for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from llmcache_gateway.config import DEFAULT_MODEL, ConfigError, Embedding, Problem, VectorIndex
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.semantic.cache import SemanticCache, Verifier
+from llmcache_gateway.semantic.cache import SemanticCache
 from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local
 from llmcache_gateway.semantic.indexes.base import Index
 from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.indexes.redis_search import RedisSearchIndex
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
-from llmcache_gateway.semantic.verifier import Verifier as PairVerifier
+from llmcache_gateway.semantic.verifier import Size, Verifier
 from llmcache_gateway.stores import RedisAccess, connect
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.upstreams.base import Upstream
+
+SIZES: Final[tuple[Size, ...]] = get_args(Size)
 
 REDIS_TIMEOUT_SECONDS: Final = 1.0
 """Longest silence of Redis. What a request waits for ends sooner, by `semantic.deadline`."""
@@ -32,19 +34,24 @@ def open_semantic(
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> SemanticCache:
-    """Return the semantic cache; nothing is connected yet. ConfigError when its model can't be loaded.
+    """Return the semantic cache without verifiers; nothing is connected yet. ConfigError when its model is no model.
 
     `redis` is that of `spec.redis`, in which names begin with `namespace`.
     """
     embedder = _embedder(embedding, upstreams)
     searched = _index(index, embedder, store, redis, namespace, clock)
-    return SemanticCache(embedder, searched, store, metrics, _verifiers())
+    return SemanticCache(embedder, searched, store, metrics)
 
 
-def _verifiers() -> Mapping[str, Verifier]:
-    """Both sizes, whatever is configured now: a policy that names the other one needs no new cache."""
+def load_verifiers(cache: SemanticCache, sizes: Collection[str]) -> None:
+    """Load those of the named sizes that a cache has not yet; ConfigError when one can't be loaded.
+
+    They are added to the cache in use, which keeps its questions when a policy names another size.
+    """
     try:
-        return {"small": PairVerifier.load(size="small"), "large": PairVerifier.load(size="large")}
+        for size in SIZES:
+            if size in sizes and size not in cache.verifiers:
+                cache.verifiers[size] = Verifier.load(size=size)
     except ModelFilesError as error:
         raise ConfigError([Problem("spec.semantic.verifier", str(error))]) from None
 

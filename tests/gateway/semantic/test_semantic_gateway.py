@@ -68,6 +68,25 @@ async def test_by_default_the_verifier_has_the_last_word(start_gateway: StartGat
     assert answer.headers["X-LLMCache-Semantic"].startswith("verifier; similarity=0.")
 
 
+@pytest.mark.parametrize("size", ["small", "large"])
+async def test_a_verifier_that_a_reload_brings_judges_what_was_taken_in_before(
+    size: str, start_gateway: StartGateway, provider: Provider
+) -> None:
+    async with start_gateway(semantic(provider)) as gateway:
+        await gateway.post(chat(RESET))
+        await ask_until_hit(gateway, chat(SAME))
+        before = (await gateway.status())["revision"]
+        gateway.rewrite(semantic(provider, semantic={"verifier": size, "threshold": 0.5}))
+
+        async def is_reloaded() -> bool:
+            return bool((await gateway.status())["revision"] != before)
+
+        await until(is_reloaded)
+        answer = await gateway.post(chat("How do I reset my router?"), headers=DEBUG)
+        assert answer.headers["X-LLMCache-Semantic"].startswith("verifier; similarity=0.")
+        assert (await gateway.post(chat(SAME))).headers["X-LLMCache"] == "HIT"
+
+
 async def test_a_question_in_other_words_gets_the_answer(start_gateway: StartGateway, provider: Provider) -> None:
     async with start_gateway(semantic(provider)) as gateway:
         first = await gateway.post(chat(RESET))
