@@ -88,6 +88,7 @@ class FalseHits:
             async with asyncio.timeout(ASK_SECONDS):
                 verdict = await self._verdict(runtime, question, key, given)
         except Exception:
+            # Nobody waits for it: whatever went wrong, the hit was given, and is only not judged.
             log.exception("a hit could not be asked again")
             verdict = "unknown"
         finally:

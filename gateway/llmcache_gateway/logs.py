@@ -57,7 +57,7 @@ class ThreadedHandler(logging.Handler):
         except queue.Full:
             self._dropped += 1
         except Exception:
-            self.handleError(record)
+            self.handleError(record)  # as every handler of the standard library does: no line is worth a request
 
     def close(self) -> None:
         """Write what waits, for `END_SECONDS` at most, and end the thread."""

@@ -20,6 +20,7 @@ from tests.gateway.anthropic_provider import (
 )
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.providers.bedrock import BEARER, BedrockProvider, frame, running_bedrock
+from tests.gateway.test_anthropic_sdk import of_anthropic
 
 MODEL = "anthropic/claude-sonnet-5-5"
 ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "What is a cache?"}]}
@@ -50,9 +51,7 @@ async def provider() -> AsyncIterator[AnthropicProvider]:
 
 @pytest.fixture
 async def gateway(start_gateway: StartGateway, provider: AnthropicProvider) -> AsyncIterator[TestGateway]:
-    config = manifest(provider.base_url)
-    config["spec"]["upstreams"][0] |= {"provider": "anthropic", "models": ["claude-*"]}
-    async with start_gateway(config) as gateway:
+    async with start_gateway(of_anthropic(provider, models=["claude-*"])) as gateway:
         yield gateway
 
 
