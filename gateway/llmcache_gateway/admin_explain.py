@@ -71,7 +71,7 @@ class ExplainRoute:
         }
         made_of = _form(exchange, question)
         shown["ingredients"] = ingredients(made_of, question.request, settings, exchange.head, question.dropped)
-        reason = settings.bypass(question.dialect, question.request, question.controls)
+        reason = settings.bypass(question.dialect, question.request, question.controls, question.headers)
         if reason is not None:
             decision: dict[str, Any] = {"outcome": "BYPASS", "reason": reason}
             return json_answer({"decision": _or_504(decision, question), "key": None, **shown})

@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmcache_gateway.config import Cache, Hints, Match, Model, Replay, Semantic, seconds, share
 from llmcache_gateway.dialects.base import Dialect, Request
 from llmcache_gateway.dialects.gemini_generate import generation_config
 from llmcache_gateway.freshness import Controls
+from llmcache_gateway.headers import Headers
 
 OFF: Final = Hints(mode="off")
 """What holds where nothing is said of hints."""
@@ -84,8 +84,8 @@ class Settings:
         """Return a new entry's lifetime; `random` is from 0 to 1 and shortens it by the jitter."""
         return min(self.ttl * (1 - self.jitter * random), controls_ttl, response_ttl)
 
-    def bypass(self, dialect: Dialect, request: Request, controls: Controls) -> str | None:
-        """Return why a request must not meet the cache, as a stable word; None when it may."""
+    def bypass(self, dialect: Dialect, request: Request, controls: Controls, headers: Headers) -> str | None:
+        """Return why a request must not meet the cache, as a stable word; None when it may. `headers` are its own."""
         if self.mode == "Disabled":
             return "disabled"
         if self.mode == "OptIn" and not controls.use_cache:
@@ -94,6 +94,9 @@ class Settings:
             return "no-store"
         reason = dialect.bypass(request, self.admit)
         if reason is not None:
+            return reason
+        reason = dialect.bypass_of(headers)
+        if reason is not None and reason not in self.admit:
             return reason
         if self.sampling == "Bypass" and _samples(request.members):
             return "sampling"
@@ -107,9 +110,7 @@ class Policies:
         self._default = default
         self._policies = tuple(policies)
 
-    def settings(
-        self, *, dialect: str, model: str, tenant: str, headers: CIMultiDict[str] | CIMultiDictProxy[str]
-    ) -> Settings:
+    def settings(self, *, dialect: str, model: str, tenant: str, headers: Headers) -> Settings:
         """Return what holds for a request; `headers` are the client's."""
         for match, settings in self._policies:
             if _matches(match, dialect, model, tenant, headers):
@@ -171,9 +172,7 @@ def overridden(base: _Base, changes: Model | None) -> _Base:
     return replace(base, **named)
 
 
-def _matches(
-    match: Match, dialect: str, model: str, tenant: str, headers: CIMultiDict[str] | CIMultiDictProxy[str]
-) -> bool:
+def _matches(match: Match, dialect: str, model: str, tenant: str, headers: Headers) -> bool:
     return (
         (not match.dialects or dialect in match.dialects)
         and (not match.models or any(fnmatchcase(model, pattern) for pattern in match.models))

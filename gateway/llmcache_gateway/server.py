@@ -126,7 +126,7 @@ class Handler:
             return await self._pass_through(exchange)
         question = await self._read(exchange, dialect)
         trusted.refuse_borrowed_credential(exchange.named, question.upstream.name, question.upstream.passthrough)
-        reason = question.settings.bypass(dialect, question.request, question.controls)
+        reason = question.settings.bypass(dialect, question.request, question.controls, question.headers)
         question.recorded = reason is None
         if reason is not None:
             if question.controls.only_if_cached:
@@ -313,7 +313,7 @@ class Handler:
 
     def key_now(self, exchange: Exchange, question: Question) -> str | None:
         """Return the key of a request that one entry may answer; None when it takes more than a lookup."""
-        reason = question.settings.bypass(question.dialect, question.request, question.controls)
+        reason = question.settings.bypass(question.dialect, question.request, question.controls, question.headers)
         waits = splitting(question.dialect) is not None or hooked.defines(exchange.runtime.hooks, "build_key")
         if reason is not None or waits:
             return None

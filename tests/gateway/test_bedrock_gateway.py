@@ -399,6 +399,20 @@ async def test_what_the_gateway_cannot_judge_passes_by_and_says_so(
     assert len(aws.calls) == 2
 
 
+async def test_a_guardrail_that_is_edited_keeps_answers_out_of_the_cache_also_where_a_header_names_it(
+    gateway: TestGateway, aws: BedrockProvider
+) -> None:
+    async def given(version: str) -> list[str]:
+        headers = {"X-Amzn-Bedrock-GuardrailIdentifier": "abc123", "X-Amzn-Bedrock-GuardrailVersion": version}
+        paths = (f"/model/{ESCAPED}/invoke", f"/model/{ESCAPED}/invoke-with-response-stream")
+        return [
+            (await gateway.post(CLAUDES, path, headers=headers)).headers["Cache-Status"] for path in paths for _ in "12"
+        ]
+
+    assert await given("DRAFT") == ['llmcache; fwd=bypass; detail="stateful"'] * 4
+    assert [one.split(";")[1].strip() for one in await given("1")] == ["fwd=miss", "hit", "hit", "hit"]
+
+
 async def _in_pieces() -> AsyncIterator[bytes]:
     yield b'{ "input"'
     yield b": {}}"

@@ -234,8 +234,8 @@ def test_sampling_is_seen_where_google_writes_it() -> None:
         ("generationConfig", {"temperature": 0.5}),
         ("generation_config", {"candidate_count": 2}),
     ):
-        assert settings.bypass(dialect(), parse({name: config}), controls) == "sampling"
-    assert settings.bypass(dialect(), parse({"generationConfig": {"temperature": 0}}), controls) is None
+        assert settings.bypass(dialect(), parse({name: config}), controls, CIMultiDict()) == "sampling"
+    assert settings.bypass(dialect(), parse({"generationConfig": {"temperature": 0}}), controls, CIMultiDict()) is None
 
 
 # --- What is stored

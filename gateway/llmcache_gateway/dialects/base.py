@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Protocol, Self
 import msgspec
 
 from llmcache_gateway.dialects.turns import Turn
+from llmcache_gateway.headers import Headers
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.sse import data_event
 
@@ -118,6 +119,9 @@ class Dialect(Protocol):
         Reasons in `admitted` are passed over: every other one still keeps it away.
         """
 
+    def bypass_of(self, headers: Headers) -> str | None:
+        """Return the same of a request's headers, where an API says there what others say in the body."""
+
     def for_upstream(self, request: Request) -> bytes:
         """Return the body to send upstream: the client's own, with what the recording needs."""
 
@@ -164,6 +168,9 @@ class BodyDialect:
 
     uncounted_fields: frozenset[str] = frozenset()
     echoes: bool = False
+
+    def bypass_of(self, headers: Headers) -> str | None:
+        return None
 
     def for_upstream(self, request: Request) -> bytes:
         return request.body

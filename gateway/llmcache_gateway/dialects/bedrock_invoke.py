@@ -18,6 +18,7 @@ from llmcache_gateway.dialects.bedrock_families import Family, family_of, flaw
 from llmcache_gateway.dialects.bedrock_paths import read_request
 from llmcache_gateway.dialects.frames import name_of, named_block
 from llmcache_gateway.dialects.reading import first_not, with_model
+from llmcache_gateway.headers import Headers
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import data_event, event_data
 
@@ -36,6 +37,9 @@ _COUNTS: Final = {
 
 _GUARDRAIL: Final = "amazon-bedrock-guardrailAction"
 """A member that Bedrock adds to the answer when a guardrail has looked at it."""
+
+_GUARDRAIL_VERSION: Final = "X-Amzn-Bedrock-GuardrailVersion"
+"""The header with the version of the guardrail that is to look at it: a draft is edited in place."""
 
 
 class BedrockInvoke(BodyDialect):
@@ -64,6 +68,10 @@ class BedrockInvoke(BodyDialect):
         if family is Family.NOVA:
             return first_not(admitted, bedrock_converse.bypasses(request))
         return "unknown-shape" if family is None or request.stream else None
+
+    def bypass_of(self, headers: Headers) -> str | None:
+        versions = headers.getall(_GUARDRAIL_VERSION, ())
+        return "stateful" if any(one.strip().upper() == "DRAFT" for one in versions) else None
 
     def is_terminal(self, block: bytes) -> bool:
         try:
