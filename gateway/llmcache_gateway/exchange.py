@@ -55,6 +55,9 @@ class Question(msgspec.Struct):
     hinted: Hinted | None = None
     """The hint it was given when it was last asked."""
 
+    suspected: str | None = None
+    """The hint that it was refused with, although nothing was said of it, and is asked again without."""
+
     epoch: int = 0
     """The invalidation epoch known when the request began: what it is answered with is no newer."""
 

@@ -190,6 +190,7 @@ class Forwarder:
         async with question.upstream.send(call) as answer:
             flight.upstream_seconds = time.perf_counter() - asked
             self._metrics.upstream_seconds.add(flight.upstream_seconds)
+            hinting.answered(runtime, question, answer.status, self._metrics)
             if answer.content_type == CONTENT_TYPE and answer.status == 200:
                 await self._take_events(flight, runtime, question, answer, key)
                 with suppress(TimeoutError, UpstreamError):
@@ -312,6 +313,7 @@ class Forwarder:
         recording = _recording(question, runtime)
         splitter = EventSplitter(MAX_EVENT_BYTES)
         async with question.upstream.send(call) as answer:
+            hinting.answered(runtime, question, answer.status, self._metrics)
             streamed = answer.content_type == CONTENT_TYPE
             async for chunk in answer.chunks:
                 if streamed:

@@ -8,7 +8,7 @@ from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.hints.experiment import is_alternative
 from llmcache_gateway.hints.hinter import Asked
-from llmcache_gateway.hints.standdowns import names_hint
+from llmcache_gateway.hints.standdowns import names_hint, refuses
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import overridden
 from llmcache_gateway.runtime import Runtime
@@ -59,17 +59,30 @@ def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metri
 
 
 def hint_is_refused(runtime: Runtime, question: Question, status: int, body: bytes, metrics: Metrics) -> bool:
-    """Say whether an answer refuses the request for its hint, and note it: the model gets none for a while."""
-    if question.hinted is None or not names_hint(status, body):
+    """Say whether a request is to be asked once more without its hint, which is refused, or may be.
+
+    Where the answer names the hint, the model gets none for a while; else once it is seen that this one is answered
+    without (`answered`).
+    """
+    if question.hinted is None or not refuses(status):
         return False
-    upstream, model, hint = question.upstream.name, question.request.model, question.hinted.hint
     question.hinting = False
+    if names_hint(status, body):
+        _stand_down(runtime, question, question.hinted.hint, metrics)
+    else:
+        question.suspected = question.hinted.hint
+    return True
+
+
+def answered(runtime: Runtime, question: Question, status: int, metrics: Metrics) -> None:
+    """Note how an answer begins: a good one to what was refused with a hint says that the hint was at fault."""
+    suspected, question.suspected = question.suspected, None
+    if suspected is not None and status == 200:
+        _stand_down(runtime, question, suspected, metrics)
+
+
+def _stand_down(runtime: Runtime, question: Question, hint: str, metrics: Metrics) -> None:
+    upstream, model = question.upstream.name, question.request.model
     runtime.hinter.stand_down(upstream, model, hint)
     metrics.hint_stand_downs.labels(upstream, hint).inc()
-    log.warning(
-        "upstream %r refuses %s for the model %r: it is asked again without, and gets none for a while",
-        upstream,
-        hint,
-        model,
-    )
-    return True
+    log.warning("upstream %r refuses %s for the model %r, which gets none for a while", upstream, hint, model)

@@ -49,6 +49,11 @@ class StandDowns:
         return [one for one in self._known.values() if now < one.until]
 
 
+def refuses(status: int) -> bool:
+    """Say whether an answer refuses a request for what stands in it."""
+    return status in REFUSING
+
+
 def names_hint(status: int, body: bytes) -> bool:
     """Say whether an answer refuses a request for a hint in it."""
-    return status in REFUSING and _NAMES_A_HINT.search(body) is not None
+    return refuses(status) and _NAMES_A_HINT.search(body) is not None

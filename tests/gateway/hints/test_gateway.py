@@ -259,15 +259,16 @@ def refuse_hints(message: str) -> Callable[[web.Request], Any]:
     return behave
 
 
-def taking_no_hints(claude: AnthropicProvider) -> Callable[[web.Request], Any]:
+REFUSAL = "system.0.cache_control: Extra inputs are not permitted"
+
+
+def taking_no_hints(claude: AnthropicProvider, message: str = REFUSAL) -> Callable[[web.Request], Any]:
     """Return the behaviour of a provider that has taken its hint back, and answers all else."""
 
     async def behave(request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if "cache_control" in json.dumps(body):
-            return anthropic_error(
-                400, "invalid_request_error", "system.0.cache_control: Extra inputs are not permitted"
-            )
+            return anthropic_error(400, "invalid_request_error", message)
         answer = claude.answer(len(claude.calls), body)
         return await send_events(request, events_of(answer)) if body.get("stream") else web.json_response(answer)
 
@@ -296,14 +297,33 @@ async def test_a_hint_that_is_refused_is_left_away_at_once_and_for_a_while(
     assert all(0 < one["seconds"] <= 600 for one in shown)
 
 
-async def test_a_refusal_of_something_else_is_the_clients_and_not_asked_again(
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_hint_that_is_refused_without_being_named_is_left_away_once_the_request_is_answered_without(
+    start_gateway: StartGateway, claude: AnthropicProvider, stream: bool
+) -> None:
+    claude.behave = taking_no_hints(claude, "Invalid request.")
+    async with start_gateway(in_front_of(claude, mode="always", points=[{"location": "system"}])) as gateway:
+        for question in ("one", "two"):
+            await ask(gateway, asked(question, stream=stream))
+        (down,) = (await gateway.status())["hints"]["standDowns"]
+    assert ["cache_control" in json.dumps(call["body"]) for call in claude.calls] == [True, False, False]
+    assert (down["model"], down["refused"]) == (CLAUDE, "cache_control")
+
+
+async def test_a_refusal_of_something_else_is_asked_again_once_and_then_it_is_the_clients(
     start_gateway: StartGateway, claude: AnthropicProvider
 ) -> None:
-    claude.behave = refuse_hints("messages: at least one message is required")
+    async def behave(request: web.Request) -> web.StreamResponse:
+        return anthropic_error(400, "invalid_request_error", "messages: at least one message is required")
+
+    claude.behave = behave
     async with start_gateway(in_front_of(claude, mode="always", points=[{"location": "system"}])) as gateway:
-        response = await gateway.post(asked("one"), "/v1/messages", headers=HEADERS)
+        for _ in range(2):
+            response = await gateway.post(asked("one"), "/v1/messages", headers=HEADERS)
+            assert (response.status_code, "at least one message" in response.text) == (400, True)
         assert (await gateway.status())["hints"]["standDowns"] == []
-    assert (response.status_code, len(claude.calls)) == (400, 1)
+        assert await gateway.metric('llmcache_hint_stand_downs_total{hint="cache_control",upstream="main"}') == 0
+    assert ["cache_control" in json.dumps(call["body"]) for call in claude.calls] == [True, False, True, False]
 
 
 async def test_what_is_wrong_without_the_hint_too_is_told_as_the_provider_says_it(
