@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from multidict import CIMultiDict
 
 from llmcache_gateway.errors import EmbeddingError, UpstreamError
-from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.plainjson import loads
+from llmcache_gateway.semantic.asking import ask
 from llmcache_gateway.semantic.embedders import Vectors
-from llmcache_gateway.upstreams.base import Call, Upstream
+from llmcache_gateway.upstreams.base import Upstream
 
 MAX_ANSWER_BYTES: Final = 16 * 2**20
 """Largest answer: vectors of 4096 numbers for as many texts as are asked for together."""
@@ -32,21 +32,12 @@ class UpstreamEmbedder:
         asked: dict[str, Any] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         if self._asked_for is not None:
             asked["dimensions"] = self._asked_for
-        headers = CIMultiDict({"Content-Type": "application/json"})
-        held = bytearray()
         try:
-            call = Call("POST", "/v1/embeddings", headers, dumps(asked), decoded=True)
-            async with self._upstream.send(call) as answer:
-                async for chunk in answer.chunks:
-                    held += chunk
-                    if len(held) > MAX_ANSWER_BYTES:
-                        raise EmbeddingError(f"upstream {self._upstream.name!r} gave too large an answer for vectors")
-                if answer.status != 200:
-                    raise EmbeddingError(f"upstream {self._upstream.name!r} answered {answer.status} for vectors")
+            answer = await ask(self._upstream, "/v1/embeddings", asked, what="vectors", most=MAX_ANSWER_BYTES)
         except UpstreamError as error:
             raise EmbeddingError(error.message) from None
         try:
-            vectors = self._read(loads(bytes(held)), len(texts))
+            vectors = self._read(loads(answer), len(texts))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             raise EmbeddingError(f"upstream {self._upstream.name!r} gave an answer without vectors") from None
         if self._asked_for not in (None, vectors.shape[1]):
