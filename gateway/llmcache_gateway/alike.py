@@ -14,6 +14,7 @@ from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import give_stored
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic import suitability
+from llmcache_gateway.semantic.judge import ALIAS
 
 if TYPE_CHECKING:
     from llmcache_gateway.semantic.cache import Match
@@ -73,7 +74,8 @@ async def answer(
     if match is None or match.found is None:
         return None
     try:
-        headers, pieces = serve(exchange, question, match.found.entry, SEMANTIC, match.key)
+        detail = ALIAS if match.why == ALIAS else SEMANTIC
+        headers, pieces = serve(exchange, question, match.found.entry, detail, match.key)
     except Exception:
         # Whatever is wrong with an entry, the provider can still be asked.
         log.exception("the entry %s can't be replayed; asking upstream", match.key)
@@ -105,11 +107,12 @@ async def look_up(
     if match.similarity:
         exchange.similarity = match.similarity
         metrics.semantic_similarity.observe(match.similarity)
-    served = match.found is not None
-    outcome = "served" if served else "none" if match.why == "none" else "rejected"
+    served, question.grey = match.found is not None, match.grey
+    outcome = match.why if match.why in ("served", "none", ALIAS) else "rejected"
     metrics.semantic_lookups.labels(semantic.mode, outcome).inc()
     if outcome == "rejected":
         metrics.semantic_rejected.labels(match.why).inc()
     if exchange.explained:
-        exchange.explained = {**exchange.explained, DEBUG: f"{match.why}; similarity={match.similarity:.4f}"}
+        unsure = "; unsure" if match.grey is not None else ""
+        exchange.explained = {**exchange.explained, DEBUG: f"{match.why}; similarity={match.similarity:.4f}{unsure}"}
     return match if served and semantic.mode == "serve" else None

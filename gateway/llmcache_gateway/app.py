@@ -32,6 +32,7 @@ from llmcache_gateway.hints.capabilities import shipped_rows
 from llmcache_gateway.hit_heads import HitHeads
 from llmcache_gateway.hook_runner import HookLoader
 from llmcache_gateway.invalidate import Invalidator
+from llmcache_gateway.judging import Judging
 from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.prices import shipped_prices
@@ -130,7 +131,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
                 metrics.lookup_seconds,
             )
         )
-        forwarder = Forwarder(metrics, meter, options.clock)
+        judging = Judging(metrics, options.clock)
+        forwarder = Forwarder(metrics, meter, options.clock, judging)
         refresher = Refresher(forwarder, metrics)
         false_hits = FalseHits(forwarder, metrics, options.clock, random.random)
         handler = Handler(
@@ -198,6 +200,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             await forwarder.close()
             await refresher.close()
             await false_hits.close()
+            await judging.close()
             await invalidator.close()
             await reloader.close()
             await admin.cleanup()

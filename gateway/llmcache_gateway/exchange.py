@@ -21,6 +21,7 @@ from llmcache_gateway.usage import Usage
 
 if TYPE_CHECKING:
     from llmcache_gateway.runtime import Runtime
+    from llmcache_gateway.semantic.indexes.base import Neighbour
     from llmcache_gateway.semantic.suitability import Asked
 
 
@@ -63,6 +64,9 @@ class Question(msgspec.Struct):
 
     asked: "Asked | None" = None
     """What it asks, where others that mean the same may be given its answer."""
+
+    grey: "Neighbour | None" = None
+    """The stored question that it may be, for a judge to decide once it has been answered."""
 
     def call(self, body: bytes | None = None) -> Call:
         """Return the request as it goes upstream, with a body of its own where one is given."""

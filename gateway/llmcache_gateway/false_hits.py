@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from llmcache_gateway.config import share
-from llmcache_gateway.dialects.base import Dialect
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.plainjson import loads
 from llmcache_gateway.runtime import Runtime
+from llmcache_gateway.semantic.answers import ANSWERS_ALIKE, say_the_same, text_of
 from llmcache_gateway.semantic.budget import NOTHING, Budget
+from llmcache_gateway.semantic.judge import ALIAS
 
 if TYPE_CHECKING:
     from llmcache_gateway.semantic.cache import Match
@@ -28,9 +28,6 @@ MAX_AT_ONCE: Final = 4
 
 ASK_SECONDS: Final = 600.0
 """Longest that one may take."""
-
-ANSWERS_ALIKE: Final = 0.85
-"""Cosine of two answers from which on they say the same."""
 
 
 class FalseHits:
@@ -61,7 +58,7 @@ class FalseHits:
             return
         if self._draw() >= (DEFAULT_SAMPLE if semantic.sample is None else share(semantic.sample)):
             return
-        task = asyncio.create_task(self._sample(runtime, question, key, match.similarity, match.found.entry, budget))
+        task = asyncio.create_task(self._sample(runtime, question, key, match, match.found.entry, budget))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -81,12 +78,14 @@ class FalseHits:
         return self._budgets[name]
 
     async def _sample(
-        self, runtime: Runtime, question: Question, key: str, similarity: float, given: Entry, budget: Budget
+        self, runtime: Runtime, question: Question, key: str, match: "Match", given: Entry, budget: Budget
     ) -> None:
         runtime.enter()
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 verdict = await self._verdict(runtime, question, key, given)
+                if verdict == "wrong" and match.why == ALIAS:
+                    await _take_back(runtime, question, key)
         except Exception:
             # Nobody waits for it: whatever went wrong, the hit was given, and is only not judged.
             log.exception("a hit could not be asked again")
@@ -98,7 +97,8 @@ class FalseHits:
         if verdict == "unknown":
             return
         before = budget.threshold(0.0)
-        budget.add(similarity, wrong=verdict == "wrong")
+        # What a judge has found is served whatever the threshold is: for the budget, it is as similar as can be.
+        budget.add(1.0 if match.why == ALIAS else match.similarity, wrong=verdict == "wrong")
         found, after = budget.estimate(), budget.threshold(0.0)
         for bound, value in (("low", found.low), ("estimate", found.share), ("high", found.high)):
             self._metrics.false_hit_rate.labels(policy, bound).set(value)
@@ -118,24 +118,17 @@ class FalseHits:
             return "unknown"
         await runtime.store.flush()
         fresh = await runtime.store.get(key)
-        texts = [_text(question.dialect, entry) for entry in (given, fresh.entry if fresh is not None else None)]
+        texts = [text_of(question.dialect, entry) for entry in (given, fresh.entry if fresh is not None else None)]
         one, other = texts
         if one is None or other is None:
             return "unknown"
-        if _evened(one) == _evened(other):
+        if say_the_same(one, other):
             return "right"
         alike = await runtime.semantic.similarity(one, other)
         return "unknown" if alike is None else "right" if alike >= ANSWERS_ALIKE else "wrong"
 
 
-def _text(dialect: Dialect, entry: Entry | None) -> str | None:
-    if entry is None:
-        return None
-    try:
-        return dialect.answer_text(dialect.assemble(entry.blocks) if entry.form == "sse" else loads(entry.blocks[0]))
-    except ValueError:
-        return None
-
-
-def _evened(text: str) -> str:
-    return " ".join("".join(one if one.isalnum() else " " for one in text.casefold()).split())
+async def _take_back(runtime: Runtime, question: Question, key: str) -> None:
+    """Remove what a judge has found of a question, which a sample has shown to be wrong."""
+    if runtime.semantic is not None and question.asked is not None:
+        await runtime.semantic.aliases.forget(question.asked, key)

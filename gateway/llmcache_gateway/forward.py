@@ -17,6 +17,7 @@ from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
 from llmcache_gateway.freshness import response_age, response_ttl
 from llmcache_gateway.giving import StaleInstead, give, stale_instead
+from llmcache_gateway.judging import Judging
 from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.replicas import Claim
@@ -45,10 +46,11 @@ class Fetched:
 class Forwarder:
     """Asks upstream for an exchange, writes the answer to its client, and stores it where that is right."""
 
-    def __init__(self, metrics: Metrics, meter: Meter, clock: Callable[[], float]) -> None:
+    def __init__(self, metrics: Metrics, meter: Meter, clock: Callable[[], float], judging: Judging) -> None:
         self._metrics = metrics
         self._meter = meter
         self._clock = clock
+        self._judging = judging
         self._flights = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leading: set[asyncio.Task[None]] = set()
@@ -251,6 +253,8 @@ class Forwarder:
         verdict = recording.verdict(flight.status)
         if flight.status == 200:
             self._meter.answered(runtime, question, recording, flight.headers)
+            if key is not None:
+                self._judging.judge_soon(runtime, question, key, recording)
         if key is not None and verdict.store:
             flight.stored = await self._store(
                 runtime, question, recording, flight.headers, key, ttl=flight.ttl, lease=flight.lease

@@ -157,6 +157,24 @@ class Metrics:
             ["policy"],
             registry=registry,
         )
+        self.semantic_judged = Counter(
+            "llmcache_semantic_judged",
+            "Questions that were judged after they were answered, by whom (model, answers) and what was found.",
+            ["policy", "by", "verdict"],
+            registry=registry,
+        )
+        self.semantic_judge_skipped = Counter(
+            "llmcache_semantic_judge_skipped",
+            "Questions that were left unjudged, by why: a bound of the configuration, or too many at once.",
+            ["reason"],
+            registry=registry,
+        )
+        self.semantic_judge_tokens = Counter(
+            "llmcache_semantic_judge_tokens",
+            "Tokens that judging took, as its upstream says; estimated where it does not.",
+            ["kind"],
+            registry=registry,
+        )
         self.semantic_skipped = Counter(
             "llmcache_semantic_skipped",
             "Requests and answers that are none for the semantic cache, by reason.",

@@ -273,7 +273,7 @@ def _semantic(
             clock=resources.clock,
         )
     of_policies = {one.semantic.verifier for one in spec.policies if one.semantic is not None}
-    load_verifiers(cache, {wanted.verifier, *(size for size in of_policies if size is not None)})
+    load_verifiers(cache, {wanted.verifier, *(size for size in of_policies if size is not None)}, wanted.judge)
     return cache, identity
 
 

@@ -398,6 +398,26 @@ async def test_semantic_example_answers_a_question_in_other_words_and_only_measu
         assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
 
 
+async def test_judge_example_has_a_model_decide_what_the_verifier_was_not_sure_of(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    config = manifest("29-judge")
+    config["spec"]["upstreams"][0] |= {"baseURL": provider.base_url}
+    config["spec"]["semantic"] |= {"deadline": "5s", "threshold": 0.1}  # a busy machine; and rewordings of any kind
+    config["spec"]["semantic"]["judge"] |= {"leastScore": 0.01}
+    async with start_gateway(config, environment={"OPENAI_API_KEY": "k"}) as gateway:
+        await gateway.post(question("How do I change my password?"))
+        near = question("Where can I get a new password from?")
+        async with asyncio.timeout(60):
+            while not await gateway.metric('llmcache_semantic_rejected_total{guard="verifier"}'):
+                await gateway.post(near, headers={"Cache-Control": "only-if-cached"})
+            await gateway.post(near)
+            unknown = 'llmcache_semantic_judged_total{by="model",policy="default",verdict="unknown"}'
+            while not await gateway.metric(unknown):  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.05)
+    assert [call["body"]["model"] for call in provider.calls].count("gpt-4o-mini") == 1
+
+
 async def test_hint_experiment_example_marks_a_fifth_of_the_prompts_for_an_hour(start_gateway: StartGateway) -> None:
     async with running_anthropic() as provider:
         config = manifest("26-hint-experiment")

@@ -217,7 +217,17 @@ ACCEPTED = {
         admit=["tools", "time-sensitive", "other-scripts"],
         maxFalseHitRate="1%",
         sample="0.5%",
+        judge={
+            "upstream": "openai",
+            "model": "gpt-4o-mini",
+            "leastScore": 0.2,
+            "deadline": "30s",
+            "callsPerMinute": 5,
+            "callsPerDay": 100,
+            "tokensPerDay": 50000,
+        },
     ),
+    "a judge of answers": _semantic(judge={}),
     "vectors of a model in a folder": _semantic(embedding={"local": {"path": "/models/minilm"}}),
     "vectors in a Redis beside entries in S3": _manifest(
         cache={"store": S3_STORE},
@@ -428,6 +438,19 @@ REFUSED = {
     "vectors of an upstream without a credential of its own": _manifest(
         upstreams=[OPENAI | {"credential": {"passthrough": True}}], semantic={"embedding": {"upstream": "openai"}}
     ),
+    "a judge without a verifier": _semantic(verifier="none", judge={}),
+    "a judge without a model": _semantic(judge={"upstream": "openai"}),
+    "a judge without an upstream": _semantic(judge={"model": "gpt-4o-mini"}),
+    "a judge at an upstream that is not there": _semantic(judge={"upstream": "other", "model": "gpt-4o-mini"}),
+    "a judge at an upstream that knows no OpenAI": _manifest(semantic={"judge": {"upstream": "echo", "model": "m"}}),
+    "a judge with each client's credential": _manifest(
+        upstreams=[OPENAI | {"credential": {"passthrough": True}}],
+        semantic={"judge": {"upstream": "openai", "model": "gpt-4o-mini"}},
+    ),
+    "tokens of a judge who takes none": _semantic(judge={"tokensPerDay": 1000}),
+    "a judge without time": _semantic(judge={"deadline": "0s"}),
+    "a judge with all the time": _semantic(judge={"deadline": "121s"}),
+    "a judge who never judges": _semantic(judge={"callsPerMinute": 0}),
     "an index in a place nobody has": _semantic(index={"type": "tape"}),
     "vectors in S3": _manifest(cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"}, semantic={"enabled": True}),
     "a tenant with more vectors than all": _semantic(index={"entries": 5, "entriesPerTenant": 6}),

@@ -36,6 +36,7 @@ from llmcache_gateway.config.scalars import byte_count, seconds, share
 from llmcache_gateway.config.semantic import (
     DEFAULT_MODEL,
     Embedding,
+    Judge,
     LocalEmbedding,
     Semantic,
     SemanticOverride,
@@ -80,6 +81,7 @@ __all__ = [
     "HintsOverride",
     "Hooks",
     "Ingress",
+    "Judge",
     "KeySettings",
     "LLMCache",
     "LLMCacheSpec",

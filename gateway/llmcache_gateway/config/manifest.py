@@ -69,6 +69,21 @@ _WITHOUT_REDIS = (
 _WITH_S3 = "self.cache.store.type == 's3' || (has(self.cache.store.l2) && self.cache.store.l2.type == 's3')"
 
 
+_OWN_OPENAI = (
+    "self.upstreams.exists(u, u.name == %s && u.provider == 'openai' && "
+    "!(has(u.credential) && u.credential.passthrough))"
+)
+"""In CEL, whether a name is that of an upstream which the gateway can ask by itself, in OpenAI's shape."""
+
+
+def _may_be_asked(spec: Any, name: str | None) -> bool:
+    """Say the same in Python; also where nothing is named."""
+    return name is None or any(
+        u.name == name and u.provider == "openai" and not (u.credential and u.credential.passthrough)
+        for u in spec.upstreams
+    )
+
+
 def _hints_of(spec: Any, policy: Policy, name: str, default: Any) -> Any:
     """Return what holds for a policy's requests of a field of hints."""
     own = getattr(policy.hints, name, None)
@@ -114,19 +129,16 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="semantic",
         ),
         Rule(
-            cel="!has(self.semantic.embedding.upstream) || self.upstreams.exists(u, "
-            "u.name == self.semantic.embedding.upstream && u.provider == 'openai' && "
-            "!(has(u.credential) && u.credential.passthrough))",
-            holds=lambda s: (
-                s.semantic.embedding.upstream is None
-                or any(
-                    u.name == s.semantic.embedding.upstream
-                    and u.provider == "openai"
-                    and not (u.credential and u.credential.passthrough)
-                    for u in s.upstreams
-                )
-            ),
+            cel=f"!has(self.semantic.embedding.upstream) || {_OWN_OPENAI % 'self.semantic.embedding.upstream'}",
+            holds=lambda s: _may_be_asked(s, s.semantic.embedding.upstream),
             message="embedding.upstream must name an upstream of provider openai with a credential of its own",
+            field="semantic",
+        ),
+        Rule(
+            cel="!has(self.semantic.judge) || !has(self.semantic.judge.upstream) || "
+            f"{_OWN_OPENAI % 'self.semantic.judge.upstream'}",
+            holds=lambda s: s.semantic.judge is None or _may_be_asked(s, s.semantic.judge.upstream),
+            message="judge.upstream must name an upstream of provider openai with a credential of its own",
             field="semantic",
         ),
         Rule(

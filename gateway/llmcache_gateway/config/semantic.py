@@ -92,6 +92,58 @@ class VectorIndex(Model, frozen=True, kw_only=True):
     ] = 20_000
 
 
+class Judge(Model, frozen=True, kw_only=True):
+    """Decides afterwards whether a question that was almost served is the stored one: by the answers, or by a model."""
+
+    RULES = (
+        Rule(
+            cel="has(self.upstream) == has(self.model)",
+            holds=lambda j: (j.upstream is None) == (j.model is None),
+            message="a model that judges is asked at an upstream: set both upstream and model, or neither",
+            field="model",
+        ),
+        Rule(
+            cel="has(self.upstream) || !has(self.tokensPerDay)",
+            holds=lambda j: j.upstream is not None or j.tokens_per_day is None,
+            message="comparing answers takes no tokens: name upstream and model, or remove tokensPerDay",
+            field="tokensPerDay",
+        ),
+        Rule(
+            cel="duration(self.deadline) > duration('0s') && duration(self.deadline) <= duration('120s')",
+            holds=lambda j: 0 < seconds(j.deadline) <= 120,
+            message="deadline must be longer than 0s and at most 120s, such as 10s",
+            field="deadline",
+        ),
+    )
+
+    upstream: Annotated[
+        Name | None,
+        described(
+            "Name of an upstream of provider `openai`, with a credential of its own, whose model judges. Without it, "
+            "the new answer is compared with the stored one."
+        ),
+    ] = None
+    model: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        described("The chat model that the upstream is asked for."),
+    ] = None
+    least_score: Annotated[
+        Similarity,
+        described(
+            "Least score of the verifier from which on a question is judged, up to what is served anyway (about 0.7)."
+        ),
+    ] = 0.3
+    deadline: Annotated[Duration, described("Longest that one judgement may take. No request waits for it.")] = "10s"
+    calls_per_minute: Annotated[int, described("Most judgements in a minute, of each gateway.", ge=1, le=6000)] = 10
+    calls_per_day: Annotated[int, described("Most judgements in 24 hours, of each gateway.", ge=1, le=10_000_000)] = (
+        1000
+    )
+    tokens_per_day: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000_000_000)] | None,
+        described("Most tokens, of questions and answers, that judging takes in 24 hours, of each gateway."),
+    ] = None
+
+
 class Semantic(Model, frozen=True, kw_only=True):
     """Answers questions that mean the same as one that was answered. All but the last user turn must be equal."""
 
@@ -113,6 +165,12 @@ class Semantic(Model, frozen=True, kw_only=True):
             holds=lambda s: 0 < seconds(s.deadline) <= 5,
             message="deadline must be longer than 0s and at most 5s, such as 300ms",
             field="deadline",
+        ),
+        Rule(
+            cel="!has(self.judge) || self.verifier != 'none'",
+            holds=lambda s: s.judge is None or s.verifier != "none",
+            message="what is judged is what a verifier is not sure of: set verifier small or large, or remove judge",
+            field="judge",
         ),
     )
 
@@ -158,6 +216,13 @@ class Semantic(Model, frozen=True, kw_only=True):
             "2 ms a pair on one core; `large`, three times that, and right a little more often; `none`."
         ),
     ] = "small"
+    judge: Annotated[
+        Judge | None,
+        described(
+            "Decides in the background, once a question has been answered, whether it is one that the verifier almost "
+            "took it for; if so, it is answered like that from then on. Without it, nothing is judged."
+        ),
+    ] = None
     admit: Annotated[
         Admitted,
         described(

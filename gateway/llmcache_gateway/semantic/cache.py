@@ -10,11 +10,15 @@ from llmcache_gateway.config import Semantic, seconds
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import EmbeddingError
 from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.semantic.aliases import Aliases
+from llmcache_gateway.semantic.answers import ANSWERS_ALIKE, say_the_same
 from llmcache_gateway.semantic.budget import NOTHING
 from llmcache_gateway.semantic.decide import Candidate, Limits, decide, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.embeddings import Embeddings
+from llmcache_gateway.semantic.guards import rejected_by
 from llmcache_gateway.semantic.indexes.base import Index, Neighbour, Point, Vector
+from llmcache_gateway.semantic.judge import ALIAS, Verdict
 from llmcache_gateway.semantic.suitability import Asked
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.circuit import Circuit
@@ -41,15 +45,17 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What came of looking for a question. `why` is a stable word: "served", or what kept the nearest away.
+    """What came of looking for a question. `why` is a stable word: "served", "alias", or what kept the nearest away.
 
-    `similarity` is that one's, 0 where there is none. `found` is set when it was served: the entry under `key`.
+    `similarity` is that one's, 0 where there is none. `found` is set when it was served: the entry under `key`. `grey`
+    is the stored question that a judge may find to be the same.
     """
 
     why: str
     similarity: float = 0.0
     key: str = ""
     found: Found | None = None
+    grey: Neighbour | None = None
 
 
 class SemanticCache:
@@ -61,12 +67,14 @@ class SemanticCache:
         index: Index,
         store: GuardedStore,
         metrics: Metrics,
+        clock: Callable[[], float],
     ) -> None:
         self._embedder = embedder
         self._embeddings = Embeddings(embedder)
         self._index = index
         self._store = store
         self._metrics = metrics
+        self.aliases = Aliases(store, clock)
         self.verifiers: dict[str, Verifier] = {}
         """By size: all that the settings name, but for `none`."""
 
@@ -105,6 +113,9 @@ class SemanticCache:
         waits_for = self._embedding
         try:
             async with asyncio.timeout(seconds(semantic.deadline)):
+                named = None if semantic.judge is None else await self.aliases.find(asked, key, usable)
+                if named is not None:
+                    return Match(ALIAS, named.similarity, named.key, named.found)
                 vector = await self._vector(asked.text)
                 if vector is None:
                     return Match("no-embedding")
@@ -136,6 +147,17 @@ class SemanticCache:
         vectors = [await self._vector(text) for text in (one, other)]
         first, second = vectors
         return None if first is None or second is None else float(first @ second)
+
+    async def compared(self, stored: str | None, fresh: str | None) -> Verdict:
+        """Say whether two answers are one: equal but for their writing, or alike where no guard holds them apart."""
+        if stored is None or fresh is None:
+            return "unknown"
+        if say_the_same(stored, fresh):
+            return "same"
+        if rejected_by(fresh, stored) is not None:
+            return "different"
+        alike = await self.similarity(stored, fresh)
+        return "unknown" if alike is None else "same" if alike >= ANSWERS_ALIKE else "different"
 
     async def forget(self, keys: Sequence[str]) -> None:
         """Remove the questions of these keys; StoreError when that can't be done."""
@@ -181,7 +203,12 @@ class SemanticCache:
         """Return the best of the neighbours whose entry can still be served."""
         verifier = None if semantic.verifier == "none" else self.verifiers[semantic.verifier]
         least = least_similarity(semantic.threshold, self._embedder.threshold, verified=verifier is not None)
-        limits = Limits(max(least, allowed), semantic.guards, verifier.threshold if verifier is not None else None)
+        limits = Limits(
+            max(least, allowed),
+            semantic.guards,
+            verifier.threshold if verifier is not None else None,
+            semantic.judge.least_score if semantic.judge is not None else None,
+        )
         left, gone = list(neighbours), False
         while True:
             candidates = [Candidate(one.text, one.similarity) for one in left]
@@ -190,7 +217,8 @@ class SemanticCache:
             else:
                 decision = await asyncio.to_thread(decide, asked.text, candidates, limits, verifier.scores)
             if decision.served is None:
-                return Match("gone" if gone and not left else decision.why, decision.similarity)
+                grey = left[decision.grey] if decision.grey is not None else None
+                return Match("gone" if gone and not left else decision.why, decision.similarity, grey=grey)
             chosen = left.pop(decision.served)
             found = await self._store.get(chosen.key)
             if found is not None and usable(found.entry):

@@ -33,6 +33,8 @@ class Limits:
     least_similarity: float
     guards: bool = True
     least_score: float | None = None
+    grey_from: float | None = None
+    """Least score of a candidate that is not served, but worth a judgement afterwards; None where nobody judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,14 @@ class Decision:
 
     `why` is "served", "none" without candidates, or what kept the nearest candidate away: "threshold", a guard's name,
     "verifier". `similarity` and `score` are that candidate's; `score` is None when the verifier was not asked.
+    `grey` is the place of the best one that only the verifier keeps away, and not by much.
     """
 
     served: int | None
     why: Why
     similarity: float = 0.0
     score: float | None = None
+    grey: int | None = None
 
 
 def least_similarity(configured: float | None, of_model: float | None, *, verified: bool) -> float:
@@ -85,7 +89,9 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
     best = max(judged, key=judged.__getitem__, default=None)
     if best is not None and judged[best] >= limits.least_score:
         return Decision(best, "served", candidates[best].similarity, judged[best])
-    return Decision(None, refused.get(0, "verifier"), candidates[0].similarity, judged.get(0))
+    unsure = limits.grey_from is not None and best is not None and judged[best] >= limits.grey_from
+    grey = best if unsure else None
+    return Decision(None, refused.get(0, "verifier"), candidates[0].similarity, judged.get(0), grey)
 
 
 def _refused(asked: str, candidate: Candidate, limits: Limits) -> Why | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from llmcache_gateway.config import DEFAULT_MODEL, ConfigError, Embedding, Problem, VectorIndex
+from llmcache_gateway.config import DEFAULT_MODEL, ConfigError, Embedding, Judge, Problem, VectorIndex
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.cache import SemanticCache
 from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local
@@ -40,11 +40,11 @@ def open_semantic(
     """
     embedder = _embedder(embedding, upstreams)
     searched = _index(index, embedder, store, redis, namespace, clock)
-    return SemanticCache(embedder, searched, store, metrics)
+    return SemanticCache(embedder, searched, store, metrics, clock)
 
 
-def load_verifiers(cache: SemanticCache, sizes: Collection[str]) -> None:
-    """Load those of the named sizes that a cache has not yet; ConfigError when one can't be loaded.
+def load_verifiers(cache: SemanticCache, sizes: Collection[str], judge: Judge | None) -> None:
+    """Load those of the named sizes that a cache has not yet; ConfigError when one can't be loaded, or used.
 
     They are added to the cache in use, which keeps its questions when a policy names another size.
     """
@@ -54,6 +54,10 @@ def load_verifiers(cache: SemanticCache, sizes: Collection[str]) -> None:
                 cache.verifiers[size] = Verifier.load(size=size)
     except ModelFilesError as error:
         raise ConfigError([Problem("spec.semantic.verifier", str(error))]) from None
+    served_from = min((cache.verifiers[size].threshold for size in SIZES if size in sizes), default=1.0)
+    if judge is not None and judge.least_score >= served_from:
+        message = f"from a score of {served_from:g} on questions are served, so none would be judged: set a lower one"
+        raise ConfigError([Problem("spec.semantic.judge.leastScore", message)])
 
 
 def _embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:

@@ -178,10 +178,11 @@ class GuardedStore:
         asked.add_done_callback(partial(self._answered, key, time.perf_counter(), outcome))
         return outcome
 
-    def put_soon(self, key: str, entry: Entry, lease: Lease | None = None) -> bool:
+    def put_soon(self, key: str, entry: Entry, lease: Lease | None = None, *, answer: bool = True) -> bool:
         """Begin to store an entry in the background; say whether it was taken on.
 
-        Where its answer was asked for under a lease, it is stored only while that is held.
+        Where its answer was asked for under a lease, it is stored only while that is held. What is no `answer` does not
+        count as one.
         """
         if not self._store.fits(key, entry):
             self._metrics.store_skipped.labels("no-room").inc()
@@ -191,7 +192,7 @@ class GuardedStore:
             return False
         if self._local is not None:
             self._local.put_now(key, entry)
-            self._metrics.stored.add()
+            self._metrics.stored.add(by=answer)
             return True
         if not self._writing.closed and not self._writing.wants_probe():
             self._metrics.store_skipped.labels("store-away").inc()
@@ -199,7 +200,7 @@ class GuardedStore:
                 self._begin(self._near.put(key, entry), self._writes)
             return False
         self._pending_bytes += entry.size
-        task = self._begin(self._put(key, entry, lease), self._writes)
+        task = self._begin(self._put(key, entry, lease, answer), self._writes)
         task.add_done_callback(lambda _: self._written(entry.size))
         # Tried all the same after a failure; but nobody is told then that the answer is stored.
         return not self._writing.failing and not self._lookups.failing
@@ -317,7 +318,7 @@ class GuardedStore:
             )
         return False
 
-    async def _put(self, key: str, entry: Entry, lease: Lease | None) -> None:
+    async def _put(self, key: str, entry: Entry, lease: Lease | None, answer: bool) -> None:
         try:
             async with asyncio.timeout(self._background):
                 await self._store.put(key, entry, lease)
@@ -332,7 +333,7 @@ class GuardedStore:
         except Exception as error:
             self._writing.failed(error)
         else:
-            self._metrics.stored.add()
+            self._metrics.stored.add(by=answer)
             self._writing.worked()
 
     def _begin(self, work: Coroutine[Any, Any, Any], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:

@@ -1,0 +1,163 @@
+"""The judge at work: what the verifier was not sure of is decided in the background, once it has been answered."""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from llmcache_gateway.config import Judge, seconds
+from llmcache_gateway.errors import UpstreamError
+from llmcache_gateway.exchange import Question
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.plainjson import dumps, loads
+from llmcache_gateway.record import Recording
+from llmcache_gateway.runtime import Runtime
+from llmcache_gateway.semantic.allowance import Allowance
+from llmcache_gateway.semantic.answers import text_of
+from llmcache_gateway.semantic.asking import ask
+from llmcache_gateway.semantic.judge import Verdict, Words, asked_of, estimated_tokens, read_verdict
+from llmcache_gateway.usage import read_usage
+
+if TYPE_CHECKING:
+    from llmcache_gateway.semantic.cache import SemanticCache
+    from llmcache_gateway.semantic.indexes.base import Neighbour
+    from llmcache_gateway.semantic.suitability import Asked
+
+log = logging.getLogger(__name__)
+
+MAX_AT_ONCE: Final = 4
+"""Most judgements under way. Beyond it a question is left unjudged: they must not heap up behind a slow judge."""
+
+MAX_KNOWN: Final = 5000
+"""Most pairs that are remembered as different, so that they are not paid for again."""
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""Longest answer of a model that judges, whose word is one of a few bytes."""
+
+
+class Judging:
+    """Judges within the bounds of the configuration, which count for the process, and remembers what is the same.
+
+    `clock` returns seconds since the epoch.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._allowance = Allowance(clock)
+        self._different: OrderedDict[bytes, None] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def judge_soon(self, runtime: Runtime, question: Question, key: str, recording: Recording) -> None:
+        """Begin to judge a question that has been answered, if there is a stored one that it may be.
+
+        `key` is the request's own, `recording` the answer.
+        """
+        semantic, asked, grey, cache = question.settings.semantic, question.asked, question.grey, runtime.semantic
+        if semantic is None or semantic.judge is None or asked is None or grey is None or cache is None:
+            return
+        judge, pair = semantic.judge, _pair(asked, grey)
+        if pair in self._different:
+            reason: str | None = "known"
+        elif len(self._tasks) >= MAX_AT_ONCE:
+            reason = "busy"
+        else:
+            reason = self._allowance.take(
+                per_minute=judge.calls_per_minute, per_day=judge.calls_per_day, tokens_per_day=judge.tokens_per_day
+            )
+        if reason is not None:
+            self._metrics.semantic_judge_skipped.labels(reason).inc()
+            return
+        fresh = None
+        if judge.upstream is None and not recording.too_large:
+            fresh = question.dialect.answer_text(recording.answer())
+        task = asyncio.create_task(self._judge(runtime, cache, question, key, judge, asked, grey, fresh))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Stop what is under way: nobody waits for it."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _judge(
+        self,
+        runtime: Runtime,
+        cache: "SemanticCache",
+        question: Question,
+        key: str,
+        judge: Judge,
+        asked: "Asked",
+        grey: "Neighbour",
+        fresh: str | None,
+    ) -> None:
+        verdict: Verdict = "unknown"
+        runtime.enter()  # its store must not be closed under it
+        try:
+            async with asyncio.timeout(seconds(judge.deadline)):
+                stored = await runtime.store.get(grey.key)
+                if stored is not None and judge.upstream is not None:
+                    verdict = await self._ask(runtime, judge, asked.text, grey.text)
+                elif stored is not None:
+                    verdict = await cache.compared(text_of(question.dialect, stored.entry), fresh)
+            if verdict == "same" and stored is not None:
+                cache.aliases.remember(
+                    asked,
+                    key,
+                    key=grey.key,
+                    entry=stored.entry,
+                    similarity=grey.similarity,
+                    epoch=question.epoch,
+                    tags=question.controls.tags,
+                )
+        except TimeoutError:
+            log.warning("a question was not judged within %s", judge.deadline)
+        except UpstreamError as error:
+            log.warning("a question was not judged: %s", error.message)
+        except Exception:
+            # Nobody waits for it: whatever went wrong, the question was answered, and is only not judged.
+            log.exception("a question could not be judged")
+        finally:
+            runtime.leave()
+        if verdict == "different":
+            self._different[_pair(asked, grey)] = None
+            if len(self._different) > MAX_KNOWN:
+                self._different.popitem(last=False)
+        by = "model" if judge.upstream is not None else "answers"
+        self._metrics.semantic_judged.labels(question.settings.policy, by, verdict).inc()
+        log.info("JUDGED", extra={"fields": {"verdict": verdict, "by": by, "key": key, "stored": grey.key}})
+
+    async def _ask(self, runtime: Runtime, judge: Judge, asked: str, stored: str) -> Verdict:
+        """Have a model judge; UpstreamError where it gives no answer."""
+        upstream = next(one for one in runtime.upstreams if one.name == judge.upstream)
+        words = Words.of(secrets.token_hex(4))
+        body = asked_of(judge.model or "", stored, asked, words)
+        answer: Any = None
+        raw = b""
+        try:
+            raw = await ask(upstream, "/v1/chat/completions", body, what="a judgement", most=MAX_ANSWER_BYTES)
+            answer = loads(raw)
+        except ValueError:
+            return "unknown"
+        finally:
+            self._count_tokens(answer, dumps(body), raw)
+        return read_verdict(answer, words)
+
+    def _count_tokens(self, answer: Any, asked: bytes, said: bytes) -> None:
+        """Count what a call took; what is not told is estimated, for a call that broke off may be paid for too."""
+        usage = read_usage(answer)
+        spent = {
+            "input": usage.input if usage is not None else estimated_tokens(asked),
+            "output": usage.output if usage is not None else estimated_tokens(said),
+        }
+        for kind, tokens in spent.items():
+            self._metrics.semantic_judge_tokens.labels(kind).inc(tokens)
+        self._allowance.spend(sum(spent.values()))
+
+
+def _pair(asked: "Asked", grey: "Neighbour") -> bytes:
+    """Return what names a question and a stored one, in few bytes."""
+    return hashlib.sha256("\n".join((asked.scope, grey.key, asked.text)).encode("utf-8", "surrogatepass")).digest()
