@@ -8,13 +8,13 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmcache_gateway.hints.droughts import REASONS
-from llmcache_gateway.hints.hinter import Hinter
 from llmcache_gateway.hot import shown
 from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.reload import Reloader
+from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.stats import Stats
 
 MAX_BODY = 64 * 2**20
@@ -89,7 +89,7 @@ def admin_app(
                     "circuits": runtime.store.circuits,
                 },
                 "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams if not upstream.translates],
-                "hints": _hints(runtime.hinter, meter),
+                "hints": _hints(runtime, meter),
                 "inFlight": runtime.in_flight,
             }
         )
@@ -126,9 +126,11 @@ def _prefix(prefix: Prefix) -> dict[str, object]:
     return {"name": prefix.name, "version": prefix.active, "next": following}
 
 
-def _hints(hinter: Hinter, meter: Meter) -> dict[str, object]:
-    """Return which models get no hint, for how many seconds more, and whose hints bring nothing, and why."""
+def _hints(runtime: Runtime, meter: Meter) -> dict[str, object]:
+    """Return which models get no hint, and for how long; whose hints bring nothing, and why; and what is kept."""
+    hinter = runtime.hinter
     return {
+        **({"cachedContents": runtime.contents.shown()} if runtime.contents is not None else {}),
         "standDowns": [
             {"upstream": one.upstream, "model": one.model, "refused": one.refused, "seconds": round(one.until)}
             for one in hinter.standing_down()

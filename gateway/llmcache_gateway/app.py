@@ -102,6 +102,9 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
     redis = ExternalRedis(url=options.redis_url) if options.redis_url else None
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        stats = Stats(secrets.token_hex(8), options.clock())
+        metrics.hit_ratio.set_function(lambda: stats.all.hit_ratio or 0.0)
+        meter = Meter(metrics, stats, options.clock)
         resources = Resources(
             session=session,
             metrics=metrics,
@@ -115,15 +118,13 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             minted=Minted(options.clock),
             capabilities=shipped_rows(),
             prices=shipped_prices(),
+            charge=meter.paid,
         )
         reloader = Reloader(
             read=ConfigFile(options.config, redis).read,
             provision=lambda config, previous: provision(config, resources, previous),
             metrics=metrics,
         )
-        stats = Stats(secrets.token_hex(8), options.clock())
-        metrics.hit_ratio.set_function(lambda: stats.all.hit_ratio or 0.0)
-        meter = Meter(metrics, stats, options.clock)
         metrics.registry.register(
             LiteLLMNames(
                 lambda: reloader.current.config.spec.metrics_compat == "litellm",

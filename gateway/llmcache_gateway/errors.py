@@ -5,6 +5,7 @@ GatewayError
 ├── RequestError          the client's request is refused; becomes an answer in the provider's shape
 ├── UpstreamError         the upstream gave no answer; becomes 502 or 504
 │   └── LostCallError     the call ended with the gateway that made it; asked once more
+├── ContentError          a provider makes no cached content; counted, and the requests go on without it
 ├── EmbeddingError        there is no vector of a text; counted, and the request goes on without it
 └── StoreError            a store failed; counted, and the request goes on without it
     ├── StorePartError    only a part of it did: a node of a cluster is away
@@ -70,6 +71,14 @@ class LostCallError(UpstreamError):
     def __init__(self, message: str, *, alone: bool = False) -> None:
         super().__init__(message)
         self.alone = alone
+
+
+class ContentError(GatewayError):
+    """A cached content that is not made. `of_prefix` says that the reason lies in what it was to hold."""
+
+    def __init__(self, message: str, *, of_prefix: bool = False) -> None:
+        super().__init__(message)
+        self.of_prefix = of_prefix
 
 
 class EmbeddingError(GatewayError):

@@ -13,6 +13,7 @@ from llmcache_gateway.headers import Headers
 from llmcache_gateway.heads import Head
 from llmcache_gateway.hint_stats import Side
 from llmcache_gateway.hints.hinter import Hinted
+from llmcache_gateway.hints.standdowns import Refusal
 from llmcache_gateway.policy import Settings
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.trusted import CLIENT, Named
@@ -56,8 +57,8 @@ class Question(msgspec.Struct):
     hinted: Hinted | None = None
     """The hint it was given when it was last asked."""
 
-    suspected: str | None = None
-    """The hint that it was refused with, although nothing was said of it, and is asked again without."""
+    suspected: Refusal | None = None
+    """How it was refused with a hint of which nothing was said; it is asked again without."""
 
     epoch: int = 0
     """The invalidation epoch known when the request began: what it is answered with is no newer."""
@@ -128,6 +129,9 @@ class Exchange(msgspec.Struct):
     lookup_seconds: float = 0.0
     """How long it has waited for the store."""
 
+    hint: str | None = None
+    """What was added for the provider's own prompt cache to the call that was made for it."""
+
     replica: bool = False
     """Whether its answer is one that another gateway asked for."""
 
@@ -149,6 +153,13 @@ class Exchange(msgspec.Struct):
 
     reason: str = ""
     status: int = 0
+
+    def note_hint(self, hinted: Hinted) -> None:
+        """Note which hint its call had, for the log and for a client that wants to know."""
+        self.hint = hinted.hint
+        if self.explained:
+            named = f'; name="{hinted.name}"' if hinted.name else ""
+            self.explained = {**self.explained, "X-LLMCache-Hint": self.hint + named}
 
     @property
     def prefix(self) -> str:

@@ -413,6 +413,9 @@ def _begin(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> a
 
 async def _give(exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse | None:
     """Give a flight's answer to one client, and note what it is spared where another's call has brought it."""
+    await reader.flight.begun()
+    if question.hinted is not None:
+        exchange.note_hint(question.hinted)
     response = await give(exchange, question, reader)
     flight = reader.flight
     if exchange.outcome == "COALESCED" and flight.status == 200 and flight.recording is not None:

@@ -42,6 +42,12 @@ class SideCounts:
         self.net_usd += net * (usd_per_token or 0.0)
         return net
 
+    def pay(self, tokens: float, usd: float) -> None:
+        """Count what was paid for beside the calls, in tokens of uncached input and in USD."""
+        self.equivalents += tokens
+        self.net_tokens -= tokens
+        self.net_usd -= usd
+
     def shown(self) -> dict[str, Any]:
         """Return them as the admin port shows them. `costRatio` is what compares two sides: the smaller, the better."""
         return {

@@ -4,11 +4,15 @@ import logging
 from dataclasses import replace
 
 from llmcache_gateway import canonical
+from llmcache_gateway.config import Hints
+from llmcache_gateway.contents import google
+from llmcache_gateway.contents.keeper import Account, Owner
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Question
+from llmcache_gateway.hints import gemini
 from llmcache_gateway.hints.experiment import is_alternative
-from llmcache_gateway.hints.hinter import Asked
-from llmcache_gateway.hints.standdowns import names_hint, refuses
+from llmcache_gateway.hints.hinter import CACHED_CONTENT, Asked, Hinted
+from llmcache_gateway.hints.standdowns import Refusal, names_hint, refuses
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import overridden
 from llmcache_gateway.runtime import Runtime
@@ -47,7 +51,10 @@ def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metri
         elif is_alternative(hints.experiment, prefix):
             question.side, asked = "alternative", asked._replace(side="alternative")
             hints = overridden(hints, hints.experiment.alternative)
-    hinted = question.hinted = runtime.hinter.hinted(hints, asked) if question.hinting else None
+    hinted = None
+    if question.hinting:
+        hinted = runtime.hinter.hinted(hints, asked) or _with_content(runtime, question, hints, asked)
+    question.hinted = hinted
     if hinted is None:
         return call
     metrics.hints.labels(question.upstream.name, hinted.hint).inc()
@@ -58,19 +65,55 @@ def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metri
     return replace(call, body=hinted.body, headers=headers)
 
 
+def _with_content(runtime: Runtime, question: Question, hints: Hints, asked: Asked) -> Hinted | None:
+    """Return a request that uses a cached content in place of its beginning; None where there is none, or not yet."""
+    upstream, home = question.upstream, google.home_of(question.target)
+    if runtime.contents is None or home is None:
+        return None
+    try:
+        # A content belongs to the credential that made it, and nobody is to learn what another tenant asks.
+        credential = runtime.tenants.credential(question.headers) if upstream.passthrough else ""
+        whose = (*upstream.identity, home.parent, home.model, question.tenant, credential)
+        places = runtime.hinter.beginnings(hints, asked, whose)
+        if not places:
+            return None
+        used = runtime.contents.use(places, asked.body, _owner(runtime, question, home))
+        if used is None:
+            return None
+        place, content = used
+        body = gemini.using(asked.body, content.name, place)
+    except (ValueError, RequestError):
+        return None  # a body that can't be parted, or a credential that names nobody
+    return Hinted(CACHED_CONTENT, body, None, (place,), runtime.contents.known.ttl, content.name)
+
+
+def _owner(runtime: Runtime, question: Question, home: google.Home) -> Owner:
+    provider, model = question.upstream.provider, question.request.model
+    prices, rate = runtime.hinter.capabilities.of(provider, model).prices, runtime.prices.of(provider, model)
+    account = Account(
+        policy=question.settings.policy,
+        side=question.side or "main",
+        storage=prices.storage if prices is not None else 0.0,
+        usd_per_token=rate.input if rate is not None else 0.0,
+    )
+    return Owner(question.upstream, model, home, google.speaker(question.headers), account)
+
+
 def hint_is_refused(runtime: Runtime, question: Question, status: int, body: bytes, metrics: Metrics) -> bool:
     """Say whether a request is to be asked once more without its hint, which is refused, or may be.
 
     Where the answer names the hint, the model gets none for a while; else once it is seen that this one is answered
     without (`answered`).
     """
-    if question.hinted is None or not refuses(status):
+    hinted = question.hinted
+    if hinted is None or not refuses(status, uses_content=bool(hinted.name)):
         return False
     question.hinting = False
-    if names_hint(status, body):
-        _stand_down(runtime, question, question.hinted.hint, metrics)
+    refusal = Refusal(hinted.hint, hinted.name, status)
+    if names_hint(body):
+        _stand_down(runtime, question, refusal, metrics)
     else:
-        question.suspected = question.hinted.hint
+        question.suspected = refusal
     return True
 
 
@@ -81,8 +124,12 @@ def answered(runtime: Runtime, question: Question, status: int, metrics: Metrics
         _stand_down(runtime, question, suspected, metrics)
 
 
-def _stand_down(runtime: Runtime, question: Question, hint: str, metrics: Metrics) -> None:
+def _stand_down(runtime: Runtime, question: Question, refusal: Refusal, metrics: Metrics) -> None:
+    if refusal.name and runtime.contents is not None:
+        runtime.contents.refused(refusal.name)
+    if refusal.is_of_content:
+        return
     upstream, model = question.upstream.name, question.request.model
-    runtime.hinter.stand_down(upstream, model, hint)
-    metrics.hint_stand_downs.labels(upstream, hint).inc()
-    log.warning("upstream %r refuses %s for the model %r, which gets none for a while", upstream, hint, model)
+    runtime.hinter.stand_down(upstream, model, refusal.hint)
+    metrics.hint_stand_downs.labels(upstream, refusal.hint).inc()
+    log.warning("upstream %r refuses %s for the model %r, which gets none for a while", upstream, refusal.hint, model)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from llmcache_gateway.contents.keeper import Charge
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.hint_stats import Side
 from llmcache_gateway.hints.droughts import Call, Droughts, Ineffective
@@ -81,6 +82,12 @@ class Meter:
             kept_seconds=hinted.kept_seconds,
         )
         self._droughts.note(route(question.upstream.name, model, side), call, self._clock())
+
+    def paid(self, charge: Charge) -> None:
+        """Count what a cached content costs beside the calls that use it."""
+        self._stats.side(charge.policy, charge.side).pay(charge.tokens, charge.usd)
+        self._metrics.hint_net_tokens.add(charge.policy, charge.side, by=-charge.tokens)
+        self._metrics.hint_net_usd.add(charge.policy, charge.side, by=-charge.usd)
 
     def ineffective(self) -> list[Ineffective]:
         """Return the routes whose hints bring nothing."""

@@ -121,6 +121,18 @@ class Metrics:
             ["upstream", "hint"],
             registry=registry,
         )
+        self.cached_content_events = Counter(
+            "llmcache_cached_content_events",
+            "What became of cached contents at the provider: made, renewed, deleted, refused, failed.",
+            ["upstream", "event"],
+            registry=registry,
+        )
+        self.cached_contents = Gauge(
+            "llmcache_cached_contents", "Cached contents that this gateway uses.", registry=registry
+        )
+        self.cached_content_tokens = Gauge(
+            "llmcache_cached_content_tokens", "Tokens of those cached contents.", registry=registry
+        )
         self.semantic_lookups = Counter(
             "llmcache_semantic_lookups",
             "Questions that the semantic cache was asked for, by mode and outcome.",

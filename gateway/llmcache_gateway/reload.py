@@ -136,6 +136,8 @@ class Reloader:
             await asyncio.wait(self._draining)
         if self.current.semantic is not None:
             await self.current.semantic.close()
+        if self.current.contents is not None:
+            await self.current.contents.close()
         await self.current.store.close()
         if self.current.hooks is not None:
             self.current.hooks.close()
@@ -144,6 +146,8 @@ class Reloader:
         await old.drained()
         if old.semantic is not None and old.semantic is not fresh.semantic:
             await old.semantic.close()
+        if old.contents is not None and old.contents is not fresh.contents:
+            await old.contents.close()
         if old.store is not fresh.store:
             await old.store.close()
         if old.hooks is not None and old.hooks is not fresh.hooks:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -16,9 +15,11 @@ from llmcache_gateway.config import Cache, GatewayConfig, Problem, Semantic, Ten
 from llmcache_gateway.config import DiskStore as DiskBounds
 from llmcache_gateway.config import MemoryStore as MemoryBounds
 from llmcache_gateway.config import Upstream as UpstreamConfig
+from llmcache_gateway.config.addresses import check_addresses
 from llmcache_gateway.config.gateway import ActivePrefix, GatewaySpec
 from llmcache_gateway.config.hints import CapabilityRow
 from llmcache_gateway.config.prices import PriceRow
+from llmcache_gateway.contents.keeper import Charge, ContentKeeper, open_contents
 from llmcache_gateway.dialects import Dialect
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.hints.capabilities import Capabilities
@@ -85,6 +86,9 @@ class Resources:
     prices: Sequence[PriceRow]
     """The tables that come with the gateway. To read one takes as long as dozens of requests, which would wait."""
 
+    charge: Callable[[Charge], None]
+    """Takes what cached contents cost."""
+
     data_folder: Path | None = None
     """Where a disk store keeps its file."""
 
@@ -125,6 +129,9 @@ class Runtime:
 
     semantic_identity: tuple[Any, ...] = ()
     """Equal for two configurations that can use the same one."""
+
+    contents: ContentKeeper | None = None
+    """None where the configuration wants no cached contents."""
 
     in_flight: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -181,7 +188,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     policies = _policies(spec, own_headers, secrets.problems)
     if secrets.problems:
         raise ConfigError(secrets.problems)
-    _check_addresses(spec)
+    check_addresses(spec)
     hooks = _hooks(spec, resources)
     # What is read from outside is bounded by the size of an entry; a memory store is emptied by no new bound.
     entry_bytes = byte_count(spec.limits.entry_bytes)
@@ -232,6 +239,14 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         hooks=hooks,
         semantic=semantic,
         semantic_identity=semantic_identity,
+        contents=open_contents(
+            spec.hints.cached_contents if spec.hints is not None else None,
+            store,
+            metrics=resources.metrics,
+            charge=resources.charge,
+            clock=resources.clock,
+            previous=previous.contents if previous is not None and previous.store is store else None,
+        ),
     )
 
 
@@ -356,26 +371,6 @@ def _load_function(name: str) -> Any:
     if not callable(found):
         raise ConfigError([f"{name} is not a function"])
     return found
-
-
-def _check_addresses(spec: GatewaySpec) -> None:
-    """Raise ConfigError for addresses whose port or host can't be one, which no pattern can say."""
-    addresses = [
-        (f"spec.upstreams[{at}].baseURL", one.base_url) for at, one in enumerate(spec.upstreams) if one.base_url
-    ]
-    if spec.redis is not None:
-        addresses += [("spec.redis", address) for address in spec.redis.addresses]
-    if spec.s3 is not None and spec.s3.endpoint is not None:
-        addresses.append(("spec.s3.endpoint", spec.s3.endpoint))
-    problems = []
-    for path, address in addresses:
-        try:
-            if urlsplit(address if "://" in address else f"//{address}").port == 0:
-                raise ValueError("port 0 can't be reached")
-        except ValueError as error:
-            problems.append(Problem(path, f"{address} is no address: {error}"))
-    if problems:
-        raise ConfigError(problems)
 
 
 def _store(config: GatewayConfig, redis: RedisAccess | None, s3: S3Access | None, resources: Resources) -> Store:

@@ -44,7 +44,7 @@ UNKNOWN_PATH = "unknown-path"
 """Why a request that no dialect knows passes by the cache."""
 
 DEBUG_HEADER = "X-LLMCache-Debug"
-"""A client that sends it learns which policy applied, in X-LLMCache-Policy."""
+"""A client that sends it learns which policy applied (X-LLMCache-Policy), and its call's hint (X-LLMCache-Hint)."""
 
 
 class Handler:
@@ -458,6 +458,7 @@ def _log_fields(exchange: Exchange, dialect: str, seconds: float) -> dict[str, A
         "policy": exchange.policy,
         "prefix": exchange.prefix,
         "key": exchange.key,
+        "hint": exchange.hint,
         "semantic": exchange.semantic,
         "similarity": exchange.similarity and round(exchange.similarity, 4),
         "milliseconds": round(seconds * 1000, 3),

@@ -17,6 +17,7 @@ from llmcache_gateway.main import main
 from tests.gateway.anthropic_provider import running_anthropic
 from tests.gateway.conftest import ADMIN, StartGateway
 from tests.gateway.provider import Provider, completion
+from tests.gateway.providers.google import running_google
 from tests.gateway.test_command_line import finish, start
 from tests.redis_server import running_redis
 from tests.redis_topologies import MASTER, Sentinels, documented_user, make_certificates, running_cluster
@@ -107,6 +108,21 @@ async def test_hints_example_marks_what_came_before_and_always_the_bots_instruct
     marks = [call["body"]["system"][0].get("cache_control") for call in provider.calls[1:]]
     assert provider.calls[0]["body"]["system"] == body["system"]
     assert marks == [{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}]
+
+
+async def test_cached_contents_example_makes_one_of_the_bots_instructions(start_gateway: StartGateway) -> None:
+    body = {"systemInstruction": {"parts": [{"text": "Know all about caches. " * 900}]}}
+    async with running_google() as provider:
+        config = manifest("29-cached-contents")
+        config["spec"]["upstreams"][0] |= {"baseURL": provider.url}
+        async with start_gateway(config, environment={"GEMINI_API_KEY": "k"}) as gateway, asyncio.timeout(30):
+            numbers = iter(range(1000))
+            while not (provider.made and provider.using()[-1] == provider.made[0]):
+                asked = body | {"contents": [{"role": "user", "parts": [{"text": f"Question {next(numbers)}"}]}]}
+                answered = await gateway.post(asked, "/v1beta/models/gemini-3.8-flash:generateContent")
+                assert answered.status_code == 200
+    assert (len(provider.made), provider.using()[:3]) == (1, [None] * 3)
+    assert provider.deleted == provider.made
 
 
 async def test_bedrock_example_answers_awss_own_sdk_streamed_and_not(start_gateway: StartGateway) -> None:

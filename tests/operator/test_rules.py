@@ -18,6 +18,7 @@ OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai
 BEDROCK = {"name": "bedrock", "provider": "bedrock", "baseURL": "https://bedrock-runtime.eu-central-1.amazonaws.com"}
 GEMINI = {"name": "gemini", "provider": "gemini", "baseURL": "https://generativelanguage.googleapis.com"}
 ANTHROPIC = {"name": "anthropic", "provider": "anthropic", "baseURL": "https://api.anthropic.com"}
+POLICY_WITH_HINTS = {"name": "p", "match": {"models": ["gemini-*"]}, "hints": {"mode": "onRepeat"}}
 SHAPED = [
     {"name": name, "provider": name, "baseURL": base_url}
     for name, base_url in (
@@ -97,6 +98,10 @@ def _semantic(**semantic: Any) -> dict[str, Any]:
 
 def _hints(**hints: Any) -> dict[str, Any]:
     return _manifest(upstreams=[OPENAI], hints=hints)
+
+
+def _contents(hints: dict[str, Any] | None = None, **contents: Any) -> dict[str, Any]:
+    return _manifest(upstreams=[ECHO, GEMINI], hints={"cachedContents": contents, **(hints or {})})
 
 
 def _hints_of_a_policy(*, of_all: dict[str, Any] | None = None, **hints: Any) -> dict[str, Any]:
@@ -263,6 +268,22 @@ ACCEPTED = {
             }
         ],
     ),
+    "cached contents": _contents(),
+    "every setting of cached contents": _contents(after=2, ttl="1h30m", idle="60s", limit=1),
+    "cached contents of Vertex AI": _manifest(
+        upstreams=[GEMINI | {"provider": "vertex"}],
+        hints={
+            "cachedContents": {},
+            "capabilities": [
+                {"models": ["x"], "hints": ["cachedContent"], "prices": {"read": "0.1", "storage": "3.6"}}
+            ],
+        },
+    ),
+    "cached contents for an experiment": _contents(
+        {"mode": "off", "experiment": {"percent": 20, "alternative": {"mode": "onRepeat"}}}
+    ),
+    "cached contents for a policy": _contents({"mode": "off"})
+    | {"spec": _contents({"mode": "off"})["spec"] | {"policies": [POLICY_WITH_HINTS]}},
     "prices of one's own": _manifest(
         upstreams=[OPENAI], prices=[{"providers": ["openai"], "models": ["x-*"], "input": "2.50", "output": "10"}]
     ),
@@ -399,6 +420,17 @@ REFUSED = {
     "two upstreams of one name": _manifest(upstreams=[ECHO, ECHO]),
     "hints always, but nowhere": _hints(mode="always"),
     "hints without quotes around off": _hints(mode=False),
+    "cached contents of nobody's": _hints(cachedContents={}),
+    "cached contents while hints are off": _contents({"mode": "off"}),
+    "cached contents while all hints are off": _contents(
+        {"mode": "off", "experiment": {"percent": 20, "alternative": {"ttl": "1h"}}}
+    ),
+    "cached contents after one request": _contents(after=1),
+    "cached contents for a moment": _contents(ttl="30s"),
+    "cached contents for days": _contents(ttl="2d"),
+    "cached contents that are never idle": _contents(idle="1d"),
+    "cached contents for no time": _contents(ttl="soon"),
+    "no cached contents at all": _contents(limit=0),
     "hints that nobody knows": _hints(capabilities=[{"models": ["x"], "hints": ["cached"]}]),
     "a row about models that says nothing": _hints(capabilities=[{"models": ["x"]}]),
     "a row about a provider that is not there": _hints(

@@ -10,7 +10,7 @@ from llmcache_gateway.config.gateway import (
     gateway_config,
     parts_for_the_operator,
 )
-from llmcache_gateway.config.hints import CapabilityRow, HintExperiment, HintPoint, Hints, HintsOverride
+from llmcache_gateway.config.hints import CachedContents, CapabilityRow, HintExperiment, HintPoint, Hints, HintsOverride
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.load import load_config, load_yaml, parse
 from llmcache_gateway.config.manifest import LLMCache, LLMCacheSpec
@@ -61,6 +61,7 @@ __all__ = [
     "Autoscaling",
     "Cache",
     "CacheOverride",
+    "CachedContents",
     "Canary",
     "CanaryStep",
     "CapabilityRow",

@@ -6,11 +6,13 @@ from msgspec import Meta, field
 
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
-from llmcache_gateway.config.scalars import Name
+from llmcache_gateway.config.scalars import Duration, Name, seconds
 
 HintMode = Literal["always", "onRepeat", "off"]
 
-Hint = Literal["cache_control", "cachePoint", "prompt_cache_breakpoint", "prompt_cache_key", "x-grok-conv-id"]
+Hint = Literal[
+    "cache_control", "cachePoint", "prompt_cache_breakpoint", "prompt_cache_key", "x-grok-conv-id", "cachedContent"
+]
 """How a provider is told what to keep, by the name it has on the wire."""
 
 HintTTL = Literal["5m", "30m", "1h", "12h"]
@@ -42,6 +44,9 @@ class Prices(Model, frozen=True, kw_only=True):
 
     read: Annotated[Multiplier, described("A token that the provider had already.")]
     write: Annotated[WritePrices, described("A token that it keeps.")] = field(default_factory=WritePrices)
+    storage: Annotated[
+        Multiplier | None, described("A token of a cached content, for each hour that it is kept. Without it, nothing.")
+    ] = None
 
 
 CAPABILITY_FIELDS = ("family", "hints", "minimum_tokens", "markers", "texts_only", "ttls", "prices")
@@ -169,6 +174,53 @@ class HintExperiment(Model, frozen=True, kw_only=True):
     alternative: Annotated[HintsOverride, described("What these are given instead.")]
 
 
+def _can_be_kept(duration: str) -> bool:
+    return "d" not in duration and 60 <= seconds(duration) <= 86400
+
+
+class CachedContents(Model, frozen=True, kw_only=True):
+    """The explicit caches of Gemini and Vertex AI, which cost by the hour: when the gateways make and delete them."""
+
+    RULES = (
+        Rule(
+            cel="!self.ttl.contains('d') && duration(self.ttl) >= duration('1m') && "
+            "duration(self.ttl) <= duration('24h')",
+            holds=lambda contents: _can_be_kept(contents.ttl),
+            message="ttl must be from 1m to 24h, in hours, minutes and seconds, such as 10m",
+            field="ttl",
+        ),
+        Rule(
+            cel="!self.idle.contains('d') && duration(self.idle) >= duration('1m') && "
+            "duration(self.idle) <= duration('24h')",
+            holds=lambda contents: _can_be_kept(contents.idle),
+            message="idle must be from 1m to 24h, in hours, minutes and seconds, such as 5m",
+            field="idle",
+        ),
+    )
+
+    after: Annotated[
+        int,
+        described(
+            "How many requests must have begun alike, none `idle` or longer after the one before, until their "
+            "beginning is kept.",
+            ge=2,
+            le=1000,
+        ),
+    ] = 3
+    ttl: Annotated[
+        Duration,
+        described(
+            "For how long the provider keeps it, and is paid, if no gateway is left to say otherwise. While requests "
+            "use it, it is renewed when half of that is left."
+        ),
+    ] = "10m"
+    idle: Annotated[Duration, described("It is deleted once no request has used it for so long.")] = "5m"
+    limit: Annotated[
+        int,
+        described("Most that one gateway uses at a time; what further requests begin with is not kept.", ge=1, le=1000),
+    ] = 100
+
+
 class Hints(Model, frozen=True, kw_only=True):
     """What is added to requests on their way upstream, so that the provider keeps their prompts' beginnings."""
 
@@ -224,6 +276,13 @@ class Hints(Model, frozen=True, kw_only=True):
     experiment: Annotated[
         HintExperiment | None,
         described("Other hints for a share of the prompts. `GET /admin/v1/stats` shows what both sides bring."),
+    ] = None
+    cached_contents: Annotated[
+        CachedContents | None,
+        described(
+            "Explicit caches of Gemini and Vertex AI for what many requests begin with. Without it, none is made: they "
+            "cost by the hour."
+        ),
     ] = None
     capabilities: Annotated[
         list[CapabilityRow],

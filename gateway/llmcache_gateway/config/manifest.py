@@ -90,6 +90,13 @@ def _hints_of(spec: Any, policy: Policy, name: str, default: Any) -> Any:
     return getattr(spec.hints, name, default) if own is None else own
 
 
+def _modes(spec: Any) -> list[str]:
+    """Return every mode that hints may have for some request."""
+    experiment = spec.hints.experiment
+    changes = [experiment.alternative if experiment is not None else None, *(p.hints for p in spec.policies)]
+    return [spec.hints.mode, *(one.mode for one in changes if one is not None and one.mode is not None)]
+
+
 class LLMCacheSpec(Model, frozen=True, kw_only=True):
     """A cache in front of one or more LLM providers."""
 
@@ -200,6 +207,28 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
                 or {p for row in s.hints.capabilities for p in row.providers} <= {u.provider for u in s.upstreams}
             ),
             message="a row of capabilities names a provider that no upstream has, so it has no effect: remove it",
+            field="hints",
+        ),
+        Rule(
+            cel="!has(self.hints) || !has(self.hints.cachedContents) || "
+            "self.upstreams.exists(u, u.provider in ['gemini', 'vertex'])",
+            holds=lambda s: (
+                s.hints is None
+                or s.hints.cached_contents is None
+                or any(u.provider in ("gemini", "vertex") for u in s.upstreams)
+            ),
+            message="cachedContents are for upstreams of provider gemini or vertex, of which there is none: remove it",
+            field="hints",
+        ),
+        Rule(
+            cel="!has(self.hints) || !has(self.hints.cachedContents) || self.hints.mode != 'off' || "
+            "(has(self.hints.experiment) && has(self.hints.experiment.alternative.mode) && "
+            "self.hints.experiment.alternative.mode != 'off') || "
+            "self.policies.exists(p, has(p.hints) && has(p.hints.mode) && p.hints.mode != 'off')",
+            holds=lambda s: (
+                s.hints is None or s.hints.cached_contents is None or any(mode != "off" for mode in _modes(s))
+            ),
+            message="cachedContents have no effect while the mode is off: set hints.mode, or that of a policy",
             field="hints",
         ),
         Rule(

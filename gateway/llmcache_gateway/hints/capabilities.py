@@ -27,6 +27,9 @@ class Prices:
     write: Mapping[str, float]
     """By TTL; one that is not there costs 1."""
 
+    storage: float = 0.0
+    """What a token costs that is kept for an hour, where that is paid for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capability:
@@ -101,4 +104,5 @@ def _capability(said: Mapping[str, Any]) -> Capability:
 
 def _prices(prices: PricesConfig) -> Prices:
     written = msgspec.to_builtins(prices.write)
-    return Prices(float(prices.read), {ttl: float(price) for ttl, price in written.items() if price is not None})
+    by_ttl = {ttl: float(price) for ttl, price in written.items() if price is not None}
+    return Prices(float(prices.read), by_ttl, float(prices.storage or 0))

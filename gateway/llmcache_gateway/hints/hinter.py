@@ -5,13 +5,13 @@ can't be told for certain gets none, and the client's bytes go on as they are.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from llmcache_gateway.config import Hints, seconds
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.hint_stats import Side
-from llmcache_gateway.hints import anthropic, bedrock, choice, openai
+from llmcache_gateway.hints import anthropic, bedrock, choice, gemini, openai
 from llmcache_gateway.hints.capabilities import Capabilities, Capability
 from llmcache_gateway.hints.edits import as_block, edited, inserted, with_member
 from llmcache_gateway.hints.observed import Balances, Prefixes
@@ -31,11 +31,18 @@ CLIENTS_OWN_MEMBERS: Final = frozenset(
         "prompt_cache_retention",
         "prompt_cache_isolation_key",
         "session_id",
+        "cachedContent",
+        "cached_content",
+        "continuationToken",
+        "continuation_token",
     }
 )
 """Top-level members by which a client says itself what is to be kept, or where."""
 
 CLIENTS_OWN_HEADERS: Final = ("x-grok-conv-id", "x-session-affinity", "x-session-id")
+
+CACHED_CONTENT: Final = "cachedContent"
+"""The hint that is a name in place of what it names: what has that name must be made before."""
 
 KEYS: Final = ("prompt_cache_key", "x-grok-conv-id")
 """Hints that name a prefix instead of marking it."""
@@ -68,6 +75,8 @@ _APIS: Final[dict[str, _API]] = {
     ),
     "bedrock-invoke": _API(("cache_control",), anthropic.read_prompt, "text"),
     "bedrock-converse": _API(("cachePoint",), bedrock.read_converse, "text"),
+    "gemini-generate": _API((CACHED_CONTENT,), gemini.read_prompt, ""),
+    "vertex-generate": _API((CACHED_CONTENT,), gemini.read_prompt, ""),
     "openai-responses": _API(("prompt_cache_breakpoint", "prompt_cache_key"), openai.read_responses, "input_text"),
 }
 """The APIs whose requests can be given hints, by the names of their dialects."""
@@ -87,6 +96,12 @@ class Asked(NamedTuple):
     side: Side = "main"
 
 
+class _Taken(NamedTuple):
+    api: _API
+    capability: Capability
+    hint: str
+
+
 class Hinted(NamedTuple):
     """A request with its hint: the new body, a header more, and where the marks stand."""
 
@@ -96,6 +111,9 @@ class Hinted(NamedTuple):
     places: tuple[Place, ...]
     kept_seconds: float = 0.0
     """For how long the provider keeps what is marked."""
+
+    name: str = ""
+    """The cached content that it uses."""
 
 
 class Observed(NamedTuple):
@@ -120,16 +138,11 @@ class Hinter:
         self._clock = clock
 
     def hinted(self, settings: Hints, asked: Asked) -> Hinted | None:
-        """Return a request with the hint that its settings say; None when it gets none."""
-        if settings.mode == "off":
+        """Return a request with the hint that its settings say; None when it gets none, or uses a cached content."""
+        taken = self._taken(settings, asked)
+        if taken is None or taken.hint == CACHED_CONTENT:
             return None
-        api = _APIS.get(asked.dialect)
-        capability = self.capabilities.of(asked.provider, asked.model)
-        hint = next((one for one in capability.hints if api is not None and one in api.hints), None)
-        if api is None or hint is None or self.observed.stand_downs.holds(asked.upstream, asked.model, self._clock()):
-            return None
-        if _has_own(asked):
-            return None
+        api, capability, hint = taken
         try:
             prompt = api.read(asked.members, (asked.upstream, asked.model, asked.tenant))
             if capability.texts_only:
@@ -142,6 +155,24 @@ class Hinter:
         except (ValueError, RequestError) as error:
             log.debug("no hint is added: %s", error)  # a shape that nobody reads as its provider does
             return None
+
+    def beginnings(self, settings: Hints, asked: Asked, whose: Iterable[Any]) -> list[Place]:
+        """Return up to where a cached content may hold a request's beginning, those first that count most.
+
+        `whose` tells contents apart that can't be, or are not to be, one.
+        """
+        taken = self._taken(settings, asked)
+        if taken is None or taken.hint != CACHED_CONTENT:
+            return []
+        least = taken.capability.minimum_tokens
+        try:
+            prompt = gemini.read_prompt(asked.members, whose)
+        except ValueError as error:
+            log.debug("it uses no cached content: %s", error)
+            return []
+        if settings.points:
+            return gemini.worth_keeping(choice.named(prompt, settings.points), least)
+        return gemini.stable(prompt, least)
 
     def prefix(self, asked: Asked) -> bytes | None:
         """Return what tells a prompt's beginning from others; None where the client cares for it, or none is known."""
@@ -167,6 +198,17 @@ class Hinter:
         """Return the routes (upstream and model) whose marks did not pay, and for how many seconds they get none."""
         now = self._clock()
         return {route: until - now for route, until in self.observed.balances.paused(now).items()}
+
+    def _taken(self, settings: Hints, asked: Asked) -> _Taken | None:
+        """Return the hint that a request may be given; None when it may be given none."""
+        if settings.mode == "off":
+            return None
+        api = _APIS.get(asked.dialect)
+        capability = self.capabilities.of(asked.provider, asked.model)
+        hint = next((one for one in capability.hints if api is not None and one in api.hints), None)
+        if api is None or hint is None or self.observed.stand_downs.holds(asked.upstream, asked.model, self._clock()):
+            return None
+        return None if _has_own(asked) else _Taken(api, capability, hint)
 
     def _places(
         self, settings: Hints, asked: Asked, capability: Capability, hint: str, prompt: Prompt

@@ -66,12 +66,17 @@ class PromptBuilder:
         self._places: list[Place] = []
         self._roles: list[str] = []
 
-    def read(self, location: Location, path: Path, value: Any, *, markable: bool, message: int = -1) -> None:
-        """Take what comes next in the prompt, and note the place behind it where a mark may stand there."""
+    def read(
+        self, location: Location, path: Path, value: Any, *, markable: bool, message: int = -1, extra: int = 0
+    ) -> None:
+        """Take what comes next in the prompt, and note the place behind it where a mark may stand there.
+
+        `extra` is how many bytes it stands for beside its own.
+        """
         form = encode(value)
         self._hash.update(b"%d:" % len(form))
         self._hash.update(form)
-        self._size += len(form)
+        self._size += len(form) + extra
         if markable:
             digest = self._hash.copy().digest()[:16]
             bare = isinstance(value, str)

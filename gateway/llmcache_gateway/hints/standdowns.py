@@ -11,6 +11,9 @@ MAX_STAND_DOWNS: Final = 500
 
 REFUSING: Final = frozenset({400, 422})
 
+REFUSING_CONTENT: Final = frozenset({403, 404})
+"""How a request is refused whose cached content has ended, or is another credential's."""
+
 _NAMES_A_HINT: Final = re.compile(
     rb"cache_control|cache_?point|prompt_cache_|cached_?content|prompt caching", re.IGNORECASE
 )
@@ -24,6 +27,21 @@ class StandDown(NamedTuple):
     model: str
     refused: str
     until: float
+
+
+class Refusal(NamedTuple):
+    """An answer that refuses a hint, or a request that has one, by this status."""
+
+    hint: str
+    name: str
+    """The cached content that the request used."""
+
+    status: int
+
+    @property
+    def is_of_content(self) -> bool:
+        """Whether it says that the content is not there, or not for who asks: nothing of the hint itself."""
+        return bool(self.name) and self.status not in REFUSING
 
 
 class StandDowns:
@@ -49,11 +67,11 @@ class StandDowns:
         return [one for one in self._known.values() if now < one.until]
 
 
-def refuses(status: int) -> bool:
-    """Say whether an answer refuses a request for what stands in it."""
-    return status in REFUSING
+def refuses(status: int, *, uses_content: bool) -> bool:
+    """Say whether an answer may refuse a request for the hint in it."""
+    return status in REFUSING or (uses_content and status in REFUSING_CONTENT)
 
 
-def names_hint(status: int, body: bytes) -> bool:
-    """Say whether an answer refuses a request for a hint in it."""
-    return refuses(status) and _NAMES_A_HINT.search(body) is not None
+def names_hint(body: bytes) -> bool:
+    """Say whether an answer that refuses a request speaks of a hint."""
+    return _NAMES_A_HINT.search(body) is not None

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 from llmcache_gateway.entry import Entry
+from llmcache_gateway.stores.contents import ContentLedger
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
 from llmcache_gateway.stores.vectors import VectorKeeper
@@ -61,6 +62,9 @@ class Store(Protocol):
 
     def leases(self) -> LeaseKeeper | None:
         """Return where leases are kept, for all gateways that share these entries; None where none do."""
+
+    def contents(self) -> ContentLedger | None:
+        """Return where cached contents are noted for all gateways that share these entries; None where none do."""
 
     def vectors(self) -> VectorKeeper:
         """Return where the vectors of questions are kept, as durable and as shared as these entries are."""

@@ -119,6 +119,9 @@ class DiskStore:
     def leases(self) -> None:
         return None
 
+    def contents(self) -> None:
+        return None
+
     def vectors(self) -> VectorKeeper:
         return disk_vectors.DiskVectors(self._run, self._clock)
 

@@ -15,6 +15,7 @@ from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.breaker import State
 from llmcache_gateway.stores.circuit import Circuit, Op
 from llmcache_gateway.stores.coherence import Coherence
+from llmcache_gateway.stores.contents import ContentLedger
 from llmcache_gateway.stores.deadlines import Deadlines
 from llmcache_gateway.stores.guarded_leases import GuardedLeases
 from llmcache_gateway.stores.leases import Lease
@@ -102,6 +103,10 @@ class GuardedStore:
     def scan(self) -> AsyncIterator[list[str]]:
         """Yield all keys in bounded batches; StoreError when the store can't."""
         return self._lasting.scan()
+
+    def contents(self) -> ContentLedger | None:
+        """Return where cached contents are noted for all gateways that share the store; None where none do."""
+        return self._store.contents()
 
     def vectors(self) -> VectorKeeper:
         """Return where vectors are kept beside the entries."""

@@ -123,6 +123,9 @@ class MemoryStore:
     def leases(self) -> None:
         return None
 
+    def contents(self) -> None:
+        return None
+
     def vectors(self) -> VectorKeeper:
         return LocalVectors()
 

@@ -13,6 +13,7 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, OvertakenError, StoreError, StorePartError
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.contents import ContentLedger, RedisContents
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper, RedisLeases, put_while_held
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
 from llmcache_gateway.stores.redis_cluster import NodeAwayError
@@ -96,6 +97,9 @@ class RedisStore:
 
     def leases(self) -> LeaseKeeper:
         return RedisLeases(self._evaluate, self._namespace)
+
+    def contents(self) -> ContentLedger:
+        return RedisContents(self._evaluate, self._namespace)
 
     def vectors(self) -> VectorKeeper:
         return RedisVectors(self.call, self._evaluate, self._names, self._namespace, self._clock)

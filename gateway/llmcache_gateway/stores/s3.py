@@ -94,6 +94,9 @@ class S3Store:
     def leases(self) -> None:
         return None
 
+    def contents(self) -> None:
+        return None
+
     def vectors(self) -> VectorKeeper:
         return LocalVectors()  # to learn of others' would take a listing each second: the manifest's rules say so
 

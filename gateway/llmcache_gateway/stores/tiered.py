@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import OvertakenError
 from llmcache_gateway.stores.base import Found, Store
+from llmcache_gateway.stores.contents import ContentLedger
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
 from llmcache_gateway.stores.vectors import VectorKeeper
@@ -70,6 +71,9 @@ class TieredStore:
 
     def leases(self) -> LeaseKeeper | None:
         return self._l2.leases()
+
+    def contents(self) -> ContentLedger | None:
+        return self._l2.contents()
 
     def vectors(self) -> VectorKeeper:
         return self._l2.vectors()

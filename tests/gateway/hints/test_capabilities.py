@@ -33,7 +33,9 @@ def shipped() -> Capabilities:
         ("mistral", "mistral-large-latest", ["prompt_cache_key"], 0),
         ("xai", "grok-4.1", ["x-grok-conv-id", "prompt_cache_key"], 0),
         ("fireworks", "accounts/fireworks/models/kimi-k2", ["prompt_cache_key"], 0),
-        ("gemini", "gemini-2.5-flash", [], 2048),
+        ("gemini", "gemini-2.5-flash", ["cachedContent"], 2048),
+        ("vertex", "gemini-4-argon", ["cachedContent"], 6144),
+        ("gemini", "gemini-2.0-flash", [], 0),
         ("deepseek", "deepseek-v4-pro", [], 0),
         ("groq", "openai/gpt-oss-120b", [], 1024),
     ],
@@ -56,7 +58,6 @@ def test_the_table_says_how_each_model_is_told_and_what_it_keeps(
         ("azure", "gpt-5.5", 0.1, {}),
         ("openai", "o3", 0.25, {}),
         ("openai", "gpt-4o", 0.5, {}),
-        ("vertex", "gemini-4-argon", 0.05, {}),
         ("deepseek", "deepseek-v4-flash", 0.02, {}),
     ],
 )
@@ -64,6 +65,11 @@ def test_the_table_says_what_cached_input_costs(
     shipped: Capabilities, provider: str, model: str, read: float, write: dict[str, float]
 ) -> None:
     assert shipped.of(provider, model).prices == Prices(read, write)
+
+
+def test_the_table_says_what_a_cached_content_costs_by_the_hour(shipped: Capabilities) -> None:
+    assert shipped.of("vertex", "gemini-4-argon").prices == Prices(0.05, {}, storage=3.6)
+    assert shipped.of("gemini", "gemini-2.5-pro").prices == Prices(0.1, {}, storage=3.6)
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "openai", "azure", "bedrock", "vertex", "gemini", "xai", "new"])
