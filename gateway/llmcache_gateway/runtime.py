@@ -18,6 +18,7 @@ from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.config.addresses import check_addresses
 from llmcache_gateway.config.gateway import ActivePrefix, GatewaySpec
 from llmcache_gateway.config.hints import CapabilityRow
+from llmcache_gateway.config.policy import semantic_on
 from llmcache_gateway.config.prices import PriceRow
 from llmcache_gateway.contents.keeper import Charge, ContentKeeper, open_contents
 from llmcache_gateway.dialects import Dialect
@@ -262,7 +263,7 @@ def _semantic(
 ) -> "tuple[SemanticCache | None, tuple[Any, ...]]":
     """Return the semantic cache, that of `previous` where it may be, and what tells it from others."""
     spec, wanted = config.spec, config.spec.semantic
-    if not wanted.enabled and not any(one.semantic is not None and one.semantic.enabled for one in spec.policies):
+    if not semantic_on(wanted, spec.policies):
         return None, ()
     named = [
         (one.base_url, key)

@@ -136,7 +136,7 @@ def test_what_there_is_nothing_to_evaluate_in_says_so(tmp_path: Path, capsys: py
     assert "holds no pair" in capsys.readouterr().err
 
     assert run(write(tmp_path, {"enabled": False}, PAIRS)) == 2
-    assert "spec.semantic.enabled: is false" in capsys.readouterr().err
+    assert "spec.semantic.enabled: is not true" in capsys.readouterr().err
 
     assert run([*write(tmp_path, PLAIN, PAIRS)[:-1], str(tmp_path / "missing.jsonl")]) == 2
     assert "can't be read" in capsys.readouterr().err

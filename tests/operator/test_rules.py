@@ -91,9 +91,18 @@ EVERYTHING_OF_S3 = {
     },
 }
 
+BUILDER = {"builder": "my_keys:build_key"}
+
 
 def _semantic(**semantic: Any) -> dict[str, Any]:
-    return _manifest(upstreams=[OPENAI], semantic=semantic)
+    return _manifest(upstreams=[OPENAI], semantic={"enabled": True} | semantic)
+
+
+def _semantic_of_a_policy(
+    own: dict[str, Any], *, of_all: dict[str, Any] | None = None, key: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    policy = {"name": "p", "match": {"models": ["x"]}, "semantic": own} | ({"cache": {"key": key}} if key else {})
+    return _manifest(policies=[policy], semantic=of_all or {}, **more)
 
 
 def _hints(**hints: Any) -> dict[str, Any]:
@@ -210,7 +219,6 @@ ACCEPTED = {
     ),
     "questions that mean the same": _manifest(semantic={"enabled": True}),
     "every setting of the semantic cache": _semantic(
-        enabled=True,
         mode="shadow",
         threshold=1,
         embedding={"upstream": "openai", "model": "text-embedding-3-large", "dimensions": 256},
@@ -240,9 +248,22 @@ ACCEPTED = {
         redis={"managed": {}},
         semantic={"enabled": True, "index": {"type": "redisSearch"}},
     ),
-    "vectors in a Redis of their own": _manifest(semantic={"index": {"type": "redisSearch"}}, redis={"managed": {}}),
-    "a policy of the semantic cache alone": _manifest(
-        policies=[{"name": "p", "match": {"models": ["x"]}, "semantic": {"enabled": True, "threshold": 0.97}}]
+    "vectors in a Redis of their own": _manifest(
+        semantic={"enabled": True, "index": {"type": "redisSearch"}}, redis={"managed": {}}
+    ),
+    "a semantic cache that is switched off": _semantic(enabled=False, threshold=0.92, embedding={"upstream": "openai"}),
+    "a policy of a semantic cache that is switched off": _semantic_of_a_policy(
+        {"threshold": 0.97}, of_all={"enabled": False}
+    ),
+    "a policy of the semantic cache alone": _semantic_of_a_policy({"enabled": True, "threshold": 0.97}),
+    "settings of a semantic cache that a policy has on": _semantic_of_a_policy(
+        {"enabled": True}, of_all={"candidates": 8, "index": {"entriesPerTenant": 5}}
+    ),
+    "meaning for a policy whose keys are the usual ones": _semantic_of_a_policy(
+        {"enabled": True}, key={"ignore": ["user"]}, cache={"key": BUILDER}
+    ),
+    "no meaning for a policy with keys of its own": _semantic_of_a_policy(
+        {"enabled": False}, of_all={"enabled": True}, key=BUILDER
     ),
     "hints by what was seen": _hints(),
     "hints that are switched off": _hints(mode="off", points=[{"location": "system"}]),
@@ -466,9 +487,10 @@ REFUSED = {
     "vectors of two makers": _semantic(embedding={"upstream": "openai", "local": {}}),
     "a model that nobody is asked for": _semantic(embedding={"model": "text-embedding-3-small"}),
     "vectors of an upstream that is not there": _semantic(embedding={"upstream": "other"}),
-    "vectors of an upstream that makes none": _manifest(semantic={"embedding": {"upstream": "echo"}}),
+    "vectors of an upstream that makes none": _manifest(semantic={"enabled": True, "embedding": {"upstream": "echo"}}),
     "vectors of an upstream without a credential of its own": _manifest(
-        upstreams=[OPENAI | {"credential": {"passthrough": True}}], semantic={"embedding": {"upstream": "openai"}}
+        upstreams=[OPENAI | {"credential": {"passthrough": True}}],
+        semantic={"enabled": True, "embedding": {"upstream": "openai"}},
     ),
     "a judge without a verifier": _semantic(verifier="none", judge={}),
     "a judge without a model": _semantic(judge={"upstream": "openai"}),
@@ -490,11 +512,28 @@ REFUSED = {
     "an index in a cluster": _manifest(
         cache={"store": {"type": "tiered"}},
         redis={"external": {"cluster": {"hosts": ["x:1"]}}},
-        semantic={"index": {"type": "redisSearch"}},
+        semantic={"enabled": True, "index": {"type": "redisSearch"}},
     ),
-    "meaning beside a key of one's own": _manifest(
-        semantic={"enabled": True}, cache={"key": {"builder": "my_keys:build_key"}}
+    "vectors in S3 for a policy": _manifest(
+        cache={"store": S3_STORE},
+        s3={"bucket": "my-llmcache"},
+        policies=[{"name": "p", "match": {"models": ["x"]}, "semantic": {"enabled": True}}],
     ),
+    "meaning beside a key of one's own": _manifest(semantic={"enabled": True}, cache={"key": BUILDER}),
+    "meaning for a policy beside the keys of all": _semantic_of_a_policy({"enabled": True}, cache={"key": BUILDER}),
+    "meaning for a policy with keys of its own": _semantic_of_a_policy({"enabled": True}, key=BUILDER),
+    "more of a meaning for a policy with keys of its own": _semantic_of_a_policy(
+        {"threshold": 0.9}, of_all={"enabled": True}, key=BUILDER
+    ),
+    "a threshold of nothing": _manifest(semantic={"threshold": 0.9}),
+    "a deadline of nothing": _manifest(semantic={"deadline": "1s"}),
+    "an index of nothing": _manifest(semantic={"index": {"entriesPerTenant": 5}}),
+    "an embedding of nothing": _manifest(semantic={"embedding": {"local": {}}}),
+    "an admission to nothing": _manifest(semantic={"admit": ["tools"]}),
+    "settings of nothing beside a policy without it": _semantic_of_a_policy(
+        {"enabled": False}, of_all={"verifier": "none"}
+    ),
+    "a policy's threshold of nothing": _semantic_of_a_policy({"threshold": 0.9}),
     "a provider without an address": _manifest(upstreams=[{"name": "openai", "provider": "openai"}]),
     "an unknown provider": _manifest(upstreams=[{"name": "x", "provider": "nobody"}]),
     "an address with a query": _manifest(upstreams=[OPENAI | {"baseURL": "https://x/?a=1"}]),

@@ -15,11 +15,11 @@ from llmcache_gateway.config.hints import Hints
 from llmcache_gateway.config.hooks import Hooks
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.monitoring import Monitoring
-from llmcache_gateway.config.policy import Policy
+from llmcache_gateway.config.policy import Policy, semantic_on
 from llmcache_gateway.config.prices import PriceRow
 from llmcache_gateway.config.redis import Redis
 from llmcache_gateway.config.rollout import Rollout
-from llmcache_gateway.config.rules import Rule
+from llmcache_gateway.config.rules import Rule, at_defaults
 from llmcache_gateway.config.s3 import S3
 from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart
 from llmcache_gateway.config.semantic import Semantic
@@ -67,6 +67,23 @@ _WITHOUT_REDIS = (
     "(has(self.cache.store.l2) && self.cache.store.l2.type != 'redis')"
 )
 _WITH_S3 = "self.cache.store.type == 's3' || (has(self.cache.store.l2) && self.cache.store.l2.type == 's3')"
+
+_ENABLED = "(has(self.semantic.enabled) && self.semantic.enabled)"
+_SEMANTIC_ON = (
+    f"({_ENABLED} || self.policies.exists(p, has(p.semantic) && has(p.semantic.enabled) && p.semantic.enabled))"
+)
+
+
+def _is_alike(spec: Any, policy: Policy) -> bool:
+    """Return whether questions that mean the same share an answer among a policy's requests."""
+    own = policy.semantic.enabled if policy.semantic is not None else None
+    return bool(spec.semantic.enabled if own is None else own)
+
+
+def _has_builder(spec: Any, policy: Policy) -> bool:
+    """Return whether a function makes the keys of a policy's requests."""
+    own = policy.cache.key if policy.cache is not None else None
+    return (own or spec.cache.key).builder is not None
 
 
 _OWN_OPENAI = (
@@ -130,8 +147,12 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="semantic",
         ),
         Rule(
-            cel=f"!self.semantic.enabled || self.semantic.index.type != 'inProcess' || !({_WITH_S3})",
-            holds=lambda s: not s.semantic.enabled or s.semantic.index.type != "inProcess" or not s.cache.store.uses_s3,
+            cel=f"!{_SEMANTIC_ON} || self.semantic.index.type != 'inProcess' || !({_WITH_S3})",
+            holds=lambda s: (
+                not semantic_on(s.semantic, s.policies)
+                or s.semantic.index.type != "inProcess"
+                or not s.cache.store.uses_s3
+            ),
             message="replicas can't learn of each other's vectors in S3: set semantic.index: {type: redisSearch}",
             field="semantic",
         ),
@@ -149,10 +170,37 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="semantic",
         ),
         Rule(
-            cel="!self.semantic.enabled || !has(self.cache.key.builder)",
+            cel=f"!{_ENABLED} || !has(self.cache.key.builder)",
             holds=lambda s: not s.semantic.enabled or s.cache.key.builder is None,
             message="a key builder says which requests are equal, so none can be alike: remove it, or semantic.enabled",
             field="semantic",
+        ),
+        Rule(
+            cel="self.policies.all(p, !has(p.semantic) || "
+            f"!(has(p.semantic.enabled) ? p.semantic.enabled : {_ENABLED}) || "
+            "!(has(p.cache) && has(p.cache.key) ? has(p.cache.key.builder) : has(self.cache.key.builder)))",
+            holds=lambda s: not any(p.semantic and _is_alike(s, p) and _has_builder(s, p) for p in s.policies),
+            message="a key builder says which requests are equal, so none can be alike: remove the policy's semantic, "
+            "or set its cache.key without a builder",
+            field="policies",
+        ),
+        Rule(
+            cel=f"has(self.semantic.enabled) || {_SEMANTIC_ON} || {at_defaults(Semantic, 'self.semantic')}",
+            holds=lambda s: (
+                s.semantic.enabled is not None or semantic_on(s.semantic, s.policies) or s.semantic == Semantic()
+            ),
+            message="settings of semantic have no effect while nothing has it on: set semantic.enabled, or a policy's; "
+            "to keep them for later set it to false",
+            field="semantic",
+        ),
+        Rule(
+            cel="has(self.semantic.enabled) || self.policies.all(p, !has(p.semantic) || has(p.semantic.enabled))",
+            holds=lambda s: (
+                s.semantic.enabled is not None
+                or all(p.semantic is None or p.semantic.enabled is not None for p in s.policies)
+            ),
+            message="a policy's semantic settings have no effect while it is off: set its enabled, or semantic.enabled",
+            field="policies",
         ),
         Rule(
             cel=f"!({_WITH_S3}) || has(self.s3)",

@@ -1,5 +1,6 @@
 """Policies: settings of their own for some requests."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
@@ -9,7 +10,7 @@ from llmcache_gateway.config.hints import HintsOverride
 from llmcache_gateway.config.model import Model, described
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, Percent
-from llmcache_gateway.config.semantic import SemanticOverride
+from llmcache_gateway.config.semantic import Semantic, SemanticOverride
 from llmcache_gateway.config.tenancy import HEADER_NAME
 
 DialectName = Literal[
@@ -104,3 +105,8 @@ class Policy(Model, frozen=True, kw_only=True):
     semantic: Annotated[SemanticOverride | None, described("What it changes of spec.semantic.")] = None
     hints: Annotated[HintsOverride | None, described("What it changes of spec.hints.")] = None
     tenancy: Annotated[TenancyOverride | None, described("What it changes of spec.tenancy.")] = None
+
+
+def semantic_on(semantic: Semantic, policies: Sequence[Policy]) -> bool:
+    """Return whether some requests may be answered with what was asked in other words."""
+    return bool(semantic.enabled) or any(one.semantic is not None and one.semantic.enabled for one in policies)

@@ -174,7 +174,13 @@ class Semantic(Model, frozen=True, kw_only=True):
         ),
     )
 
-    enabled: Annotated[bool, described("Whether questions that mean the same share an answer.")] = False
+    enabled: Annotated[
+        bool | None,
+        described(
+            "Whether questions that mean the same share an answer; not, when left out. Settings beside it need it, or "
+            "that of a policy; `false`, written out, keeps them for later."
+        ),
+    ] = None
     mode: Annotated[
         SemanticMode, described("`shadow`: look, decide and count, but answer as if there were no semantic cache.")
     ] = "serve"

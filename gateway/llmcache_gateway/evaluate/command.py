@@ -37,7 +37,7 @@ async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[
     """
     semantic = config.spec.semantic
     if not semantic.enabled:
-        raise ConfigError([Problem("spec.semantic.enabled", "is false: there is nothing to evaluate; set it to true")])
+        raise ConfigError([Problem("spec.semantic.enabled", "is not true: there is nothing to evaluate; set it")])
     pairs = _read(options.pairs)
     embedder, verifier = _load(semantic)
     least = least_similarity(semantic.threshold, embedder.threshold, verified=verifier is not None)
