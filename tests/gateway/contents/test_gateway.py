@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -11,7 +11,7 @@ import pytest
 
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.corpus import asking
-from tests.gateway.providers.google import GoogleProvider, running_google
+from tests.gateway.providers.google import GoogleProvider
 
 MODEL = "gemini-3.8-flash"
 GEMINI = f"/v1beta/models/{MODEL}"
@@ -22,12 +22,6 @@ LONG = "You answer questions about caches. " * 600
 TOOLS = [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT"}}]}]
 CLIENT = {"x-goog-api-key": "AIzaSy-one"}
 EVENTS = "llmcache_cached_content_events_total"
-
-
-@pytest.fixture
-async def google() -> AsyncIterator[GoogleProvider]:
-    async with running_google() as provider:
-        yield provider
 
 
 def config(google: GoogleProvider, *, contents: Any = None, provider: str = "gemini", **spec: Any) -> dict[str, Any]:

@@ -175,7 +175,41 @@ def _converse(manner: Manner) -> Requests:
     )
 
 
+def _gemini(manner: Manner) -> Requests:
+    text = st.fixed_dictionaries({"text": manner.words}, optional={"thought": st.booleans()})
+    parts = st.one_of(
+        text,
+        text,
+        st.just({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}),
+        st.just({"fileData": {"fileUri": "gs://b/x.pdf", "mimeType": "application/pdf"}}),
+        st.fixed_dictionaries({"functionCall": st.just({"name": "f", "args": {"fileData": 1}})}),
+        st.just({"functionResponse": {"name": "f", "response": {"text": "x"}}}),
+    )
+    roles = st.sampled_from(["user", "user", "user", "model", "function"])
+    content = st.fixed_dictionaries({"parts": manner.list_of(parts, 3)}, optional={"role": manner.perhaps(roles)})
+    system = manner.perhaps(st.fixed_dictionaries({"parts": st.lists(text, min_size=1, max_size=2)}))
+    function = st.fixed_dictionaries({"name": st.just("f")}, optional={"description": manner.words})
+    declared = st.fixed_dictionaries({"functionDeclarations": st.lists(function, min_size=1, max_size=2)})
+    tools = manner.list_of(st.one_of(declared, declared, st.just({"googleSearch": {}})), 2)
+    config = st.fixed_dictionaries(
+        {}, optional={"temperature": st.just(0.5), "mediaResolution": st.just("MEDIA_RESOLUTION_LOW")}
+    )
+    body = st.fixed_dictionaries(
+        {"contents": manner.list_of(content, 5)},
+        optional={
+            "systemInstruction": system,
+            "tools": tools,
+            "toolConfig": manner.perhaps(st.just({"functionCallingConfig": {"mode": "AUTO"}})),
+            "generationConfig": manner.perhaps(config),
+            "safetySettings": st.just([{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]),
+        },
+    )
+    in_the_protocols_words = manner.perhaps_marked("system_instruction", st.just({"parts": [{"text": "x"}]}), body)
+    return manner.perhaps_marked("cachedContent", st.just("cachedContents/mine"), in_the_protocols_words)
+
+
 ANTHROPIC = _in_any_manner(_anthropic)
 CHAT = _in_any_manner(_chat)
 RESPONSES = _in_any_manner(_responses)
 CONVERSE = _in_any_manner(_converse)
+GEMINI = _in_any_manner(_gemini)

@@ -18,7 +18,6 @@ from aiohttp import web
 
 from tests.gateway.provider import serving
 
-MINIMUM_TOKENS = 1024
 FILE_TOKENS = 50_000
 
 BEFORE = {
@@ -70,6 +69,8 @@ class GoogleProvider:
     """A content is made once this is set."""
 
     asked_to_make: int = 0
+    minimum: int = 1024
+    """Fewest tokens that it keeps."""
 
     def using(self) -> list[str | None]:
         """Return the cached content that each request for an answer used."""
@@ -131,8 +132,8 @@ class GoogleProvider:
         seconds = _seconds(body.get("ttl"))
         _refuse_contents(body.get("contents", []), empty=True)
         tokens = _tokens(_prompt(body))
-        if tokens < MINIMUM_TOKENS:
-            said = f"total_token_count={tokens}, min_total_token_count={MINIMUM_TOKENS}"
+        if tokens < self.minimum:
+            said = f"total_token_count={tokens}, min_total_token_count={self.minimum}"
             raise Refused(400, f"Cached content is too small. {said}")
         name = f"{parent}cachedContents/c{len(self.made)}"
         self.contents[name] = Kept(owner, model, body, tokens, self.now() + seconds)
