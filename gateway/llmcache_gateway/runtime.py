@@ -50,10 +50,8 @@ from llmcache_gateway.tenant import Front, TenantResolver, client_keys
 from llmcache_gateway.translate.ways import WAYS
 from llmcache_gateway.upstreams import choice
 from llmcache_gateway.upstreams.base import Upstream
-from llmcache_gateway.upstreams.bedrock import open_bedrock
-from llmcache_gateway.upstreams.echo import EchoUpstream
-from llmcache_gateway.upstreams.http import HTTPUpstream
 from llmcache_gateway.upstreams.minted import Minted
+from llmcache_gateway.upstreams.opening import open_upstream
 from llmcache_gateway.upstreams.translated import TranslatedUpstream
 from llmcache_gateway.values import COMPRESS_ABOVE, ValueFormat
 
@@ -212,7 +210,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     upstreams = tuple(
         one
         for at, (upstream, key) in enumerate(zip(spec.upstreams, keys, strict=True))
-        for one in _spoken_to(upstream, _upstream(upstream, key, resources, f"spec.upstreams[{at}]"), resources)
+        for one in _spoken_to(upstream, key, f"spec.upstreams[{at}]", resources)
     )
     semantic, semantic_identity = _semantic(config, upstreams, keys, store, identity, redis, resources, previous)
     hinter = _hinter(spec, resources, previous)
@@ -448,38 +446,13 @@ def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:
     return store
 
 
-def _spoken_to(config: UpstreamConfig, upstream: Upstream, resources: Resources) -> Iterator[Upstream]:
+def _spoken_to(config: UpstreamConfig, key: str | None, path: str, resources: Resources) -> Iterator[Upstream]:
     """Yield an upstream, and behind it the same as one that is asked in another API than its own."""
+    upstream = open_upstream(
+        config, key, path=path, session=resources.session, minted=resources.minted, clock=resources.clock
+    )
     yield upstream
     if config.provider in WAYS:
         yield TranslatedUpstream(
             upstream, max_tokens=(config.translation or Translation()).max_tokens, clock=resources.clock
         )
-
-
-def _upstream(config: UpstreamConfig, key: str | None, resources: Resources, path: str) -> Upstream:
-    if config.provider == "echo":
-        echo = config.echo
-        return EchoUpstream(
-            name=config.name,
-            models=config.models,
-            delay_seconds=seconds(echo.delay) if echo else 0.0,
-            chunk_delay_seconds=seconds(echo.chunk_delay) if echo else 0.0,
-            timeout_seconds=seconds(config.timeout),
-            clock=resources.clock,
-        )
-    options: dict[str, Any] = {
-        "name": config.name,
-        "provider": config.provider,
-        "base_url": config.base_url or "",
-        "models": config.models,
-        "credential": key,
-        "passthrough": config.credential is not None and config.credential.passthrough,
-        "timeout_seconds": seconds(config.timeout),
-        "session": resources.session,
-    }
-    if config.credential is not None and config.credential.makes_google_tokens:
-        options |= {"credential": None, "signer": resources.minted.google(key, f"{path}.credential")}
-    if config.provider == "bedrock":
-        return open_bedrock(path=path, region=config.signing_region, signs=config.credential is None, **options)
-    return HTTPUpstream(**options)
