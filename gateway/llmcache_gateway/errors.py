@@ -44,12 +44,16 @@ class RequestError(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """An upstream that gave no whole answer: refused, reset, or silent for too long."""
+    """An upstream that gave no whole answer: refused, reset, or silent for too long.
 
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+    `said` is what it wrote instead: it may repeat what it was asked, so it is for who runs a command, not for logs.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False, said: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.timed_out = timed_out
+        self.said = said
 
     @property
     def reason(self) -> str:
@@ -82,7 +86,11 @@ class ContentError(GatewayError):
 
 
 class EmbeddingError(GatewayError):
-    """A text whose vector is not to be had, or is none."""
+    """A text whose vector is not to be had, or is none. `said` is as with UpstreamError."""
+
+    def __init__(self, message: str, *, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
 
 
 class StoreError(GatewayError):

@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--pairs", type=Path, required=True, metavar="FILE", help='JSON lines {"a", "b", "same", "kind"?}'
     )
+    evaluate.add_argument("--policy", metavar="NAME", help="evaluate what this policy's requests get")
+    evaluate.add_argument("--secrets", type=Path, help="folder with Secrets as files NAME/KEY, for embedding.upstream")
     evaluate.add_argument("--json", action="store_true", help="print everything as one JSON object")
     evaluate.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curve over thresholds")
     evaluate.add_argument(
@@ -196,7 +198,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         from llmcache_gateway.evaluate.command import Options, evaluate
     except ModuleNotFoundError as error:
         raise ConfigError([f"evaluate: needs {error.name}; install the extra `semantic`"]) from None
-    asked = Options(options.pairs, options.json, options.plot, options.max_wrong)
+    asked = Options(
+        pairs=options.pairs,
+        as_json=options.json,
+        plot=options.plot,
+        most_wrong=options.max_wrong,
+        policy=options.policy,
+        secrets=options.secrets,
+        environment=os.environ,
+    )
     text, complaint = asyncio.run(evaluate(_config(options.config), asked))
     print(text)
     if complaint is not None:

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 
 from llmcache_gateway.evaluate.measure import Judged, Share, configured, count, curve
 from llmcache_gateway.main import main
+from tests.gateway.provider import Provider
+from tests.gateway.providers import embeddings
+from tests.gateway.test_command_line import finish, start
 
 HEAD = {
     "apiVersion": "llmcache.dev/v1alpha1",
@@ -17,6 +21,8 @@ HEAD = {
     "metadata": {"name": "evaluated"},
     "spec": {"upstreams": [{"name": "echo", "provider": "echo", "models": ["*"]}], "prefix": {"version": "v1"}},
 }
+
+DOCS = Path(__file__).parents[2] / "docs" / "semantic-evaluation.md"
 
 PAIRS = [
     {"a": "How do I reset my password?", "b": "How do I reset my password", "same": 1, "kind": "near"},
@@ -26,9 +32,9 @@ PAIRS = [
 ]
 
 
-def write(folder: Path, semantic: dict[str, Any], lines: list[Any]) -> list[str]:
+def write(folder: Path, semantic: dict[str, Any], lines: list[Any], **spec: Any) -> list[str]:
     config, pairs = folder / "llmcache.yaml", folder / "pairs.jsonl"
-    config.write_text(yaml.safe_dump({**HEAD, "spec": {**HEAD["spec"], "semantic": semantic}}))  # type: ignore[dict-item]
+    config.write_text(yaml.safe_dump({**HEAD, "spec": {**HEAD["spec"], "semantic": semantic, **spec}}))  # type: ignore[dict-item]
     pairs.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
     return ["evaluate", "--config", str(config), "--pairs", str(pairs)]
 
@@ -49,6 +55,7 @@ def test_json_says_what_is_served_and_what_is_wrong_by_kind(tmp_path: Path, caps
     told = json.loads(capsys.readouterr().out)
     assert (told["pairs"], told["served"], told["wrong"]) == (4, 0.5, 0.5)
     assert (told["precision"], told["recall"]) == (0.5, 0.5)
+    assert (told["policy"], told["verifier"], told["score"], told["asked"]) == (None, "none", None, None)
     assert {kind: (one["served"], one["wrong"]) for kind, one in told["kinds"].items()} == {
         "far": (0.0, None),
         "near": (1.0, None),
@@ -64,12 +71,26 @@ def test_json_says_what_is_served_and_what_is_wrong_by_kind(tmp_path: Path, caps
     assert told["cosineKinds"]["0.90"]["number"]["wrong"] == 1.0
 
 
+def test_json_prints_the_fields_that_the_docs_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*write(tmp_path, {"enabled": True}, PAIRS), "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    _, _, after = DOCS.read_text().partition("### What `--json` prints")
+    rows = {row.split("|")[1]: row for row in after.partition("\n## ")[0].splitlines() if row.startswith("| `")}
+    assert {name for fields in rows for name in re.findall(r"`(\w+)`", fields)} == told.keys()
+    (of_kinds,) = [row for row in rows.values() if row.startswith("| `kinds`")]
+    assert set(re.findall(r"`(\w+)`", of_kinds)) == {"kinds", "other"} | told["kinds"]["near"].keys()
+    assert told["kinds"]["near"]["intervals"].keys() == {"served", "wrong", "precision"}
+    for name in ("curve", "scores", "cosine"):
+        assert told[name][0].keys() == {"threshold", "served", "wrong", "precision"}
+
+
 def test_the_table_shows_the_same_to_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(write(tmp_path, PLAIN, PAIRS)) == 0
 
     printed = capsys.readouterr().out
     assert "4 pairs, similarity from 0.90, guards" in printed
-    assert "precision 50.0% at recall 50.0%" in printed
+    assert re.search(r"precision 50\.0% \[[0-9.]+%, [0-9.]+%\] at recall 50\.0%", printed)
     assert "refused by: threshold 1, number 1" in printed
     assert "cosine alone" in printed
 
@@ -160,6 +181,131 @@ def test_a_curve_falls_as_its_threshold_rises() -> None:
     served = [point["served"] for point in points]
     assert served == sorted(served, reverse=True)  # type: ignore[type-var]
     assert count(pairs, configured(0.0, None, guards=False)).wrong.value == 1.0
+
+
+FAQ = {"name": "faq", "match": {"models": ["faq-*"]}, "semantic": {"threshold": 1.0}}
+STRICT = {"name": "strict", "match": {"models": ["x-*"]}, "semantic": {"enabled": True, "guards": False}}
+OFF = {"name": "code", "match": {"models": ["*-code"]}, "semantic": {"enabled": False}}
+PLAIN_CACHE = {"name": "long", "match": {"models": ["l-*"]}, "cache": {"ttl": "24h"}}
+
+
+def test_a_policy_is_evaluated_with_its_own_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = write(tmp_path, PLAIN, PAIRS, policies=[OFF, FAQ, PLAIN_CACHE])
+
+    assert run([*arguments, "--policy", "faq", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["policy"], told["threshold"], told["served"]) == ("faq", 1.0, 0.0)
+
+    assert run([*arguments, "--policy", "long"]) == 0
+    assert "4 pairs by policy long, similarity from 0.90" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("semantic", "policies", "arguments", "complaint"),
+    [
+        (PLAIN, [OFF, FAQ], ["--policy", "fqa"], "--policy: no policy has the name 'fqa'; there are code, faq"),
+        (PLAIN, [], ["--policy", "faq"], "--policy: no policy has the name 'faq'; there is none: leave it out"),
+        (PLAIN, [FAQ, OFF], ["--policy", "code"], "spec.policies[1].semantic.enabled: is not true for this policy"),
+        (
+            PLAIN | {"enabled": False},
+            [OFF, STRICT, FAQ],
+            [],
+            "spec.semantic.enabled: is not true, but for some policies it is: name one by --policy: strict",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_be_evaluated_names_those_that_can(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    semantic: dict[str, Any],
+    policies: list[Any],
+    arguments: list[str],
+    complaint: str,
+) -> None:
+    assert run([*write(tmp_path, semantic, PAIRS, policies=policies), *arguments]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_policy_that_alone_has_it_on_is_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = write(tmp_path, PLAIN | {"enabled": False}, PAIRS, policies=[STRICT])
+
+    assert run([*arguments, "--policy", "strict", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["guards"] is False
+
+
+def with_upstream(folder: Path, provider: Provider, lines: list[Any], **credential: Any) -> list[str]:
+    upstream = {"name": "vectors", "provider": "openai", "baseURL": provider.base_url, "timeout": "20s"}
+    other = upstream | {"name": "other", "credential": {"env": "NOT_SET"}}
+    embedding = {"upstream": "vectors", "model": "embed-9", "dimensions": 8}
+    semantic = PLAIN | {"embedding": embedding}
+    return write(folder, semantic, lines, upstreams=[other, upstream | {"credential": credential}])
+
+
+async def test_vectors_of_an_upstream_are_asked_for_as_the_gateway_asks(tmp_path: Path, provider: Provider) -> None:
+    provider.behave = embeddings.BEHAVIOUR
+    lines = [{"a": f"Question {at}?", "b": f"Question {at + 1}?", "same": False} for at in range(300)]
+    arguments = with_upstream(tmp_path, provider, lines, secretRef={"name": "openai", "key": "api-key"})
+    (tmp_path / "openai").mkdir()
+    (tmp_path / "openai" / "api-key").write_text("sk-vectors\n")
+
+    status, out, err = await finish(await start(*arguments, "--secrets", str(tmp_path), "--json"))
+
+    assert (status, err) == (0, "")
+    texts = [text for call in provider.calls for text in call["body"]["input"]]
+    assert sorted(texts) == sorted(f"Question {at}?" for at in range(301))  # each once
+    for call in provider.calls:
+        assert (call["path"], call["headers"]["Authorization"]) == ("/v1/embeddings", "Bearer sk-vectors")
+        assert (call["body"]["model"], call["body"]["dimensions"]) == ("embed-9", 8)
+        assert len(call["body"]["input"]) <= 64
+    assert len(provider.calls) < 12
+    told = json.loads(out)
+    assert told["asked"] == {"upstream": "vectors", "calls": len(provider.calls), "texts": 301, "tokens": 602}
+    assert told["model"].startswith("upstream:vectors:openai:http://")
+
+    status, out, err = await finish(await start(*arguments, "--secrets", str(tmp_path)))
+    assert out.startswith("asked upstream vectors for vectors of 301 texts, in ")
+    assert "602 tokens" in out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "complaint"),
+    [
+        (
+            404,
+            '{"error": {"message": "no model\\nembed-9"}}',
+            'answered 404 for vectors: {"error": {"message": "no model',
+        ),
+        (401, '{"error": {"message": "wrong key sk-vectors"}}', "answered 401 for vectors\n"),
+        (200, '{"data": []}', "gave an answer without vectors"),
+    ],
+)
+async def test_an_upstream_without_vectors_ends_it_with_what_was_said(
+    tmp_path: Path, provider: Provider, status: int, body: str, complaint: str
+) -> None:
+    async def behave(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, content_type="application/json")
+
+    provider.behave = behave
+    arguments = with_upstream(tmp_path, provider, PAIRS, env="VECTORS_KEY")
+
+    ended, out, err = await finish(await start(*arguments, VECTORS_KEY="sk-vectors"))
+
+    assert (ended, out) == (2, "")
+    assert err.startswith("spec.semantic.embedding: upstream 'vectors' ")
+    assert complaint in err
+    assert "sk-vectors" not in err
+    assert "Traceback" not in err
+
+
+async def test_a_missing_credential_of_the_upstream_that_is_asked_is_named(tmp_path: Path, provider: Provider) -> None:
+    arguments = with_upstream(tmp_path, provider, PAIRS, env="VECTORS_KEY")
+
+    status, _, err = await finish(await start(*arguments))
+
+    assert (status, err) == (
+        2,
+        "spec.upstreams[1].credential.env: the environment variable VECTORS_KEY is not set\n",
+    )
 
 
 TARGETS = Path(__file__).parent / "data" / "question-pairs.jsonl"

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -476,3 +478,38 @@ def test_evaluate_example_serves_rewordings_and_no_look_alike(capsys: pytest.Cap
 
     told = json.loads(capsys.readouterr().out)
     assert (ended.value.code, told["served"], told["wrong"]) == (0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({}, 0), ({"guards": False, "verifier": "none", "threshold": 0.6}, 1), ({"verifier": "medium"}, 2)],
+    ids=["as it is", "without what decides", "that is none"],
+)
+async def test_evaluate_examples_job_refuses_a_change_that_answers_wrongly(
+    change: dict[str, Any], status: int, tmp_path: Path
+) -> None:
+    job = yaml.safe_load((EXAMPLES / "27-evaluate" / "check.yml").read_text())["jobs"]["evaluate"]
+    (command,) = [step["run"] for step in job["steps"] if "run" in step]
+    cache = tmp_path / "examples" / "27-evaluate"
+    shutil.copytree(EXAMPLES / "27-evaluate", cache)
+    config = manifest("27-evaluate")
+    config["spec"]["semantic"] |= change
+    (cache / "llmcache.yaml").write_text(yaml.safe_dump(config))
+    # In place of the image: its entry point, which finds what is mounted at /cache in its place.
+    docker = tmp_path / "docker"
+    docker.write_text(
+        '#!/bin/sh\nset -e\n[ "$1 $2 $3 $4" = "run --rm -v $PWD/examples/27-evaluate:/cache:ro" ]\n'
+        f'[ "$5" = "$GATEWAY_IMAGE" ]\nshift 5\nexec {sys.executable} -m llmcache_gateway.main '
+        '$(echo "$@" | sed "s|/cache/|$PWD/examples/27-evaluate/|g")\n'
+    )
+    docker.chmod(0o755)
+    environment = os.environ | job["env"] | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-e", "-c", command, cwd=tmp_path, env=environment, stdout=PIPE, stderr=PIPE
+    )
+
+    ended, out, err = await finish(process)
+    assert ended == status, (out, err)
+    if status == 1:
+        assert "--max-wrong allows 4.00%" in err

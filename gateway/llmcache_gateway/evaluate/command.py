@@ -1,48 +1,61 @@
 """The evaluate command: runs labelled pairs through a configuration's embedder, threshold, guards and verifier."""
 
+import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llmcache_gateway.config import GatewayConfig, LLMCache, Problem, Semantic
-from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.config import GatewayConfig, LLMCache, Problem
+from llmcache_gateway.errors import ConfigError, EmbeddingError
 from llmcache_gateway.evaluate.measure import Judged
+from llmcache_gateway.evaluate.models import embedder_of, verifier_of
 from llmcache_gateway.evaluate.pairs import Pair, read_pairs
-from llmcache_gateway.evaluate.report import report, table
+from llmcache_gateway.evaluate.report import Configured, report, table
+from llmcache_gateway.evaluate.settings import chosen
 from llmcache_gateway.semantic.decide import Limits, least_similarity
-from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local, similarities
+from llmcache_gateway.semantic.embedders import Embedder
+from llmcache_gateway.semantic.embeddings import MAX_CALLS, MAX_TOGETHER, Embeddings
 from llmcache_gateway.semantic.guards import rejected_by
+from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
 from llmcache_gateway.semantic.verifier import Verifier
 
-AT_ONCE: Final = 64
-"""Pairs that are embedded together."""
+AT_ONCE: Final = MAX_TOGETHER * MAX_CALLS // 2
+"""Pairs whose vectors are asked for together: as many texts as the embedding model is ever asked for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. `most_wrong` is a share, `plot` a file."""
+    """What the command line says. `most_wrong` is a share, `plot` a file; no `policy` is what holds outside of them."""
 
     pairs: Path
     as_json: bool
     plot: Path | None
     most_wrong: float | None
+    policy: str | None
+    secrets: Path | None
+    environment: Mapping[str, str]
 
 
 async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[str, str | None]:
     """Return what the pairs come to, and what to complain of: more wrong answers than allowed, or None.
 
-    ConfigError for pairs that can't be read, and for a configuration without a semantic cache.
+    ConfigError for pairs that can't be read, for a configuration without a semantic cache, and for an embedding model
+    that makes no vectors of them.
     """
-    semantic = config.spec.semantic
-    if not semantic.enabled:
-        raise ConfigError([Problem("spec.semantic.enabled", "is not true: there is nothing to evaluate; set it")])
+    spec = config.spec
+    semantic = chosen(spec.semantic, spec.policies, options.policy)
     pairs = _read(options.pairs)
-    embedder, verifier = _load(semantic)
+    verifier = verifier_of(semantic)
+    async with embedder_of(semantic, spec.upstreams, options.secrets, options.environment) as embedder:
+        judged = await judge(pairs, embedder, verifier)
     least = least_similarity(semantic.threshold, embedder.threshold, verified=verifier is not None)
     limits = Limits(least, semantic.guards, verifier.threshold if verifier is not None else None)
-    told = report(await judge(pairs, embedder, verifier), limits, embedder.identity)
+    asked = None
+    if isinstance(embedder, UpstreamEmbedder):
+        asked = {"upstream": semantic.embedding.upstream, **asdict(embedder.asked)}
+    told = report(judged, Configured(options.policy, limits, semantic.verifier, embedder.identity, asked))
     if options.plot is not None:
         _plot(told, options.plot)
     text = json.dumps(told) if options.as_json else table(told)
@@ -51,31 +64,26 @@ async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[
     return text, f"wrong: {told['wrong']:.2%}, and --max-wrong allows {options.most_wrong:.2%}"
 
 
-def _load(semantic: Semantic) -> tuple[Embedder, Verifier | None]:
-    if semantic.embedding.upstream is not None:
-        where = "spec.semantic.embedding.upstream"
-        raise ConfigError([Problem(where, "an upstream's vectors can't be evaluated; name a model with local")])
-    path = semantic.embedding.local.path if semantic.embedding.local is not None else None
-    try:
-        embedder = load_local(Path(path) if path is not None else None)
-        return embedder, None if semantic.verifier == "none" else Verifier.load(size=semantic.verifier)
-    except ModelFilesError as error:
-        raise ConfigError([Problem("spec.semantic.embedding.local.path", str(error))]) from None
-
-
 async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | None) -> list[Judged]:
-    """Everything that the configuration's parts say of each pair; every part is asked, whatever the others say."""
+    """Everything that the configuration's parts say of each pair; every part is asked, whatever the others say.
+
+    ConfigError when the embedding model gives no vectors.
+    """
     judged: list[Judged] = []
-    for start in range(0, len(pairs), AT_ONCE):
-        chunk = pairs[start : start + AT_ONCE]
-        first, second = (
-            await embedder.embed([pair.a for pair in chunk]),
-            await embedder.embed([pair.b for pair in chunk]),
-        )
-        for pair, similarity in zip(chunk, similarities(first, second), strict=True):
-            equal = pair.a == pair.b
-            score = None if verifier is None else 1.0 if equal else verifier.score(pair.a, pair.b)
-            judged.append(Judged(pair.same, pair.kind, similarity, rejected_by(pair.a, pair.b), score))
+    embeddings = Embeddings(embedder)
+    try:
+        for start in range(0, len(pairs), AT_ONCE):
+            chunk = pairs[start : start + AT_ONCE]
+            vectors = await asyncio.gather(*(embeddings.vector(text) for pair in chunk for text in (pair.a, pair.b)))
+            for pair, first, second in zip(chunk, vectors[::2], vectors[1::2], strict=True):
+                score = None if verifier is None else 1.0 if pair.a == pair.b else verifier.score(pair.a, pair.b)
+                guard = rejected_by(pair.a, pair.b)
+                judged.append(Judged(pair.same, pair.kind, float(first @ second), guard, score))
+    except EmbeddingError as error:
+        said = f": {error.said}" if error.said else ""
+        raise ConfigError([Problem("spec.semantic.embedding", f"{error}{said}")]) from None
+    finally:
+        await embeddings.close()
     return judged
 
 

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 STEPS: Final = (*(round(0.5 + 0.02 * step, 2) for step in range(25)), 0.99)
 """Similarities that the curves are drawn at."""
@@ -60,14 +60,6 @@ class Share:
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         return max(0.0, middle - half), min(1.0, middle + half)
 
-    def as_json(self) -> dict[str, Any]:
-        interval = self.interval
-        return {
-            "share": None if self.value is None else round(self.value, 4),
-            "of": self.of,
-            "interval": None if interval is None else [round(bound, 4) for bound in interval],
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -77,9 +69,9 @@ class Outcome:
     wrong: Share
 
     @property
-    def precision(self) -> float | None:
-        answered = self.served.hits + self.wrong.hits
-        return self.served.hits / answered if answered else None
+    def precision(self) -> Share:
+        """The right ones among all that are answered. It depends on how many of the pairs are the same."""
+        return Share(self.served.hits, self.served.hits + self.wrong.hits)
 
 
 def count(pairs: Iterable[Judged], serves: Callable[[Judged], bool]) -> Outcome:
@@ -116,13 +108,14 @@ def curve(
         points.append(
             {
                 "threshold": threshold,
-                "served": _rounded(outcome.served.value),
-                "wrong": _rounded(outcome.wrong.value),
-                "precision": _rounded(outcome.precision),
+                "served": rounded(outcome.served.value),
+                "wrong": rounded(outcome.wrong.value),
+                "precision": rounded(outcome.precision.value),
             }
         )
     return points
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Return a share as it is told."""
     return None if value is None else round(value, 4)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llmcache_gateway.evaluate.measure import (
@@ -15,12 +16,25 @@ from llmcache_gateway.evaluate.measure import (
     configured,
     count,
     curve,
+    rounded,
 )
 from llmcache_gateway.semantic.decide import Limits
 
 
-def report(pairs: Sequence[Judged], limits: Limits, model: str) -> dict[str, Any]:
-    """Everything that is measured, as it is printed with --json."""
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What judged the pairs: the settings of a policy or of none, the models, and what was asked for vectors."""
+
+    policy: str | None
+    limits: Limits
+    verifier: str
+    model: str
+    asked: dict[str, Any] | None
+
+
+def report(pairs: Sequence[Judged], by: Configured) -> dict[str, Any]:
+    """Everything that is measured, as it is printed with --json: what docs/semantic-evaluation.md promises."""
+    limits = by.limits
     serves = configured(limits.least_similarity, limits.least_score, guards=limits.guards)
     total = count(pairs, serves)
 
@@ -36,13 +50,15 @@ def report(pairs: Sequence[Judged], limits: Limits, model: str) -> dict[str, Any
     return {
         "pairs": len(pairs),
         **_outcome(total),
-        "recall": _outcome(total)["served"],
         "kinds": {kind: _outcome(outcome) for kind, outcome in by_kind(pairs, serves).items()},
         "refused": dict(Counter(_why(pair, limits) for pair in pairs if not serves(pair))),
+        "policy": by.policy,
+        "model": by.model,
         "threshold": limits.least_similarity,
-        "score": limits.least_score,
         "guards": limits.guards,
-        "model": model,
+        "verifier": by.verifier,
+        "score": limits.least_score,
+        "asked": by.asked,
         "curve": curve(pairs, STEPS, similarity),
         "scores": [] if limits.least_score is None else curve(pairs, SCORES, score),
         "cosine": curve(pairs, sorted({*STEPS, *PLAIN}), cosine),
@@ -55,11 +71,14 @@ def report(pairs: Sequence[Judged], limits: Limits, model: str) -> dict[str, Any
 
 def table(told: dict[str, Any]) -> str:
     """The report for people."""
+    of_policy = f" by policy {told['policy']}" if told["policy"] is not None else ""
     checks = ["guards"] * told["guards"]
-    checks += [f"verifier from {told['score']:.2f}"] if told["score"] is not None else []
-    lines = [
-        f"{told['pairs']} pairs, similarity from {told['threshold']:.2f}, {', '.join(checks) or 'nothing else'};"
-        f" {told['model']}",
+    checks += [f"verifier {told['verifier']} from {told['score']:.2f}"] if told["score"] is not None else []
+    asked = told["asked"]
+    lines = [] if asked is None else [_asked(asked)]
+    lines += [
+        f"{told['pairs']} pairs{of_policy}, similarity from {told['threshold']:.2f},"
+        f" {', '.join(checks) or 'nothing else'}; {told['model']}",
         "served: share of the pairs that are the same; wrong: share of the others. In brackets: 95 % intervals.",
         "",
         f"{'kind':<18}{'pairs':>7}  {'served':<24}{'wrong':<24}"
@@ -72,7 +91,7 @@ def table(told: dict[str, Any]) -> str:
             f"{kind[:17]:<18}{row['pairs']:>7}  {_cell(row, 'served'):<24}{_cell(row, 'wrong'):<24}"
             + "".join(f"{cell:<17}" for cell in plain)
         )
-    lines += ["", f"precision {_percent(told['precision'])} at recall {_percent(told['recall'])}"]
+    lines += ["", f"precision {_cell(told, 'precision') or '-'} at recall {_percent(told['recall'])}"]
     often = sorted(told["refused"].items(), key=lambda item: -item[1])
     refused = ", ".join(f"{why} {times}" for why, times in often)
     lines += [f"refused by: {refused or 'nothing'}", ""]
@@ -87,13 +106,20 @@ def table(told: dict[str, Any]) -> str:
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
+    shares = {"served": outcome.served, "wrong": outcome.wrong, "precision": outcome.precision}
     return {
         "pairs": outcome.served.of + outcome.wrong.of,
-        "served": outcome.served.as_json()["share"],
-        "wrong": outcome.wrong.as_json()["share"],
-        "precision": None if outcome.precision is None else round(outcome.precision, 4),
-        "intervals": {"served": _bounds(outcome.served), "wrong": _bounds(outcome.wrong)},
+        **{name: rounded(share.value) for name, share in shares.items()},
+        "recall": rounded(outcome.served.value),
+        "intervals": {name: _bounds(share) for name, share in shares.items()},
     }
+
+
+def _asked(asked: dict[str, Any]) -> str:
+    tokens = f"{asked['tokens']} tokens" if asked["tokens"] else "it says no tokens"
+    return (
+        f"asked upstream {asked['upstream']} for vectors of {asked['texts']} texts, in {asked['calls']} calls: {tokens}"
+    )
 
 
 def _bounds(share: Share) -> list[float] | None:

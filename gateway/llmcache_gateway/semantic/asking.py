@@ -1,12 +1,18 @@
 """Asking an upstream for something of the gateway's own: a small question in JSON, an answer that is held whole."""
 
-from typing import Any
+from typing import Any, Final
 
 from multidict import CIMultiDict
 
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.upstreams.base import Call, Upstream
+
+MOST_SAID: Final = 300
+"""Bytes of a refusal that are kept: its reason, where there is one, stands at its beginning."""
+
+_OF_CREDENTIALS: Final = frozenset({401, 403})
+"""Refusals that may repeat the credential: nothing of them is kept."""
 
 
 async def ask(upstream: Upstream, target: str, asked: dict[str, Any], *, what: str, most: int) -> bytes:
@@ -19,5 +25,8 @@ async def ask(upstream: Upstream, target: str, asked: dict[str, Any], *, what: s
             if len(held) > most:
                 raise UpstreamError(f"upstream {upstream.name!r} gave too large an answer for {what}")
         if answer.status != 200:
-            raise UpstreamError(f"upstream {upstream.name!r} answered {answer.status} for {what}")
+            said = (
+                "" if answer.status in _OF_CREDENTIALS else " ".join(held[:MOST_SAID].decode(errors="replace").split())
+            )
+            raise UpstreamError(f"upstream {upstream.name!r} answered {answer.status} for {what}", said=said)
     return bytes(held)

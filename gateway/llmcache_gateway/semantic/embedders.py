@@ -145,11 +145,6 @@ def load_local(folder: Path | None = None) -> LocalEmbedder:
     return TransformerEmbedder(folder) if (folder / "model.onnx").exists() else StaticEmbedder(folder)
 
 
-def similarities(first: Vectors, second: Vectors) -> list[float]:
-    """Cosine similarity of each vector with that at the same place."""
-    return [float(similarity) for similarity in (first * second).sum(axis=1)]
-
-
 def open_session(file: Path, *, threads: int = 1) -> "InferenceSession":
     """An ONNX model that uses so many threads and no spinning; ModelFilesError when it can't be used."""
     try:

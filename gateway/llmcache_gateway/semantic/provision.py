@@ -38,7 +38,7 @@ def open_semantic(
 
     `redis` is that of `spec.redis`, in which names begin with `namespace`.
     """
-    embedder = _embedder(embedding, upstreams)
+    embedder = open_embedder(embedding, upstreams)
     searched = _index(index, embedder, store, redis, namespace, clock)
     return SemanticCache(embedder, searched, store, metrics, clock)
 
@@ -60,7 +60,8 @@ def load_verifiers(cache: SemanticCache, sizes: Collection[str], judge: Judge | 
         raise ConfigError([Problem("spec.semantic.judge.leastScore", message)])
 
 
-def _embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:
+def open_embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:
+    """Return what makes the vectors, by one of the upstreams or in the gateway; ConfigError when its model is none."""
     if embedding.upstream is not None:
         upstream = next(one for one in upstreams if one.name == embedding.upstream)
         return UpstreamEmbedder(upstream, model=embedding.model or DEFAULT_MODEL, dimensions=embedding.dimensions)
