@@ -101,7 +101,7 @@ async def look_up(
     filled_or_newer = exchange.named.proven or exchange.forward != "miss"
     if semantic is None or cache is None or question.asked is None or filled_or_newer or question.controls.no_cache:
         return None
-    least = false_hits.threshold(question)
+    least = false_hits.budgets.threshold(exchange.runtime, question)
     match = await cache.look_up(question.asked, exchange.key or "", semantic, usable, least)
     exchange.semantic = match.why
     if match.similarity:

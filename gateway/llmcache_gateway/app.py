@@ -23,6 +23,7 @@ from llmcache_gateway.about import About
 from llmcache_gateway.admin import admin_app
 from llmcache_gateway.admin_cache import CacheRoutes
 from llmcache_gateway.admin_explain import ExplainRoute
+from llmcache_gateway.budgets import Budgets
 from llmcache_gateway.compat import LiteLLMNames
 from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.express import Lane, LaneServer
@@ -135,7 +136,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         judging = Judging(metrics, options.clock)
         forwarder = Forwarder(metrics, meter, options.clock, judging)
         refresher = Refresher(forwarder, metrics)
-        false_hits = FalseHits(forwarder, metrics, options.clock, random.random)
+        budgets = Budgets(metrics, options.clock)
+        false_hits = FalseHits(forwarder, metrics, budgets, random.random)
         handler = Handler(
             lambda: reloader.current,
             forwarder,
@@ -188,10 +190,11 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             if parts:
                 print(f"not in force without an operator: {', '.join(parts)}", flush=True)
             watcher = asyncio.create_task(reloader.watch())
+            following = asyncio.create_task(budgets.follow(lambda: reloader.current))
             try:
                 yield Running(port, admin_port, reloader)
             finally:
-                for task in (watcher, warming):
+                for task in (watcher, warming, following):
                     task.cancel()
                     with suppress(asyncio.CancelledError):
                         await task

@@ -5,14 +5,15 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from llmcache_gateway.budgets import Budgets
 from llmcache_gateway.config import share
 from llmcache_gateway.entry import Entry
+from llmcache_gateway.errors import StoreError
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.forward import Forwarder
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.semantic.answers import ANSWERS_ALIKE, say_the_same, text_of
-from llmcache_gateway.semantic.budget import NOTHING, Budget
 from llmcache_gateway.semantic.judge import ALIAS
 
 if TYPE_CHECKING:
@@ -31,34 +32,25 @@ ASK_SECONDS: Final = 600.0
 
 
 class FalseHits:
-    """Samples hits, and knows what threshold each policy's samples allow.
+    """Samples hits. `draw` returns a number from 0 to 1."""
 
-    `clock` returns seconds since the epoch, `draw` a number from 0 to 1. What is learned ends with the process.
-    """
-
-    def __init__(
-        self, forwarder: Forwarder, metrics: Metrics, clock: Callable[[], float], draw: Callable[[], float]
-    ) -> None:
+    def __init__(self, forwarder: Forwarder, metrics: Metrics, budgets: Budgets, draw: Callable[[], float]) -> None:
         self._forwarder = forwarder
         self._metrics = metrics
-        self._clock = clock
+        self.budgets = budgets
         self._draw = draw
-        self._budgets: dict[tuple[str, float], Budget] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def threshold(self, question: Question) -> float:
-        """Return the least similarity that the error budget allows: 0 where there is none, or nothing against any."""
-        budget = self._budget(question)
-        return 0.0 if budget is None else budget.threshold(0.0)
 
     def sample_soon(self, runtime: Runtime, question: Question, key: str, match: "Match") -> None:
         """Ask a hit's question again in the background, if it is drawn; `key` is the request's own."""
-        semantic, budget = question.settings.semantic, self._budget(question)
-        if semantic is None or budget is None or match.found is None or len(self._tasks) >= MAX_AT_ONCE:
+        semantic = question.settings.semantic
+        if semantic is None or semantic.max_false_hit_rate is None or match.found is None:
+            return
+        if len(self._tasks) >= MAX_AT_ONCE:
             return
         if self._draw() >= (DEFAULT_SAMPLE if semantic.sample is None else share(semantic.sample)):
             return
-        task = asyncio.create_task(self._sample(runtime, question, key, match, match.found.entry, budget))
+        task = asyncio.create_task(self._sample(runtime, question, key, match, match.found.entry))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -68,49 +60,28 @@ class FalseHits:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _budget(self, question: Question) -> Budget | None:
-        semantic = question.settings.semantic
-        if semantic is None or semantic.max_false_hit_rate is None:
-            return None
-        name = (question.settings.policy, share(semantic.max_false_hit_rate))
-        if name not in self._budgets:
-            self._budgets[name] = Budget(name[1], self._clock)
-        return self._budgets[name]
+    async def _sample(self, runtime: Runtime, question: Question, key: str, match: "Match", given: Entry) -> None:
+        runtime.enter()  # its store must not be closed under it
+        try:
+            verdict = await self._verdict_in_time(runtime, question, key, given)
+            self._metrics.false_hits_sampled.labels(question.settings.policy, verdict).inc()
+            if verdict == "wrong" and match.why == ALIAS:
+                await _take_back(runtime, question, key)
+            if verdict != "unknown":
+                # What a judge has found is served whatever the threshold is: for the budget, as similar as can be.
+                similarity = 1.0 if match.why == ALIAS else match.similarity
+                await self.budgets.learn(runtime, question, similarity, wrong=verdict == "wrong")
+        finally:
+            runtime.leave()
 
-    async def _sample(
-        self, runtime: Runtime, question: Question, key: str, match: "Match", given: Entry, budget: Budget
-    ) -> None:
-        runtime.enter()
+    async def _verdict_in_time(self, runtime: Runtime, question: Question, key: str, given: Entry) -> str:
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                verdict = await self._verdict(runtime, question, key, given)
-                if verdict == "wrong" and match.why == ALIAS:
-                    await _take_back(runtime, question, key)
+                return await self._verdict(runtime, question, key, given)
         except Exception:
             # Nobody waits for it: whatever went wrong, the hit was given, and is only not judged.
             log.exception("a hit could not be asked again")
-            verdict = "unknown"
-        finally:
-            runtime.leave()
-        policy = question.settings.policy
-        self._metrics.false_hits_sampled.labels(policy, verdict).inc()
-        if verdict == "unknown":
-            return
-        before = budget.threshold(0.0)
-        # What a judge has found is served whatever the threshold is: for the budget, it is as similar as can be.
-        budget.add(1.0 if match.why == ALIAS else match.similarity, wrong=verdict == "wrong")
-        found, after = budget.estimate(), budget.threshold(0.0)
-        for bound, value in (("low", found.low), ("estimate", found.share), ("high", found.high)):
-            self._metrics.false_hit_rate.labels(policy, bound).set(value)
-        self._metrics.semantic_threshold.labels(policy).set(2.0 if after == NOTHING else after)
-        if after != before:
-            log.warning(
-                "policy %s: of %d sampled hits %d were wrong; questions are served %s",
-                policy,
-                found.sampled,
-                found.wrong,
-                "when they are equal only" if after == NOTHING else f"from a similarity of {after:.4f} on",
-            )
+            return "unknown"
 
     async def _verdict(self, runtime: Runtime, question: Question, key: str, given: Entry) -> str:
         """Ask upstream, and say whether the answer is what was given: right, wrong, or unknown."""
@@ -131,4 +102,7 @@ class FalseHits:
 async def _take_back(runtime: Runtime, question: Question, key: str) -> None:
     """Remove what a judge has found of a question, which a sample has shown to be wrong."""
     if runtime.semantic is not None and question.asked is not None:
-        await runtime.semantic.aliases.forget(question.asked, key)
+        try:
+            await runtime.semantic.aliases.forget(question.asked, key)
+        except StoreError as error:
+            log.warning("an alias that was wrong can't be removed: %s", error)

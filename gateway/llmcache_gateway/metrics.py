@@ -169,6 +169,12 @@ class Metrics:
             ["policy"],
             registry=registry,
         )
+        self.semantic_drifts = Counter(
+            "llmcache_semantic_drifts",
+            "Times that hits were found to be wrong more often than they had been, upon which old samples are let go.",
+            ["policy"],
+            registry=registry,
+        )
         self.semantic_judged = Counter(
             "llmcache_semantic_judged",
             "Questions that were judged after they were answered, by whom (model, answers) and what was found.",

@@ -110,6 +110,11 @@ class Policies:
         self._default = default
         self._policies = tuple(policies)
 
+    @property
+    def all(self) -> list[Settings]:
+        """What holds for each policy, and where none matches."""
+        return [*(settings for _, settings in self._policies), self._default]
+
     def settings(self, *, dialect: str, model: str, tenant: str, headers: Headers) -> Settings:
         """Return what holds for a request; `headers` are the client's."""
         for match, settings in self._policies:

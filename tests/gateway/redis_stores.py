@@ -45,7 +45,7 @@ def shared(
 
 def entries(names: Iterable[bytes]) -> list[bytes]:
     """Return the names of entries among those that one gateway keeps in a Redis."""
-    return [name for name in names if not any(part in name for part in (b"@flight", b"@marks", b"@vector"))]
+    return [name for name in names if not any(part in name for part in (b"@flight", b"@labels", b"@marks", b"@vector"))]
 
 
 def running(kind: str, request: pytest.FixtureRequest) -> Redis:

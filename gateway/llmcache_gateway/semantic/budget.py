@@ -6,10 +6,13 @@ served. Then, if samples and hits are alike, the expected share of such wrong hi
 """
 
 import math
-from collections import deque
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+from llmcache_gateway.labels import Drift, Label
+from llmcache_gateway.semantic.drift import began
 
 MAX_LABELS: Final = 2000
 """Most sampled hits that are remembered: newer ones say more of what is served now."""
@@ -22,15 +25,6 @@ NOTHING: Final = math.inf
 
 Z: Final = 1.96
 """Of a confidence of 95 %."""
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One sampled hit: how similar the questions were, whether its answer was wrong, and when that was found out."""
-
-    similarity: float
-    wrong: bool
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +41,69 @@ class Estimate:
 class Budget:
     """Labels of one policy, and what follows from them. `clock` returns seconds since the epoch."""
 
-    def __init__(self, bound: float, clock: Callable[[], float]) -> None:
-        self._bound = bound
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._labels: deque[Label] = deque(maxlen=MAX_LABELS)
+        self._labels: list[Label] = []
+        """By when they were found out, so that replicas agree on their order."""
 
-    def add(self, similarity: float, *, wrong: bool) -> None:
-        """Take in what came of a sampled hit."""
-        self._labels.append(Label(similarity, wrong, self._clock()))
+        self._known: set[str] = set()
+        self._drift: Drift | None = None
+        self._reckoned: dict[float, float] = {}
+        """Thresholds by bound, as long as the labels are the same: each lookup asks for one."""
+
+    def learn(self, what: Label | Drift) -> None:
+        """Take in what came of a sampled hit, or that hits have changed; what is known already changes nothing."""
+        if isinstance(what, Drift):
+            if self._drift is None or what.since > self._drift.since:
+                self._drift = what
+        elif what.id not in self._known:
+            self._known.add(what.id)
+            insort(self._labels, what, key=lambda label: (label.at, label.id))
+            self._keep(self._labels[-MAX_LABELS:])
 
     def estimate(self) -> Estimate:
         """Return the share of wrong hits among those that count still."""
         labels = self._counting()
         return estimate(len(labels), sum(label.wrong for label in labels))
 
-    def threshold(self, configured: float) -> float:
+    def threshold(self, configured: float, bound: float) -> float:
         """Return the least similarity that keeps within the bound, never less than the configured one.
 
-        While there are too few labels to say anything of the bound, it is the configured one; NOTHING where no
-        threshold would do.
+        While there are too few labels to say anything of the bound, it is the configured one, or the one that was in
+        force when hits changed; NOTHING where no threshold would do.
         """
         labels = self._counting()
-        if (len(labels) + 1) * self._bound < 1:
-            return configured
-        return max(configured, calibrated(labels, self._bound))
+        if (len(labels) + 1) * bound < 1:
+            return max(configured, self._held())
+        if bound not in self._reckoned:
+            self._reckoned[bound] = calibrated(labels, bound)
+        return max(configured, self._reckoned[bound])
+
+    def drift(self, bound: float) -> Drift | None:
+        """Return that hits are wrong more often than they were, by more than the bound; None while they are not."""
+        labels = self._counting()
+        first = began((label.wrong for label in labels), bound)
+        if first is None:
+            return None
+        return Drift(labels[first].at, self.threshold(0.0, bound), self._clock())
+
+    def _held(self) -> float:
+        held = self._drift
+        return held.held if held is not None and self._clock() - held.at <= LABEL_SECONDS else 0.0
 
     def _counting(self) -> list[Label]:
         since = self._clock() - LABEL_SECONDS
-        while self._labels and self._labels[0].at < since:
-            self._labels.popleft()
-        return list(self._labels)
+        if self._drift is not None:
+            since = max(since, self._drift.since)
+        if self._labels and self._labels[0].at < since:
+            self._keep([label for label in self._labels if label.at >= since])
+        return self._labels
+
+    def _keep(self, labels: list[Label]) -> None:
+        if len(labels) < len(self._labels):
+            self._known = {label.id for label in labels}
+        self._labels = labels
+        self._reckoned.clear()
 
 
 def calibrated(labels: list[Label], bound: float) -> float:

@@ -23,6 +23,7 @@ from llmcache_gateway.semantic.suitability import Asked
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.circuit import Circuit
 from llmcache_gateway.stores.guarded import GuardedStore
+from llmcache_gateway.stores.labels import LabelKeeper
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ class Verifier(Protocol):
 
     threshold: float
     """Least score of a pair that is one."""
+
+    identity: str
+    """What tells it from one that scores otherwise."""
 
     def scores(self, asked: str, stored: Sequence[str]) -> Sequence[float]:
         """Return, of a question and stored ones, how likely each is the same."""
@@ -68,6 +72,7 @@ class SemanticCache:
         store: GuardedStore,
         metrics: Metrics,
         clock: Callable[[], float],
+        labels: LabelKeeper | None = None,
     ) -> None:
         self._embedder = embedder
         self._embeddings = Embeddings(embedder)
@@ -75,6 +80,9 @@ class SemanticCache:
         self._store = store
         self._metrics = metrics
         self.aliases = Aliases(store, clock)
+        self.labels = labels
+        """Where what sampled hits have told is kept for all replicas; None where each is by itself."""
+
         self.verifiers: dict[str, Verifier] = {}
         """By size: all that the settings name, but for `none`."""
 
@@ -86,6 +94,11 @@ class SemanticCache:
     def identity(self) -> str:
         """Identity of the embedding model."""
         return self._embedder.identity
+
+    def judged_by(self, semantic: Semantic) -> str:
+        """Return the identity of what decides by these settings: of hits by another, samples say nothing."""
+        verifier = "none" if semantic.verifier == "none" else self.verifiers[semantic.verifier].identity
+        return f"{self.identity} {verifier} {'guards' if semantic.guards else 'no guards'}"
 
     def begin(self) -> None:
         """Begin to read what is kept already."""

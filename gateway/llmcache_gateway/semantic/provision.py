@@ -13,7 +13,7 @@ from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.indexes.redis_search import RedisSearchIndex
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
 from llmcache_gateway.semantic.verifier import Size, Verifier
-from llmcache_gateway.stores import RedisAccess, connect
+from llmcache_gateway.stores import RedisAccess, RedisLink, connect, labels_in
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.upstreams.base import Upstream
 
@@ -39,8 +39,12 @@ def open_semantic(
     `redis` is that of `spec.redis`, in which names begin with `namespace`.
     """
     embedder = open_embedder(embedding, upstreams)
-    searched = _index(index, embedder, store, redis, namespace, clock)
-    return SemanticCache(embedder, searched, store, metrics, clock)
+    link = _link(index, redis)
+    searched = _index(index, embedder, store, link, namespace, clock)
+    labels = store.labels()
+    if labels is None and link is not None:
+        labels = labels_in(link, namespace)
+    return SemanticCache(embedder, searched, store, metrics, clock, labels)
 
 
 def load_verifiers(cache: SemanticCache, sizes: Collection[str], judge: Judge | None) -> None:
@@ -72,19 +76,26 @@ def open_embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedd
         raise ConfigError([Problem("spec.semantic.embedding.local.path", str(error))]) from None
 
 
+def _link(wanted: VectorIndex, redis: RedisAccess | None) -> RedisLink | None:
+    """Return the connection of an index in Redis, which closes it; None for one elsewhere."""
+    if wanted.type != "redisSearch":
+        return None
+    if redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
+        raise ConfigError([Problem("spec.semantic.index", "index type redisSearch needs spec.redis")])
+    return connect(redis, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+
+
 def _index(
     wanted: VectorIndex,
     embedder: Embedder,
     store: GuardedStore,
-    redis: RedisAccess | None,
+    link: RedisLink | None,
     namespace: str,
     clock: Callable[[], float],
 ) -> Index:
-    if wanted.type == "redisSearch":
-        if redis is None:  # the manifest's rules refuse this; a hand-written GatewayConfig may still say so
-            raise ConfigError([Problem("spec.semantic.index", "index type redisSearch needs spec.redis")])
+    if link is not None:
         return RedisSearchIndex(
-            connect(redis, timeout_seconds=REDIS_TIMEOUT_SECONDS),
+            link,
             namespace=namespace,
             model=embedder.identity,
             max_points=wanted.entries,

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores.contents import ContentLedger
+from llmcache_gateway.stores.labels import LabelKeeper
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
 from llmcache_gateway.stores.vectors import VectorKeeper
@@ -68,6 +69,9 @@ class Store(Protocol):
 
     def vectors(self) -> VectorKeeper:
         """Return where the vectors of questions are kept, as durable and as shared as these entries are."""
+
+    def labels(self) -> LabelKeeper | None:
+        """Return where what sampled hits have told is kept for all replicas; None where that ends with the process."""
 
     async def ping(self) -> None:
         """Return when the store can be used; StoreError when it can't."""

@@ -14,6 +14,7 @@ from llmcache_gateway.errors import StoreError
 from llmcache_gateway.marks import ALL
 from llmcache_gateway.stores import disk_vectors
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.labels import LabelKeeper
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import MAX_MARKS, PACE, MarksKeeper
 from llmcache_gateway.stores.vectors import VectorKeeper
@@ -124,6 +125,9 @@ class DiskStore:
 
     def vectors(self) -> VectorKeeper:
         return disk_vectors.DiskVectors(self._run, self._clock)
+
+    def labels(self) -> LabelKeeper | None:
+        return None
 
     async def ping(self) -> None:
         await self._run(lambda db: db.execute("SELECT 1 FROM entries LIMIT 1").fetchone())

@@ -18,6 +18,7 @@ from llmcache_gateway.stores.coherence import Coherence
 from llmcache_gateway.stores.contents import ContentLedger
 from llmcache_gateway.stores.deadlines import Deadlines
 from llmcache_gateway.stores.guarded_leases import GuardedLeases
+from llmcache_gateway.stores.labels import LabelKeeper
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.memory import MemoryStore
 from llmcache_gateway.stores.tiered import TieredStore
@@ -111,6 +112,10 @@ class GuardedStore:
     def vectors(self) -> VectorKeeper:
         """Return where vectors are kept beside the entries."""
         return self._store.vectors()
+
+    def labels(self) -> LabelKeeper | None:
+        """Return where what sampled hits have told is kept; None where that ends with the process."""
+        return self._store.labels()
 
     async def peek(self, key: str) -> Entry | None:
         """Return what is stored, invalidated or not, as `admits` can say then; StoreError when the store can't tell."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.labels import LabelKeeper
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import LocalMarks, MarksKeeper
 from llmcache_gateway.stores.vectors import LocalVectors, VectorKeeper
@@ -128,6 +129,9 @@ class MemoryStore:
 
     def vectors(self) -> VectorKeeper:
         return LocalVectors()
+
+    def labels(self) -> LabelKeeper | None:
+        return None
 
     async def ping(self) -> None:
         return

@@ -14,6 +14,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, OvertakenError, StoreError, StorePartError
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.contents import ContentLedger, RedisContents
+from llmcache_gateway.stores.labels import LabelKeeper, RedisLabels
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper, RedisLeases, put_while_held
 from llmcache_gateway.stores.marks import MarksKeeper, RedisMarks
 from llmcache_gateway.stores.redis_cluster import NodeAwayError
@@ -104,6 +105,9 @@ class RedisStore:
     def vectors(self) -> VectorKeeper:
         return RedisVectors(self.call, self._evaluate, self._names, self._namespace, self._clock)
 
+    def labels(self) -> LabelKeeper:
+        return labels_in(self._link, self._namespace)
+
     async def call(self, name: str, *command: Any) -> Any:
         """Run a command on the server that has a name; StoreError when it can't."""
         with _store_errors():
@@ -136,6 +140,16 @@ class RedisStore:
                 raise value
         entry = self._last_read.from_bytes(key, value)
         return Found(entry, self.name) if entry.is_kept(self._clock()) else None
+
+
+def labels_in(link: RedisLink, namespace: str) -> LabelKeeper:
+    """Return where what sampled hits have told is kept in a Redis; `namespace` belongs to one LLMCache alone."""
+
+    async def evaluate(script: str, keys: int, *arguments: Any) -> Any:
+        with _store_errors():
+            return await link.evaluate(script, keys, *arguments)
+
+    return RedisLabels(evaluate, namespace)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Final
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.stores.base import Found
+from llmcache_gateway.stores.labels import LabelKeeper
 from llmcache_gateway.stores.leases import Lease
 from llmcache_gateway.stores.marks import MarksKeeper
 from llmcache_gateway.stores.s3_bucket import Bucket
@@ -99,6 +100,9 @@ class S3Store:
 
     def vectors(self) -> VectorKeeper:
         return LocalVectors()  # to learn of others' would take a listing each second: the manifest's rules say so
+
+    def labels(self) -> LabelKeeper | None:
+        return None
 
     async def ping(self) -> None:
         await self._bucket.get(f"{self._marks}/probe", max_bytes=0)

@@ -6,6 +6,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import OvertakenError
 from llmcache_gateway.stores.base import Found, Store
 from llmcache_gateway.stores.contents import ContentLedger
+from llmcache_gateway.stores.labels import LabelKeeper
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper
 from llmcache_gateway.stores.marks import MarksKeeper
 from llmcache_gateway.stores.vectors import VectorKeeper
@@ -77,6 +78,9 @@ class TieredStore:
 
     def vectors(self) -> VectorKeeper:
         return self._l2.vectors()
+
+    def labels(self) -> LabelKeeper | None:
+        return self._l2.labels()
 
     async def ping(self) -> None:
         await self._l2.ping()

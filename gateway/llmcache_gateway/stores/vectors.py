@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from llmcache_gateway.errors import BadEntryError
+from llmcache_gateway.stores.news import NEWS, TELL
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +21,8 @@ MAX_NEWS: Final = 10_000
 SCAN_BATCH: Final = 200
 """Vectors that are read at once, when all are looked through."""
 
-# As scripts, whose results come as they are.
+# As a script, whose result comes as it is.
 _NEWEST: Final = "return redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)"
-_NEWS: Final = "return redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])"
-_TELL: Final = "return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', ARGV[2], ARGV[3])"
 
 _CHECKSUM: Final = struct.Struct(">I")
 
@@ -138,7 +137,7 @@ class RedisVectors:
         yield batch
 
     async def news(self) -> list[VectorRecord | str]:
-        told = await self._evaluate(_NEWS, 1, self._news, b"(" + self._read_to, SCAN_BATCH)
+        told = await self._evaluate(NEWS, 1, self._news, b"(" + self._read_to, SCAN_BATCH)
         changes: dict[str, VectorRecord | str] = {}
         for _, fields in told:
             what, key = fields[0], fields[1].decode("utf-8", "replace")
@@ -161,7 +160,7 @@ class RedisVectors:
             return None
 
     async def _tell(self, what: str, key: str) -> None:
-        await self._evaluate(_TELL, 1, self._news, MAX_NEWS, what, key)
+        await self._evaluate(TELL, 1, self._news, MAX_NEWS, what, key)
 
 
 def to_bytes(record: VectorRecord) -> bytes:

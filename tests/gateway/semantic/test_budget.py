@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmcache_gateway.semantic.budget import LABEL_SECONDS, NOTHING, Budget, Label, calibrated, estimate
+from llmcache_gateway.labels import Drift, Label
+from llmcache_gateway.semantic.budget import LABEL_SECONDS, MAX_LABELS, NOTHING, Budget, calibrated, estimate
+from llmcache_gateway.semantic.drift import began
 
 
 class Clock:
@@ -16,53 +18,145 @@ class Clock:
         return self.now
 
 
-def budget(bound: float = 0.05) -> tuple[Budget, Clock]:
-    clock = Clock()
-    return Budget(bound, clock), clock
+class Hits:
+    """A budget, and the hits that it is told of one by one, a second apart."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.budget = Budget(clock)
+        self.number = 0
+
+    def add(self, similarity: float, *, wrong: bool) -> None:
+        self.number += 1
+        self.budget.learn(Label(similarity, wrong, self.clock.now, f"{self.number:06}"))
+        self.clock.now += 1
+
+
+def hits() -> Hits:
+    return Hits(Clock())
 
 
 def test_few_labels_change_nothing() -> None:
-    one, _ = budget(0.05)
+    one = hits()
     for _ in range(18):
         one.add(0.95, wrong=True)
-        assert one.threshold(0.9) == 0.9
+        assert one.budget.threshold(0.9, 0.05) == 0.9
     one.add(0.95, wrong=True)  # the nineteenth: 1 / 0.05 - 1
-    assert one.threshold(0.9) > 0.95
+    assert one.budget.threshold(0.9, 0.05) > 0.95
 
 
 def test_right_hits_leave_the_configured_threshold() -> None:
-    one, _ = budget()
+    one = hits()
     for _ in range(500):
         one.add(0.93, wrong=False)
-    assert one.threshold(0.9) == 0.9
+    assert one.budget.threshold(0.9, 0.05) == 0.9
 
 
 def test_wrong_hits_below_a_similarity_raise_the_threshold_above_it() -> None:
-    one, _ = budget(0.05)
+    one = hits()
     for at in range(200):
         one.add(0.91, wrong=at % 2 == 0)
         one.add(0.97, wrong=False)
-    assert 0.91 < one.threshold(0.9) <= 0.97
+    assert 0.91 < one.budget.threshold(0.9, 0.05) <= 0.97
 
 
 def test_wrong_hits_that_are_as_similar_as_can_be_leave_nothing_to_serve() -> None:
-    one, _ = budget(0.01)
+    one = hits()
     for _ in range(200):
         one.add(1.0, wrong=True)
-    assert one.threshold(0.9) == NOTHING
+    assert one.budget.threshold(0.9, 0.01) == NOTHING
 
 
 def test_labels_count_for_a_time_only() -> None:
-    one, clock = budget(0.05)
+    one = hits()
     for _ in range(100):
         one.add(1.0, wrong=True)
-    assert one.threshold(0.9) == NOTHING
-    clock.now = LABEL_SECONDS + 1
-    assert one.threshold(0.9) == 0.9
-    assert one.estimate().sampled == 0
+    assert one.budget.threshold(0.9, 0.05) == NOTHING
+    one.clock.now += LABEL_SECONDS
+    assert one.budget.threshold(0.9, 0.05) == 0.9
+    assert one.budget.estimate().sampled == 0
 
 
-LABELS = st.lists(st.builds(Label, st.floats(0, 1), st.booleans(), st.just(0.0)), max_size=200)
+def test_what_is_told_twice_counts_once_and_in_any_order() -> None:
+    labels = [Label(0.9, number % 9 == 0, float(number), f"{number}") for number in range(100)]
+    one, other = Budget(lambda: 100.0), Budget(lambda: 100.0)
+    for label in labels:
+        one.learn(label)
+    for label in [*reversed(labels), *labels]:
+        other.learn(label)
+    assert one.estimate() == other.estimate() == estimate(100, 12)
+    assert one.threshold(0.0, 0.02) == other.threshold(0.0, 0.02) > 0.9
+
+
+def test_only_the_newest_labels_are_remembered() -> None:
+    one = hits()
+    for number in range(MAX_LABELS + 100):
+        one.add(0.9, wrong=number < 100)
+    assert one.budget.estimate() == estimate(MAX_LABELS, 0)
+
+
+def test_where_hits_become_wrong_old_labels_are_let_go_and_the_threshold_holds() -> None:
+    one, bound = hits(), 0.02
+    for number in range(1000):
+        one.add(0.9, wrong=number % 100 == 0)
+    assert one.budget.drift(bound) is None
+    assert one.budget.threshold(0.0, bound) == 0.0
+    while one.budget.drift(bound) is None:
+        one.add(0.95, wrong=one.number % 3 == 0)
+    found, before = one.budget.drift(bound), one.budget.threshold(0.0, bound)
+    assert found is not None
+    assert 1000 < one.number < 1040
+    assert 995 <= found.since <= one.number
+    assert found.held == before
+
+    one.budget.learn(found)
+    assert one.budget.estimate().sampled < 40
+    assert one.budget.estimate().share > 0.2
+    assert one.budget.threshold(0.0, bound) == before  # too few to conclude anything: none is served that was not
+    assert one.budget.drift(bound) is None
+    for _ in range(30):
+        one.add(0.95, wrong=True)
+    assert one.budget.threshold(0.0, bound) > 0.95
+
+
+def test_what_is_held_since_a_drift_ends_with_its_labels() -> None:
+    one = hits()
+    one.budget.learn(Drift(since=0.0, held=0.97, at=1.0))
+    assert one.budget.threshold(0.9, 0.01) == 0.97
+    one.clock.now = LABEL_SECONDS + 2
+    assert one.budget.threshold(0.9, 0.01) == 0.9
+
+
+def test_an_older_drift_changes_nothing() -> None:
+    one = hits()
+    one.budget.learn(Drift(since=50.0, held=0.97, at=60.0))
+    one.budget.learn(Drift(since=10.0, held=0.5, at=20.0))
+    assert one.budget.threshold(0.0, 0.01) == 0.97
+
+
+def test_a_steady_share_of_wrong_hits_is_hardly_ever_taken_for_a_drift() -> None:
+    numbers = random.Random(7)
+    for bound in (0.01, 0.02, 0.05):
+        alarms = [began([numbers.random() < bound for _ in range(2000)], bound) for _ in range(200)]
+        assert sum(alarm is not None for alarm in alarms) <= 8
+
+
+@pytest.mark.parametrize(("bound", "within"), [(0.01, 400), (0.02, 200), (0.05, 80)])
+def test_a_rise_is_seen_soon_and_where_it_began(bound: float, within: int) -> None:
+    numbers = random.Random(8)
+    for _ in range(100):
+        before = [numbers.random() < bound / 2 for _ in range(500)]
+        after = [numbers.random() < bound * 8 for _ in range(within)]
+        found = began(before + after, bound)
+        assert found is not None
+        assert found > 300
+
+
+def test_a_fall_is_no_drift() -> None:
+    assert began([True, False] * 200 + [False] * 1000, 0.01) is None
+
+
+LABELS = st.lists(st.builds(Label, st.floats(0, 1), st.booleans(), st.just(0.0), st.just("")), max_size=200)
 
 
 @given(LABELS, st.floats(0.001, 0.5))
@@ -88,7 +182,7 @@ def test_wrong_hits_stay_within_the_bound_on_data_of_the_same_kind() -> None:
 
     def drawn() -> Label:
         similarity = numbers.uniform(0.8, 1.0)
-        return Label(similarity, numbers.random() < (1.0 - similarity) * 2, 0.0)
+        return Label(similarity, numbers.random() < (1.0 - similarity) * 2, 0.0, "")
 
     shares = []
     for _ in range(200):
