@@ -18,6 +18,7 @@ OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai
 BEDROCK = {"name": "bedrock", "provider": "bedrock", "baseURL": "https://bedrock-runtime.eu-central-1.amazonaws.com"}
 GEMINI = {"name": "gemini", "provider": "gemini", "baseURL": "https://generativelanguage.googleapis.com"}
 ANTHROPIC = {"name": "anthropic", "provider": "anthropic", "baseURL": "https://api.anthropic.com"}
+MISTRAL = {"name": "mistral", "provider": "mistral", "baseURL": "https://api.mistral.ai/v1"}
 POLICY_WITH_HINTS = {"name": "p", "match": {"models": ["gemini-*"]}, "hints": {"mode": "onRepeat"}}
 SHAPED = [
     {"name": name, "provider": name, "baseURL": base_url}
@@ -241,6 +242,9 @@ ACCEPTED = {
         },
     ),
     "a judge of answers": _semantic(judge={}),
+    "vectors of Mistral": _manifest(
+        upstreams=[MISTRAL], semantic={"enabled": True, "embedding": {"upstream": "mistral", "model": "mistral-embed"}}
+    ),
     "vectors of a model in a folder": _semantic(embedding={"local": {"path": "/models/minilm"}}),
     "vectors in a Redis beside entries in S3": _manifest(
         cache={"store": S3_STORE},
@@ -488,6 +492,13 @@ REFUSED = {
     "a model that nobody is asked for": _semantic(embedding={"model": "text-embedding-3-small"}),
     "vectors of an upstream that is not there": _semantic(embedding={"upstream": "other"}),
     "vectors of an upstream that makes none": _manifest(semantic={"enabled": True, "embedding": {"upstream": "echo"}}),
+    "vectors of a provider without": _manifest(
+        upstreams=[OPENAI | {"provider": "deepseek", "baseURL": "https://api.deepseek.com"}],
+        semantic={"enabled": True, "embedding": {"upstream": "openai", "model": "m"}},
+    ),
+    "vectors of a model that is not named": _manifest(
+        upstreams=[MISTRAL], semantic={"enabled": True, "embedding": {"upstream": "mistral"}}
+    ),
     "vectors of an upstream without a credential of its own": _manifest(
         upstreams=[OPENAI | {"credential": {"passthrough": True}}],
         semantic={"enabled": True, "embedding": {"upstream": "openai"}},

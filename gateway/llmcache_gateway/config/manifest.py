@@ -5,6 +5,7 @@ is accepted here is in force: a field enters together with the code that obeys i
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
@@ -22,7 +23,7 @@ from llmcache_gateway.config.rollout import Rollout
 from llmcache_gateway.config.rules import Rule, at_defaults
 from llmcache_gateway.config.s3 import S3
 from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart
-from llmcache_gateway.config.semantic import Semantic
+from llmcache_gateway.config.semantic import MAKERS, Semantic
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
 
@@ -86,19 +87,24 @@ def _has_builder(spec: Any, policy: Policy) -> bool:
     return (own or spec.cache.key).builder is not None
 
 
-_OWN_OPENAI = (
-    "self.upstreams.exists(u, u.name == %s && u.provider == 'openai' && "
-    "!(has(u.credential) && u.credential.passthrough))"
-)
-"""In CEL, whether a name is that of an upstream which the gateway can ask by itself, in OpenAI's shape."""
+def _own(name: str, providers: Sequence[str]) -> str:
+    """Return in CEL whether a name is that of an upstream, of one of these providers, that the gateway can ask."""
+    return (
+        f"self.upstreams.exists(u, u.name == {name} && u.provider in {list(providers)} && "
+        "!(has(u.credential) && u.credential.passthrough))"
+    )
 
 
-def _may_be_asked(spec: Any, name: str | None) -> bool:
+def _may_be_asked(spec: Any, name: str | None, providers: Sequence[str]) -> bool:
     """Say the same in Python; also where nothing is named."""
     return name is None or any(
-        u.name == name and u.provider == "openai" and not (u.credential and u.credential.passthrough)
+        u.name == name and u.provider in providers and not (u.credential and u.credential.passthrough)
         for u in spec.upstreams
     )
+
+
+_JUDGES = ("openai",)
+_EMBEDDING = "self.semantic.embedding"
 
 
 def _hints_of(spec: Any, policy: Policy, name: str, default: Any) -> Any:
@@ -157,15 +163,26 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="semantic",
         ),
         Rule(
-            cel=f"!has(self.semantic.embedding.upstream) || {_OWN_OPENAI % 'self.semantic.embedding.upstream'}",
-            holds=lambda s: _may_be_asked(s, s.semantic.embedding.upstream),
-            message="embedding.upstream must name an upstream of provider openai with a credential of its own",
+            cel=f"!has({_EMBEDDING}.upstream) || {_own(f'{_EMBEDDING}.upstream', MAKERS)}",
+            holds=lambda s: _may_be_asked(s, s.semantic.embedding.upstream, MAKERS),
+            message="embedding.upstream must name an upstream with a credential of its own, whose provider makes "
+            f"vectors: {', '.join(MAKERS)}",
+            field="semantic",
+        ),
+        Rule(
+            cel=f"!has({_EMBEDDING}.upstream) || has({_EMBEDDING}.model) || "
+            f"!self.upstreams.exists(u, u.name == {_EMBEDDING}.upstream && u.provider in {list(MAKERS[1:])})",
+            holds=lambda s: (
+                s.semantic.embedding.model is not None
+                or not any(u.name == s.semantic.embedding.upstream and u.provider in MAKERS[1:] for u in s.upstreams)
+            ),
+            message="embedding.model must be set: only OpenAI's is known by itself",
             field="semantic",
         ),
         Rule(
             cel="!has(self.semantic.judge) || !has(self.semantic.judge.upstream) || "
-            f"{_OWN_OPENAI % 'self.semantic.judge.upstream'}",
-            holds=lambda s: s.semantic.judge is None or _may_be_asked(s, s.semantic.judge.upstream),
+            f"{_own('self.semantic.judge.upstream', _JUDGES)}",
+            holds=lambda s: s.semantic.judge is None or _may_be_asked(s, s.semantic.judge.upstream, _JUDGES),
             message="judge.upstream must name an upstream of provider openai with a credential of its own",
             field="semantic",
         ),

@@ -1,6 +1,6 @@
 """The semantic cache: which questions count as one although they are worded differently."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
@@ -18,6 +18,10 @@ Admitted = Annotated[list[SemanticAdmit], Meta(max_length=3)]
 
 DEFAULT_MODEL = "text-embedding-3-small"
 """The embedding model that an upstream is asked for where none is named."""
+
+
+MAKERS: Final = ("openai", "azure", "openrouter", "mistral", "xai", "groq", "fireworks")
+"""Providers that make vectors in OpenAI's shape."""
 
 
 class LocalEmbedding(Model, frozen=True, kw_only=True):
@@ -52,11 +56,17 @@ class Embedding(Model, frozen=True, kw_only=True):
 
     upstream: Annotated[
         Name | None,
-        described("Name of an upstream of provider `openai`, with a credential of its own, that serves embeddings."),
+        described(
+            f"Name of an upstream with a credential of its own that serves embeddings. Its provider is one of "
+            f"{', '.join(f'`{one}`' for one in MAKERS)}."
+        ),
     ] = None
     model: Annotated[
         Annotated[str, Meta(min_length=1, max_length=256)] | None,
-        described(f"The embedding model that the upstream is asked for; {DEFAULT_MODEL} when left out."),
+        described(
+            f"The embedding model that the upstream is asked for, at Azure a deployment. With provider `openai` it "
+            f"may be left out: {DEFAULT_MODEL}."
+        ),
     ] = None
     dimensions: Annotated[
         Annotated[int, Meta(ge=8, le=4096)] | None,

@@ -19,7 +19,7 @@ class Traits:
     `ignored` are members of a request, besides OpenAI's, that don't change the answer. `asks_for_usage` is false where
     `stream_options` is refused or not needed; `gives_usage` says that streams carry the usage, unasked, where the
     answer ends. `padding` are members of a stream's chunks that hide its length, `indexed_calls` says that unstreamed
-    tool calls have their number, too.
+    tool calls have their number, too. `length` is the member that says how long embeddings are to be.
     """
 
     ignored: frozenset[str] = frozenset()
@@ -27,6 +27,7 @@ class Traits:
     gives_usage: bool = False
     padding: frozenset[str] = frozenset({"obfuscation"})
     indexed_calls: bool = False
+    length: str = "dimensions"
 
 
 OPENAI: Final = Traits()
@@ -35,7 +36,13 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "openai": OPENAI,
     "deepseek": Traits(ignored=frozenset({"user_id"}), gives_usage=True),
     "openrouter": Traits(ignored=frozenset({"session_id", "trace"}), asks_for_usage=False, gives_usage=True),
-    "mistral": Traits(asks_for_usage=False, gives_usage=True, padding=frozenset({"p"}), indexed_calls=True),
+    "mistral": Traits(
+        asks_for_usage=False,
+        gives_usage=True,
+        padding=frozenset({"p"}),
+        indexed_calls=True,
+        length="output_dimension",
+    ),
     "xai": Traits(gives_usage=True),
     "groq": OPENAI,
     "azure": OPENAI,

@@ -26,11 +26,11 @@ async def embedder_of(
 
     Of the upstreams only the one that makes the vectors is opened: nobody needs the other ones' credentials for this.
     """
-    asked = semantic.embedding.upstream
-    if asked is None:
+    asked = [(at, one) for at, one in enumerate(upstreams) if one.name == semantic.embedding.upstream]
+    if not asked:
         yield open_embedder(semantic.embedding, ())
         return
-    at, config = next((at, one) for at, one in enumerate(upstreams) if one.name == asked)
+    at, config = asked[0]
     path, secrets = f"spec.upstreams[{at}]", Secrets(secrets_folder, environment)
     key = secrets.credential(config.credential, f"{path}.credential")
     if secrets.problems:

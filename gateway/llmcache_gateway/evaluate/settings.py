@@ -28,12 +28,5 @@ def chosen(semantic: Semantic, policies: Sequence[Policy], name: str | None) -> 
                 raise ConfigError([Problem(f"spec.policies[{at}].semantic.enabled", message)])
             return found
     known = ", ".join(policy.name for policy in policies)
-    raise ConfigError(
-        [
-            Problem(
-                "--policy",
-                f"no policy has the name {name!r}; "
-                + (f"there are {known}" if known else "there is none: leave it out"),
-            )
-        ]
-    )
+    there = f"there are {known}" if known else "there is none: leave it out"
+    raise ConfigError([Problem("--policy", f"no policy has the name {name!r}; {there}")])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from llmcache_gateway.config import DEFAULT_MODEL, ConfigError, Embedding, Judge, Problem, VectorIndex
+from llmcache_gateway.config import DEFAULT_MODEL, MAKERS, ConfigError, Embedding, Judge, Problem, VectorIndex
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.cache import SemanticCache
 from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local
@@ -67,7 +67,10 @@ def load_verifiers(cache: SemanticCache, sizes: Collection[str], judge: Judge | 
 def open_embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:
     """Return what makes the vectors, by one of the upstreams or in the gateway; ConfigError when its model is none."""
     if embedding.upstream is not None:
-        upstream = next(one for one in upstreams if one.name == embedding.upstream)
+        upstream = next((one for one in upstreams if one.name == embedding.upstream), None)
+        if upstream is None or upstream.provider not in MAKERS:  # as below: the manifest's rules refuse this
+            message = f"must name an upstream of provider {', '.join(MAKERS)}"
+            raise ConfigError([Problem("spec.semantic.embedding.upstream", message)])
         return UpstreamEmbedder(upstream, model=embedding.model or DEFAULT_MODEL, dimensions=embedding.dimensions)
     path = embedding.local.path if embedding.local is not None else None
     try:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from llmcache_gateway.dialects.openai_shaped import TRAITS
 from llmcache_gateway.errors import EmbeddingError, UpstreamError
 from llmcache_gateway.plainjson import loads
 from llmcache_gateway.semantic.asking import ask
@@ -43,7 +44,7 @@ class UpstreamEmbedder:
         """As the port says; EmbeddingError when the upstream gives no vectors, or what can't be any."""
         wanted: dict[str, Any] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         if self._asked_for is not None:
-            wanted["dimensions"] = self._asked_for
+            wanted[TRAITS[self._upstream.provider].length] = self._asked_for
         try:
             body = await ask(self._upstream, "/v1/embeddings", wanted, what="vectors", most=MAX_ANSWER_BYTES)
         except UpstreamError as error:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from aiohttp import web
 
-from llmcache_gateway.errors import EmbeddingError
+from llmcache_gateway.config import MAKERS, load_config
+from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from llmcache_gateway.errors import ConfigError, EmbeddingError
 from llmcache_gateway.semantic.embedders import Vectors
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, Embeddings
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
@@ -166,6 +169,63 @@ async def test_the_length_that_is_asked_for_is_told(start_gateway: StartGateway,
     ) as gateway:
         await gateway.post(chat(RESET))
         assert asked_for_vectors(provider)[0]["body"]["dimensions"] == 8
+
+
+@pytest.mark.parametrize(
+    ("provider_kind", "path", "header", "length"),
+    [
+        ("openai", "/v1/embeddings", "Authorization", "dimensions"),
+        ("azure", "/openai/v1/embeddings", "api-key", "dimensions"),
+        ("openrouter", "/api/v1/embeddings", "Authorization", "dimensions"),
+        ("mistral", "/v1/embeddings", "Authorization", "output_dimension"),
+        ("xai", "/v1/embeddings", "Authorization", "dimensions"),
+        ("groq", "/openai/v1/embeddings", "Authorization", "dimensions"),
+        ("fireworks", "/inference/v1/embeddings", "Authorization", "dimensions"),
+    ],
+)
+async def test_each_kind_of_provider_that_makes_vectors_is_asked_in_its_own_way(
+    start_gateway: StartGateway, provider: Provider, provider_kind: str, path: str, header: str, length: str
+) -> None:
+    async def behave(request: web.Request) -> web.StreamResponse:
+        return await (well(request) if request.path == path else provider.chat(request, provider.calls[-1]["body"]))
+
+    provider.behave = behave
+    made = config(provider, embedding=MODEL | {"dimensions": 8})
+    root = "" if provider_kind == "azure" else path.removesuffix("/embeddings")
+    made["spec"]["upstreams"][-1] |= {
+        "provider": provider_kind,
+        "baseURL": provider.base_url.removesuffix("/v1") + root,
+    }
+    async with start_gateway(made, environment={"KEY": "sk-vectors"}) as gateway:
+        await gateway.post(chat(RESET))
+        answer = await ask_until_hit(gateway, chat(SAME))
+    assert answer.headers["X-LLMCache"] == "HIT"
+    call = next(call for call in provider.calls if call["path"] == path)
+    assert call["headers"][header].removeprefix("Bearer ") == "sk-vectors"
+    wanted = {"model": "text-embedding-3-small", "input": [RESET], "encoding_format": "float", length: 8}
+    assert call["body"] == wanted
+
+
+def test_those_that_make_vectors_are_those_whose_embeddings_are_cached() -> None:
+    assert set(MAKERS) == OpenAIEmbeddings.speakers
+
+
+@pytest.mark.parametrize(
+    ("upstream", "embedding", "message"),
+    [
+        ({"provider": "deepseek"}, MODEL, "openai, azure, openrouter, mistral, xai, groq, fireworks"),
+        ({"provider": "anthropic"}, MODEL, "whose provider makes vectors: openai, azure, "),
+        ({"credential": {"passthrough": True}}, MODEL, "with a credential of its own"),
+        ({"provider": "mistral"}, {"upstream": "vectors"}, "embedding.model must be set"),
+    ],
+)
+def test_an_upstream_that_makes_no_vectors_is_refused_with_those_that_do(
+    upstream: dict[str, Any], embedding: dict[str, Any], message: str
+) -> None:
+    made = config(Provider("http://127.0.0.1:1"), embedding=embedding)
+    made["spec"]["upstreams"][-1] |= upstream
+    with pytest.raises(ConfigError, match=message):
+        load_config(yaml.safe_dump(made))
 
 
 def _embedding(value: Any) -> Behaviour:
