@@ -5,7 +5,7 @@ GatewayError
 ├── RequestError          the client's request is refused; becomes an answer in the provider's shape
 ├── UpstreamError         the upstream gave no answer; becomes 502 or 504
 │   └── LostCallError     the call ended with the gateway that made it; asked once more
-├── ContentError          a provider makes no cached content; counted, and the requests go on without it
+├── ContentError          a cached content is not made, renewed or deleted; counted, and requests go on without it
 ├── EmbeddingError        there is no vector of a text; counted, and the request goes on without it
 └── StoreError            a store failed; counted, and the request goes on without it
     ├── StorePartError    only a part of it did: a node of a cluster is away
@@ -78,11 +78,11 @@ class LostCallError(UpstreamError):
 
 
 class ContentError(GatewayError):
-    """A cached content that is not made. `of_prefix` says that the reason lies in what it was to hold."""
+    """What was not done about a cached content. `status` is the provider's answer, 0 where there was none."""
 
-    def __init__(self, message: str, *, of_prefix: bool = False) -> None:
+    def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message)
-        self.of_prefix = of_prefix
+        self.status = status
 
 
 class EmbeddingError(GatewayError):

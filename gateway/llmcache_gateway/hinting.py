@@ -6,7 +6,7 @@ from dataclasses import replace
 from llmcache_gateway import canonical
 from llmcache_gateway.config import Hints
 from llmcache_gateway.contents import google
-from llmcache_gateway.contents.keeper import Account, Owner
+from llmcache_gateway.contents.owner import Account, Owner
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.hints import gemini

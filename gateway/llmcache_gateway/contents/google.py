@@ -17,7 +17,9 @@ from llmcache_gateway.upstreams.base import Call
 ALSO_SAID: Final = ("x-goog-user-project",)
 """Headers that say who pays, and go with the client's credential."""
 
-_NAME: Final = re.compile(r"(?:projects/[^/\s?#%]+/locations/[^/\s?#%]+/)?cachedContents/[A-Za-z0-9_-]{1,128}")
+_NAME: Final = re.compile(
+    r"(?:projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/[A-Za-z0-9-]+/)?cachedContents/[A-Za-z0-9_-]{1,128}"
+)
 
 _MODEL: Final = re.compile(
     r"/(?P<version>v1(?:(?:alpha|beta)[0-9]*)?)/(?P<parent>projects/[^/]+/locations/[^/]+/)?"

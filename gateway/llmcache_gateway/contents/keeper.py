@@ -9,23 +9,17 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
-from multidict import CIMultiDict
-
 from llmcache_gateway.config import CachedContents
-from llmcache_gateway.contents import google
-from llmcache_gateway.contents.google import Home
-from llmcache_gateway.errors import ContentError, StoreError, UpstreamError
+from llmcache_gateway.contents.owner import GONE, Account, Owner
+from llmcache_gateway.errors import ContentError, StoreError
 from llmcache_gateway.hint_stats import Side
-from llmcache_gateway.hints import gemini
 from llmcache_gateway.hints.contents import PAUSE_SECONDS, Content, Contents
 from llmcache_gateway.hints.prompt import Place
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.contents import MAKING_SECONDS, ContentLedger, LocalContents, Noted
 from llmcache_gateway.stores.guarded import GuardedStore
-from llmcache_gateway.upstreams.base import Call, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +29,17 @@ TICK_SECONDS: Final = 5.0
 LEDGER_SECONDS: Final = 2.0
 """Longest that is waited for what other gateways know."""
 
-CALL_SECONDS: Final = 60.0
-"""Longest that the provider may take to make a content: some hold an hour of video."""
-
 CLOSE_SECONDS: Final = 5.0
 """Longest that the deletions take when a gateway ends. What is left by then ends by its ttl."""
 
 AGAIN_SECONDS: Final = 10.0
 """After a failure that says nothing of the prefix, it is tried again so much later."""
 
-MAX_ANSWER_BYTES: Final = 2**20
+ELSEWHERE_SECONDS: Final = 1.0
+"""While another gateway makes a content, it is asked for again so much later."""
 
-GONE: Final = frozenset({400, 403, 404})
-"""What the provider says of a content that it does not have, or not for this credential."""
+MAX_NOTES: Final = 8
+"""Most that is noted or looked up at once: so many connections serve all contents of a gateway."""
 
 T = TypeVar("T")
 
@@ -59,32 +51,6 @@ class Charge(NamedTuple):
     side: Side
     tokens: float
     usd: float
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who is charged. `storage` is the price of a token that is kept for an hour, in tokens of uncached input."""
-
-    policy: str
-    side: Side
-    storage: float
-    usd_per_token: float
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose contents these are, and how the provider is asked about them."""
-
-    upstream: Upstream
-    model: str
-    home: Home
-    speaker: CIMultiDict[str]
-    account: Account
-
-    @property
-    def route(self) -> tuple[str, str, str]:
-        """What a refusal is about that is not the prefix's."""
-        return self.upstream.name, self.home.parent, self.home.model
 
 
 class ContentKeeper:
@@ -105,6 +71,7 @@ class ContentKeeper:
         self._charge = charge
         self._clock = clock
         self._who = secrets.token_hex(8)
+        self._notes = asyncio.Semaphore(MAX_NOTES)
         self._owners: dict[bytes, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -174,7 +141,7 @@ class ContentKeeper:
         paused: object = prefix
         pause = AGAIN_SECONDS
         try:
-            found = await self._in_time(self._ledger.claim(prefix.hex(), token, self._who))
+            found = await self._in_time(lambda: self._ledger.claim(prefix.hex(), token, self._who))
             if found is True:
                 found = await self._make_claimed(place, body, owner, token)
             if isinstance(found, Noted):
@@ -182,12 +149,16 @@ class ContentKeeper:
                 self._owners[prefix] = owner
                 self.known.learn(prefix, Content(found.name, found.tokens, now + found.left, now))
                 return
+            pause = ELSEWHERE_SECONDS
         except StoreError as error:
             log.warning("no cached content is made while it can't be noted: %s", error)
         except ContentError as error:
             self._count(owner, "failed")
             log.warning("no cached content for the model %r: %s", owner.model, error)
-            paused, pause = prefix if error.of_prefix else owner.route, PAUSE_SECONDS
+            # What is wrong with this beginning, such as its length, says nothing of others.
+            paused, pause = prefix if error.status == 400 else owner.route, PAUSE_SECONDS
+        except Exception:
+            log.exception("a cached content could not be made")
         self.known.give_up(prefix, paused, self._clock() + pause)
 
     async def _make_claimed(self, place: Place, body: bytes, owner: Owner, token: str) -> Noted | bool:
@@ -195,10 +166,10 @@ class ContentKeeper:
         key, ttl = place.prefix.hex(), self.known.ttl
         holding = asyncio.create_task(self._hold(key, token))
         try:
-            made = await self._create(place, body, owner)
+            made = await owner.make(place, body, ttl)
         except BaseException:
             with suppress(StoreError):
-                await self._in_time(self._ledger.give_up(key, token))
+                await self._in_time(lambda: self._ledger.give_up(key, token))
             raise
         finally:
             holding.cancel()
@@ -207,34 +178,18 @@ class ContentKeeper:
         noted = Noted(made.name, made.tokens, ttl, 0.0)
         kept = False
         try:
-            kept = await self._in_time(self._ledger.keep(key, token, self._who, noted))
+            kept = await self._in_time(lambda: self._ledger.keep(key, token, self._who, noted))
         finally:
             if not kept:  # another gateway makes one by now, or nobody would know of this one
                 await self._delete(owner, made.name)
         return noted if kept else False
-
-    async def _create(self, place: Place, body: bytes, owner: Owner) -> google.Made:
-        said = {
-            "model": owner.home.model,
-            "displayName": f"llmcache-{place.prefix.hex()}",
-            "ttl": google.ttl(self.known.ttl),
-        }
-        try:
-            call = google.creating(owner.home, owner.speaker, gemini.creation(body, place, **said))
-            status, answer = await self._ask(owner, call)
-            if status == 200:
-                return google.made(answer)
-        except ValueError as error:
-            raise ContentError(str(error)) from None
-        # What is wrong with this beginning, such as its length, says nothing of others.
-        raise ContentError(f"upstream {owner.upstream.name!r} says {_said(status, answer)}", of_prefix=status == 400)
 
     async def _hold(self, key: str, token: str) -> None:
         """Renew a claim, until cancelled."""
         while True:
             await asyncio.sleep(MAKING_SECONDS / 3)
             with suppress(StoreError):
-                await self._in_time(self._ledger.renew_claim(key, token))
+                await self._in_time(lambda: self._ledger.renew_claim(key, token))
 
     async def _tick(self) -> None:
         """Look after the contents, until cancelled."""
@@ -244,26 +199,21 @@ class ContentKeeper:
 
     async def _tend(self, prefix: bytes, content: Content) -> None:
         """Say that this gateway uses a content; renew it or delete it where it is time to."""
-        now = self._clock()
-        hot = self.known.is_hot(content, now)
+        now, owner = self._clock(), self._owners.get(prefix)
+        if owner is None:
+            return  # refused by now
+        hot, half = self.known.is_hot(content, now), self.known.ttl / 2
+        seen = {"idle": now - content.used, "renew_below": half if hot else 0.0}
         try:
-            if not hot and await self._retire(prefix, content, idle=self.known.idle):
+            if not hot and await self._retire(prefix, content, owner, idle=self.known.idle):
                 return
-            noted = await self._in_time(
-                self._ledger.touch(
-                    prefix.hex(),
-                    content.name,
-                    self._who,
-                    idle=now - content.used,
-                    renew_below=self.known.ttl / 2 if hot else 0.0,
-                )
-            )
+            noted = await self._in_time(lambda: self._ledger.touch(prefix.hex(), content.name, self._who, **seen))
             if noted is None:
                 self._forget(prefix)
                 return
             content.ends = now + noted.left
             if noted.renew:
-                await self._renew(prefix, content, noted.left)
+                await self._renew(prefix, content, owner, noted.left)
         except StoreError as error:
             log.debug("a cached content can't be looked after: %s", error)
             if content.ends <= now:
@@ -271,73 +221,57 @@ class ContentKeeper:
         except Exception:
             log.exception("a cached content could not be looked after")
 
-    async def _renew(self, prefix: bytes, content: Content, left: float) -> None:
-        owner, ttl = self._owners[prefix], self.known.ttl
+    async def _renew(self, prefix: bytes, content: Content, owner: Owner, left: float) -> None:
+        ttl = self.known.ttl
         try:
-            status, answer = await self._ask(owner, google.renewing(owner.home, owner.speaker, content.name, ttl))
+            await owner.renew(content.name, ttl)
         except ContentError as error:
-            status, answer = 0, str(error).encode()
-        if status == 200:
-            content.ends = self._clock() + ttl
-            self._count(owner, "renewed")
-            self._pay(owner.account, content.tokens * owner.account.storage * (ttl - left) / 3600)
-            await self._in_time(self._ledger.extend(prefix.hex(), content.name, ttl))
+            self._count(owner, "failed")
+            log.warning("the cached content %s is not renewed: %s", content.name, error)
+            if error.status in GONE:
+                self._forget(prefix)
+                await self._in_time(lambda: self._ledger.forget(prefix.hex(), content.name))
             return
-        self._count(owner, "failed")
-        log.warning("the cached content %s is not renewed: %s", content.name, _said(status, answer))
-        if status in GONE:
-            self._forget(prefix)
-            await self._in_time(self._ledger.forget(prefix.hex(), content.name))
+        content.ends = self._clock() + ttl
+        self._count(owner, "renewed")
+        self._pay(owner.account, content.tokens * owner.account.storage * (ttl - left) / 3600)
+        await self._in_time(lambda: self._ledger.extend(prefix.hex(), content.name, ttl))
 
-    async def _retire(self, prefix: bytes, content: Content, *, idle: float | None) -> bool:
+    async def _retire(self, prefix: bytes, content: Content, owner: Owner, *, idle: float | None) -> bool:
         """Delete a content that nobody uses, and say whether it was deleted; `idle` is as the ledger has it."""
-        owner = self._owners[prefix]
-        retired = await self._in_time(self._ledger.retire(prefix.hex(), content.name, self._who, idle=idle))
+        retired = await self._in_time(lambda: self._ledger.retire(prefix.hex(), content.name, self._who, idle=idle))
         if retired:
             self._forget(prefix)
             await self._delete(owner, content.name)
         return retired
 
     async def _retire_all(self) -> None:
-        there = [self._retire(prefix, content, idle=None) for prefix, content in self.known.there.items()]
+        there = [
+            self._retire(prefix, content, self._owners[prefix], idle=None)
+            for prefix, content in self.known.there.items()
+        ]
         await asyncio.gather(*there, return_exceptions=True)
 
     async def _lose(self, prefix: bytes, owner: Owner, name: str) -> None:
         with suppress(StoreError):
-            await self._in_time(self._ledger.forget(prefix.hex(), name))
+            await self._in_time(lambda: self._ledger.forget(prefix.hex(), name))
         await self._delete(owner, name)  # where it is still there, it costs
 
     async def _delete(self, owner: Owner, name: str) -> None:
         """Delete a content at the provider, where that can be done; else it ends by its ttl."""
         try:
-            status, answer = await self._ask(owner, google.deleting(owner.home, owner.speaker, name))
+            await owner.delete(name)
         except ContentError as error:
-            status, answer = 0, str(error).encode()
-        if status == 200:
+            if error.status not in GONE:
+                log.warning("the cached content %s is not deleted, and ends by its ttl: %s", name, error)
+        else:
             self._count(owner, "deleted")
-        elif status not in GONE:
-            log.warning("the cached content %s is not deleted, and ends by its ttl: %s", name, _said(status, answer))
 
-    async def _ask(self, owner: Owner, call: Call) -> tuple[int, bytes]:
-        """Return status and body of the provider's answer; ContentError when there is none, in time."""
-        held = bytearray()
-        try:
-            async with asyncio.timeout(CALL_SECONDS), owner.upstream.send(call) as answer:
-                async for chunk in answer.chunks:
-                    held += chunk
-                    if len(held) > MAX_ANSWER_BYTES:
-                        raise ContentError("the answer is too long")
-                return answer.status, bytes(held)
-        except TimeoutError:
-            raise ContentError(f"upstream {owner.upstream.name!r} has not answered within {CALL_SECONDS:g} s") from None
-        except UpstreamError as error:
-            raise ContentError(error.message) from None
-
-    async def _in_time(self, asked: Awaitable[T]) -> T:
+    async def _in_time(self, asked: Callable[[], Awaitable[T]]) -> T:
         """Return what the ledger says; StoreError when it says nothing, in time."""
         try:
-            async with asyncio.timeout(LEDGER_SECONDS):
-                return await asked
+            async with asyncio.timeout(LEDGER_SECONDS), self._notes:
+                return await asked()
         except TimeoutError:
             raise StoreError(f"no answer within {LEDGER_SECONDS:g} s") from None
 
@@ -355,11 +289,6 @@ class ContentKeeper:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _said(status: int, answer: bytes) -> str:
-    """Return what the provider says, short enough for a log line. It may repeat a name, but no prompt."""
-    return f"{status}: {' '.join(answer[:300].decode('utf-8', 'replace').split())}"
 
 
 def open_contents(

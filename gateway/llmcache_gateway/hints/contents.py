@@ -21,6 +21,9 @@ PAUSE_SECONDS: Final = 600.0
 
 MAX_PAUSES: Final = 1000
 
+MAX_MAKING: Final = 8
+"""Most contents that are made at once: each holds a whole request until it is there."""
+
 
 @dataclass(slots=True)
 class Content:
@@ -120,4 +123,4 @@ class Contents:
     def _may_be_made(self, prefix: bytes, route: object, now: float) -> bool:
         paused = any(now < self._pauses.get(one, now) for one in (prefix, route))
         room = len(self.there) + len(self._making) < self._limit
-        return prefix not in self._making and room and not paused
+        return prefix not in self._making and len(self._making) < MAX_MAKING and room and not paused
