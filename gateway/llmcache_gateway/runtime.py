@@ -32,6 +32,7 @@ from llmcache_gateway.policy import OFF, Policies, Settings, default_settings, o
 from llmcache_gateway.prefix import Prefix
 from llmcache_gateway.prices import Prices
 from llmcache_gateway.secrets import Secrets
+from llmcache_gateway.semantic.indexes.qdrant_access import QdrantAccess, read_qdrant_access
 from llmcache_gateway.stores import (
     DiskStore,
     MemoryStore,
@@ -182,6 +183,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
     )
     redis = read_access(spec.redis, secrets) if spec.redis is not None else None
     s3 = read_s3_access(spec.s3, secrets) if spec.s3 is not None else None
+    qdrant = read_qdrant_access(spec.semantic.index, secrets)
     tenancy = _tenancy(spec.tenancy, secrets)
     own_headers = (tenancy.front.name, tenancy.front.proof) if tenancy.front else ()
     policies = _policies(spec, own_headers, secrets.problems)
@@ -212,7 +214,9 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         for at, (upstream, key) in enumerate(zip(spec.upstreams, keys, strict=True))
         for one in _spoken_to(upstream, key, f"spec.upstreams[{at}]", resources)
     )
-    semantic, semantic_identity = _semantic(config, upstreams, keys, store, identity, redis, resources, previous)
+    semantic, semantic_identity = _semantic(
+        config, upstreams, keys, store, identity, redis, qdrant, resources, previous
+    )
     hinter = _hinter(spec, resources, previous)
     return Runtime(
         config=config,
@@ -222,7 +226,7 @@ def provision(config: GatewayConfig, resources: Resources, previous: Runtime | N
         ),
         store=store,
         store_identity=identity,
-        credentials=(*keys, redis, s3, tenancy),
+        credentials=(*keys, redis, s3, qdrant, tenancy),
         policies=policies,
         hinter=hinter,
         prices=Prices([*spec.prices, *resources.prices], hinter.capabilities),
@@ -256,6 +260,7 @@ def _semantic(
     store: GuardedStore,
     store_identity: tuple[Any, ...],
     redis: RedisAccess | None,
+    qdrant: QdrantAccess | None,
     resources: Resources,
     previous: Runtime | None,
 ) -> "tuple[SemanticCache | None, tuple[Any, ...]]":
@@ -268,7 +273,7 @@ def _semantic(
         for one, key in zip(spec.upstreams, keys, strict=True)
         if one.name == wanted.embedding.upstream
     ]
-    identity = (wanted.embedding, wanted.index, store_identity, named)
+    identity = (wanted.embedding, wanted.index, qdrant, store_identity, named)
     try:
         from llmcache_gateway.semantic.provision import load_verifiers, open_semantic
     except ImportError as error:
@@ -282,6 +287,7 @@ def _semantic(
             upstreams=upstreams,
             store=store,
             redis=redis,
+            qdrant=qdrant,
             namespace=_namespace(config),
             metrics=resources.metrics,
             clock=resources.clock,

@@ -17,10 +17,11 @@ from aiohttp import web
 from llmcache_gateway.config import LLMCache, load_config
 from llmcache_gateway.main import main
 from tests.gateway.anthropic_provider import running_anthropic
-from tests.gateway.conftest import ADMIN, StartGateway
+from tests.gateway.conftest import ADMIN, StartGateway, TestGateway
 from tests.gateway.provider import Provider, completion
 from tests.gateway.providers.google import running_google
 from tests.gateway.test_command_line import finish, start
+from tests.qdrant_server import running_qdrant
 from tests.redis_server import running_redis
 from tests.redis_topologies import MASTER, Sentinels, documented_user, make_certificates, running_cluster
 from tests.s3_server import BUCKET, S3Server, write_key
@@ -39,6 +40,16 @@ def manifest(name: str, file: str = "llmcache.yaml") -> Any:
     if store is not None:
         store["timeout"] = "2s"  # a machine that is busy with tests must not turn hits into misses
     return config
+
+
+async def once_taken_in(gateway: TestGateway, asked: dict[str, Any]) -> httpx.Response:
+    """Return the answer from the cache to a question that means the same as one which is taken in in the background."""
+    async with asyncio.timeout(60):
+        while (  # noqa: ASYNC110 (only asking tells)
+            hit := await gateway.post(asked, headers={"Cache-Control": "only-if-cached"})
+        ).status_code != 200:
+            await asyncio.sleep(0.05)
+    return hit
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: str(file.relative_to(EXAMPLES)))
@@ -404,16 +415,27 @@ async def test_semantic_example_answers_a_question_in_other_words_and_only_measu
         for model in ("gpt-4o", "m"):
             await gateway.post(question("How do I reset my password?", model=model))
         asked = question("How can I reset my password?")
-        async with asyncio.timeout(60):
-            # Taken in in the background.
-            while (  # noqa: ASYNC110 (only asking tells)
-                hit := await gateway.post(asked, headers={"Cache-Control": "only-if-cached"})
-            ).status_code != 200:
-                await asyncio.sleep(0.05)
+        hit = await once_taken_in(gateway, asked)
         assert 'detail="semantic"' in hit.headers["Cache-Status"]
         measured = await gateway.post({**asked, "model": "gpt-4o"})
         assert measured.headers["X-LLMCache"] == "MISS"
         assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
+
+
+async def test_qdrant_example_searches_vectors_there(
+    start_gateway: StartGateway, redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "qdrant").mkdir()
+    (tmp_path / "qdrant" / "api-key").write_text("a key")
+    async with running_qdrant(api_key="a key") as qdrant:
+        config = manifest("30-qdrant")
+        config["spec"]["semantic"]["index"]["url"] = qdrant.url
+        config["spec"]["semantic"]["deadline"] = "5s"  # a busy machine
+        async with start_gateway(config, secrets=tmp_path, redis_url=redis_url) as gateway:
+            await gateway.post(question("How do I reset my password?"))
+            hit = await once_taken_in(gateway, question("How can I reset my password?"))
+            assert 'detail="semantic"' in hit.headers["Cache-Status"]
+            assert [name.rpartition("_")[0] for name in qdrant.collections] == ["llmcache_default_qdrant"]
 
 
 async def test_judge_example_has_a_model_decide_what_the_verifier_was_not_sure_of(

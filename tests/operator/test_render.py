@@ -35,6 +35,7 @@ CASES = {
     "kubernetes": EXAMPLES / "12-kubernetes" / "llmcache.yaml",
     "s3": EXAMPLES / "13-s3" / "llmcache.yaml",
     "cluster": EXAMPLES / "15-cluster" / "llmcache.yaml",
+    "qdrant": EXAMPLES / "30-qdrant" / "llmcache.yaml",
     "openai": HERE / "manifests" / "openai.yaml",
     "hooks": HERE / "manifests" / "hooks.yaml",
     "persistent": HERE / "manifests" / "persistent.yaml",

@@ -92,6 +92,7 @@ EVERYTHING_OF_S3 = {
     },
 }
 
+QDRANT = {"type": "qdrant", "url": "https://qdrant.example:6333"}
 BUILDER = {"builder": "my_keys:build_key"}
 
 
@@ -254,6 +255,20 @@ ACCEPTED = {
     ),
     "vectors in a Redis of their own": _manifest(
         semantic={"enabled": True, "index": {"type": "redisSearch"}}, redis={"managed": {}}
+    ),
+    "vectors in a Qdrant": _semantic(index=QDRANT),
+    "vectors in a Qdrant with everything": _semantic(
+        index=QDRANT
+        | {
+            "collection": "team-a.llmcache_1",
+            "credential": {"secretRef": {"name": "qdrant", "key": "api-key"}},
+            "ca": PEM,
+            "entries": 5,
+            "entriesPerTenant": 5,
+        }
+    ),
+    "vectors in a Qdrant beside entries in S3": _manifest(
+        cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"}, semantic={"enabled": True, "index": QDRANT}
     ),
     "a semantic cache that is switched off": _semantic(enabled=False, threshold=0.92, embedding={"upstream": "openai"}),
     "a policy of a semantic cache that is switched off": _semantic_of_a_policy(
@@ -520,6 +535,14 @@ REFUSED = {
     "vectors in S3": _manifest(cache={"store": S3_STORE}, s3={"bucket": "my-llmcache"}, semantic={"enabled": True}),
     "a tenant with more vectors than all": _semantic(index={"entries": 5, "entriesPerTenant": 6}),
     "an index in no Redis": _semantic(index={"type": "redisSearch"}),
+    "a Qdrant without an address": _semantic(index={"type": "qdrant"}),
+    "an address of no Qdrant": _semantic(index={"url": QDRANT["url"]}),
+    "an address of Qdrant that is none of HTTP": _semantic(index=QDRANT | {"url": "qdrant:6333"}),
+    "an address of Qdrant with a password": _semantic(index=QDRANT | {"url": "https://a:b@qdrant.example"}),
+    "a collection of no Qdrant": _semantic(index={"collection": "x"}),
+    "a key of no Qdrant": _semantic(index={"credential": {"secretRef": {"name": "qdrant", "key": "api-key"}}}),
+    "a collection with a path": _semantic(index=QDRANT | {"collection": "a/b"}),
+    "an authority of a Qdrant without TLS": _semantic(index=QDRANT | {"url": "http://qdrant:6333", "ca": PEM}),
     "an index in a cluster": _manifest(
         cache={"store": {"type": "tiered"}},
         redis={"external": {"cluster": {"hosts": ["x:1"]}}},

@@ -16,6 +16,8 @@ def check_addresses(spec: GatewaySpec) -> None:
         addresses += [("spec.redis", address) for address in spec.redis.addresses]
     if spec.s3 is not None and spec.s3.endpoint is not None:
         addresses.append(("spec.s3.endpoint", spec.s3.endpoint))
+    if spec.semantic.index.url is not None:
+        addresses.append(("spec.semantic.index.url", spec.semantic.index.url))
     problems = []
     for path, address in addresses:
         try:

@@ -159,7 +159,7 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
                 or s.semantic.index.type != "inProcess"
                 or not s.cache.store.uses_s3
             ),
-            message="replicas can't learn of each other's vectors in S3: set semantic.index: {type: redisSearch}",
+            message="replicas can't learn of each other's vectors in S3: set semantic.index to redisSearch or qdrant",
             field="semantic",
         ),
         Rule(

@@ -4,7 +4,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
-from llmcache_gateway.config.model import Model, described
+from llmcache_gateway.config.model import Model, SecretRef, described
+from llmcache_gateway.config.redis import PEM
 from llmcache_gateway.config.rules import Rule
 from llmcache_gateway.config.scalars import Duration, Name, Percent, seconds, share
 
@@ -75,10 +76,34 @@ class Embedding(Model, frozen=True, kw_only=True):
     local: Annotated[LocalEmbedding | None, described("An embedding model that runs in the gateway.")] = None
 
 
+class QdrantLogin(Model, frozen=True, kw_only=True):
+    """The API key of a Qdrant."""
+
+    secret_ref: Annotated[SecretRef, described("Where the API key is.")]
+
+
 class VectorIndex(Model, frozen=True, kw_only=True):
     """Where vectors are searched."""
 
     RULES = (
+        Rule(
+            cel="(self.type == 'qdrant') == has(self.url)",
+            holds=lambda i: (i.type == "qdrant") == (i.url is not None),
+            message="index type qdrant needs its address, and no other has one: set both type and url, or neither",
+            field="url",
+        ),
+        Rule(
+            cel="has(self.url) || !(has(self.collection) || has(self.credential) || has(self.ca))",
+            holds=lambda i: i.url is not None or not (i.collection or i.credential or i.ca),
+            message="collection, credential and ca are those of a Qdrant: set type: qdrant and its url, or remove them",
+            field="collection",
+        ),
+        Rule(
+            cel="!has(self.ca) || (has(self.url) && self.url.startsWith('https://'))",
+            holds=lambda i: i.ca is None or (i.url or "").startswith("https://"),
+            message="ca is for a url that begins with https://: remove it, or set that url",
+            field="ca",
+        ),
         Rule(
             cel="self.entriesPerTenant <= self.entries",
             holds=lambda i: i.entries_per_tenant <= i.entries,
@@ -88,12 +113,45 @@ class VectorIndex(Model, frozen=True, kw_only=True):
     )
 
     type: Annotated[
-        Literal["inProcess", "redisSearch"],
+        Literal["inProcess", "redisSearch", "qdrant"],
         described(
             "`inProcess`: in each replica's memory, kept in the cache's own store; `redisSearch`: in the Redis of "
-            "`spec.redis`, which needs its search module."
+            "`spec.redis`, which needs its search module; `qdrant`: in the Qdrant at `url`."
         ),
     ] = "inProcess"
+    url: Annotated[
+        Annotated[
+            str,
+            Meta(
+                title="an address of HTTP",
+                pattern=r"^https?://[^\s?#@]+$",
+                max_length=512,
+                examples=["https://qdrant.example:6333"],
+            ),
+        ]
+        | None,
+        described("Address of Qdrant's REST API, with its port: without one it is that of HTTP or HTTPS, not 6333."),
+    ] = None
+    collection: Annotated[
+        Annotated[
+            str,
+            Meta(
+                title="a name of letters, digits, '.', '_' and '-'",
+                pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+                max_length=128,
+                examples=["llmcache"],
+            ),
+        ]
+        | None,
+        described(
+            "Collection of the vectors, made if it is not there. LLMCaches of one collection never meet. Without it, "
+            "one named after the LLMCache and its embedding model."
+        ),
+    ] = None
+    credential: Annotated[QdrantLogin | None, described("The API key. Without it, none is sent.")] = None
+    ca: Annotated[
+        PEM | None, described("Certificates of authorities to trust beside the system's, for a server of your own.")
+    ] = None
     entries: Annotated[int, described("Most vectors kept; beyond it the oldest leave first.", ge=1, le=10_000_000)] = (
         100_000
     )

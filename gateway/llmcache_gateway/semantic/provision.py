@@ -10,6 +10,7 @@ from llmcache_gateway.semantic.cache import SemanticCache
 from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local
 from llmcache_gateway.semantic.indexes.base import Index
 from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
+from llmcache_gateway.semantic.indexes.qdrant_access import QdrantAccess, open_qdrant
 from llmcache_gateway.semantic.indexes.redis_search import RedisSearchIndex
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
 from llmcache_gateway.semantic.verifier import Size, Verifier
@@ -30,17 +31,18 @@ def open_semantic(
     upstreams: Sequence[Upstream],
     store: GuardedStore,
     redis: RedisAccess | None,
+    qdrant: QdrantAccess | None,
     namespace: str,
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> SemanticCache:
     """Return the semantic cache without verifiers; nothing is connected yet. ConfigError when its model is no model.
 
-    `redis` is that of `spec.redis`, in which names begin with `namespace`.
+    `redis` is that of `spec.redis`, in which names begin with `namespace`; `qdrant` that of the index, if it has one.
     """
     embedder = open_embedder(embedding, upstreams)
     link = _link(index, redis)
-    searched = _index(index, embedder, store, link, namespace, clock)
+    searched = _index(index, embedder, store, link, qdrant, namespace, clock)
     labels = store.labels()
     if labels is None and link is not None:
         labels = labels_in(link, namespace)
@@ -93,9 +95,19 @@ def _index(
     embedder: Embedder,
     store: GuardedStore,
     link: RedisLink | None,
+    qdrant: QdrantAccess | None,
     namespace: str,
     clock: Callable[[], float],
 ) -> Index:
+    if qdrant is not None:
+        return open_qdrant(
+            qdrant,
+            namespace=namespace,
+            model=embedder.identity,
+            max_points=wanted.entries,
+            max_of_tenant=wanted.entries_per_tenant,
+            clock=clock,
+        )
     if link is not None:
         return RedisSearchIndex(
             link,

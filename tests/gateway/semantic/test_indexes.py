@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from llmcache_gateway.config import ExternalRedis
 from llmcache_gateway.semantic.indexes.base import Index, Point, Vector
 from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.indexes.partition import GRAPH_FROM, Partition
+from llmcache_gateway.semantic.indexes.qdrant_access import QdrantAccess, open_qdrant
 from llmcache_gateway.semantic.indexes.redis_search import RedisSearchIndex
 from llmcache_gateway.stores import RedisAccess, Store, connect
 from llmcache_gateway.stores.vectors import VectorKeeper
 from tests.gateway.redis_stores import KINDS, running, shared
 from tests.gateway.test_store_contract import disk, memory
+from tests.qdrant_server import running_qdrant
 from tests.redis_search import running_search
 from tests.redis_server import RedisServer
 
@@ -81,9 +84,27 @@ def searching(server: RedisServer, *, max_points: int, max_of_tenant: int) -> Re
     )
 
 
-@pytest.fixture(params=["in memory", "on disk", *(f"in {kind}" for kind in KINDS), "redisSearch"])
+@pytest.fixture(params=["in memory", "on disk", *(f"in {kind}" for kind in KINDS), "redisSearch", "qdrant"])
 async def start_index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StartIndex]:
     """Starts an index; each call is another replica's."""
+    if request.param == "qdrant":
+        async with running_qdrant() as qdrant, AsyncExitStack() as stack:
+
+            def in_qdrant(max_points: int = 100, max_of_tenant: int = 100) -> Index:
+                index = open_qdrant(
+                    QdrantAccess(qdrant.url),
+                    namespace="llmcache:tests/one:",
+                    model="m",
+                    max_points=max_points,
+                    max_of_tenant=max_of_tenant,
+                    clock=time.time,
+                )
+                stack.push_async_callback(index.close)
+                index.begin()
+                return index
+
+            yield in_qdrant
+        return
     kind = request.param.removeprefix("in ")
     opened: list[Index | Store] = []
     redis = running(kind, request) if kind in KINDS else None
@@ -187,7 +208,7 @@ async def _found(index: Index, seed: int, number: int) -> bool:
     return len(await index.nearest("s", vector(seed), 9)) == number
 
 
-SHARED = [*(f"in {kind}" for kind in KINDS), "redisSearch"]
+SHARED = [*(f"in {kind}" for kind in KINDS), "redisSearch", "qdrant"]
 
 
 @pytest.mark.parametrize("start_index", ["on disk", *SHARED], indirect=True)
