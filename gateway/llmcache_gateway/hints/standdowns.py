@@ -11,8 +11,8 @@ MAX_STAND_DOWNS: Final = 500
 
 REFUSING: Final = frozenset({400, 422})
 
-REFUSING_CONTENT: Final = frozenset({403, 404})
-"""How a request is refused whose cached content has ended, or is another credential's."""
+REFUSING_CONTENT: Final = frozenset({403, 404, 500})
+"""How a request is refused whose cached content has ended, is another credential's, or is broken."""
 
 _NAMES_A_HINT: Final = re.compile(
     rb"cache_control|cache_?point|prompt_cache_|cached_?content|prompt caching", re.IGNORECASE

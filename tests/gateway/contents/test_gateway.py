@@ -238,6 +238,7 @@ async def test_a_document_that_conversations_begin_with_is_kept_with_what_stands
         (403, "CachedContent not found (or permission denied)", False),
         (404, "cachedContents/c0 is not found", False),
         (403, "The caller does not have permission", False),
+        (500, "An internal error has occurred.", False),
         (400, "CachedContent can not be used with this request", True),
         (400, "Request contains an invalid argument.", True),
     ],
@@ -388,6 +389,17 @@ async def test_a_provider_that_makes_none_holds_up_nobody(start_gateway: StartGa
         await until(lambda: google.made)
     assert (google.asked_to_make, set(google.using())) == (1, {None})
     assert google.deleted == google.made
+
+
+async def test_a_provider_that_deletes_none_holds_up_no_end(
+    start_gateway: StartGateway, google: GoogleProvider
+) -> None:
+    async with asyncio.timeout(60):
+        async with start_gateway(config(google)) as gateway:
+            await make_one(gateway, google)
+            google.delete.clear()
+        assert google.deleted == []
+        google.delete.set()
 
 
 async def test_a_quota_of_none_is_asked_for_once_in_a_while(

@@ -68,6 +68,7 @@ class GoogleProvider:
     make: asyncio.Event = field(default_factory=asyncio.Event)
     """A content is made once this is set."""
 
+    delete: asyncio.Event = field(default_factory=asyncio.Event)
     asked_to_make: int = 0
     minimum: int = 1024
     """Fewest tokens that it keeps."""
@@ -104,6 +105,7 @@ class GoogleProvider:
         name = f"{parent}cachedContents{found['id'] or ''}"
         kept = self._own(name, owner)
         if method == "DELETE":
+            await self.delete.wait()
             del self.contents[name]
             self.deleted.append(name)
             return {}
@@ -224,5 +226,6 @@ async def _said(request: web.Request, text: str, usage: dict[str, int]) -> web.S
 async def running_google() -> AsyncIterator[GoogleProvider]:
     provider = GoogleProvider()
     provider.make.set()
+    provider.delete.set()
     async with serving(provider.handle) as provider.url:
         yield provider
