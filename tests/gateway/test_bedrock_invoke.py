@@ -5,6 +5,7 @@ from base64 import b64decode
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import Request
@@ -40,6 +41,9 @@ def request(members: dict[str, Any], model: str = "m", verb: str = "invoke", **m
         (request(CLAUDE), None),
         (request(CLAUDE, verb="invoke-with-response-stream"), None),
         (request(CLAUDE, container="c"), "stateful"),
+        (request(CLAUDE, "arn:aws:bedrock:eu-central-1:1:prompt%2FABC"), "stateful"),
+        (request({"inputText": "Hi"}, "arn:aws:bedrock:eu-central-1:1:prompt%2FABC"), "stateful"),
+        (request(CLAUDE, "arn:aws:bedrock:eu-central-1:1:prompt%2FABC:7"), None),
         (request(CLAUDE, tools=[{"type": "web_search_20250305", "name": "w"}]), "hosted-tools"),
         (request(NOVA), None),
         (request(NOVA, verb="invoke-with-response-stream"), None),
@@ -61,6 +65,24 @@ def request(members: dict[str, Any], model: str = "m", verb: str = "invoke", **m
 )
 def test_only_bodies_whose_format_is_known_meet_the_cache(asked: Request, reason: str | None) -> None:
     assert DIALECT.bypass(asked) == reason
+    if reason == "stateful":
+        assert DIALECT.bypass(asked, frozenset({reason})) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, None),
+        ({"GuardrailIdentifier": "g", "GuardrailVersion": "1"}, None),
+        ({"GuardrailIdentifier": "g", "GuardrailVersion": "DRAFT"}, "stateful"),
+        ({"GuardrailIdentifier": "g", "GuardrailVersion": " draft "}, "stateful"),
+        ({"GuardrailIdentifier": "g", "GuardrailVersion": ""}, "stateful"),
+        ({"GuardrailIdentifier": "g"}, "stateful"),
+    ],
+)
+def test_a_guardrail_that_may_be_edited_is_named_by_headers(headers: dict[str, str], reason: str | None) -> None:
+    named = CIMultiDict({f"X-Amzn-Bedrock-{name}": value for name, value in headers.items()})
+    assert DIALECT.bypass_of(named) == reason
 
 
 @pytest.mark.parametrize(

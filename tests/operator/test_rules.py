@@ -460,6 +460,12 @@ REFUSED = {
     "two upstreams of one name": _manifest(upstreams=[ECHO, ECHO]),
     "hints always, but nowhere": _hints(mode="always"),
     "hints without quotes around off": _hints(mode=False),
+    "a model that takes cached contents where none are made": _hints(
+        capabilities=[{"models": ["x"], "hints": ["cachedContent"]}]
+    ),
+    "a price of cached contents where none are made": _hints(
+        capabilities=[{"models": ["x"], "prices": {"read": "0.1", "storage": "1"}}]
+    ),
     "cached contents of nobody's": _hints(cachedContents={}),
     "cached contents while hints are off": _contents({"mode": "off"}),
     "cached contents while all hints are off": _contents(

@@ -221,6 +221,10 @@ class CachedContents(Model, frozen=True, kw_only=True):
     ] = 100
 
 
+def _is_of_contents(row: CapabilityRow) -> bool:
+    return "cachedContent" in (row.hints or ()) or (row.prices is not None and row.prices.storage is not None)
+
+
 class Hints(Model, frozen=True, kw_only=True):
     """What is added to requests on their way upstream, so that the provider keeps their prompts' beginnings."""
 
@@ -255,6 +259,13 @@ class Hints(Model, frozen=True, kw_only=True):
             ),
             message="the experiment's alternative is what holds anyway: set another mode, points or ttl",
             field="experiment",
+        ),
+        Rule(
+            cel="has(self.cachedContents) || !self.capabilities.exists(c, "
+            "(has(c.hints) && 'cachedContent' in c.hints) || (has(c.prices) && has(c.prices.storage)))",
+            holds=lambda hints: hints.cached_contents is not None or not any(map(_is_of_contents, hints.capabilities)),
+            message="cachedContent and prices.storage have no effect without cachedContents: set it, or remove them",
+            field="capabilities",
         ),
     )
 

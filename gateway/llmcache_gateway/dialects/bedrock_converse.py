@@ -11,7 +11,7 @@ from llmcache_gateway.dialects import bedrock_stream
 from llmcache_gateway.dialects.anthropic_messages import bypasses as bypasses_of_anthropic
 from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.bedrock_errors import error_body, error_event
-from llmcache_gateway.dialects.bedrock_paths import is_draft, read_request
+from llmcache_gateway.dialects.bedrock_paths import is_draft, is_edited, read_request
 from llmcache_gateway.dialects.frames import name_of, named_block
 from llmcache_gateway.dialects.reading import first_not, holds_member, with_model, without
 from llmcache_gateway.plainjson import dumps, loads
@@ -91,7 +91,8 @@ def bypasses(request: Request) -> Iterator[str]:
     """Yield every reason to keep a request away from the cache."""
     members = request.members
     guardrail, tool_config = members.get("guardrailConfig"), members.get("toolConfig")
-    if is_draft(request.model) or (isinstance(guardrail, dict) and guardrail.get("guardrailVersion") == "DRAFT"):
+    named = guardrail if isinstance(guardrail, dict) else {}
+    if is_draft(request.model) or is_edited(named.get("guardrailIdentifier"), named.get("guardrailVersion")):
         yield "stateful"
     tools = tool_config.get("tools") if isinstance(tool_config, dict) else None
     if isinstance(tools, list) and not all(map(_is_own_tool, tools)):

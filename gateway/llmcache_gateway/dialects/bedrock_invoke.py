@@ -15,7 +15,7 @@ from llmcache_gateway.dialects.anthropic_messages import AnthropicMessages
 from llmcache_gateway.dialects.base import BodyDialect, Request, Verdict, refuse
 from llmcache_gateway.dialects.bedrock_errors import error_body, error_event
 from llmcache_gateway.dialects.bedrock_families import Family, family_of, flaw
-from llmcache_gateway.dialects.bedrock_paths import read_request
+from llmcache_gateway.dialects.bedrock_paths import is_draft, is_edited, read_request
 from llmcache_gateway.dialects.frames import name_of, named_block
 from llmcache_gateway.dialects.reading import first_not, with_model
 from llmcache_gateway.headers import Headers
@@ -38,8 +38,9 @@ _COUNTS: Final = {
 _GUARDRAIL: Final = "amazon-bedrock-guardrailAction"
 """A member that Bedrock adds to the answer when a guardrail has looked at it."""
 
+_GUARDRAIL_NAME: Final = "X-Amzn-Bedrock-GuardrailIdentifier"
 _GUARDRAIL_VERSION: Final = "X-Amzn-Bedrock-GuardrailVersion"
-"""The header with the version of the guardrail that is to look at it: a draft is edited in place."""
+"""Headers that name the guardrail that is to look at it, and its version."""
 
 
 class BedrockInvoke(BodyDialect):
@@ -63,6 +64,8 @@ class BedrockInvoke(BodyDialect):
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         family = _family(request)
+        if is_draft(request.model) and "stateful" not in admitted:
+            return "stateful"
         if family is Family.CLAUDE:
             return _CLAUDE.bypass(request, admitted)
         if family is Family.NOVA:
@@ -70,8 +73,9 @@ class BedrockInvoke(BodyDialect):
         return "unknown-shape" if family is None or request.stream else None
 
     def bypass_of(self, headers: Headers) -> str | None:
-        versions = headers.getall(_GUARDRAIL_VERSION, ())
-        return "stateful" if any(one.strip().upper() == "DRAFT" for one in versions) else None
+        named = headers.getall(_GUARDRAIL_NAME, ())
+        versions = headers.getall(_GUARDRAIL_VERSION, ("",))
+        return "stateful" if any(is_edited(named, version) for version in versions) else None
 
     def is_terminal(self, block: bytes) -> bool:
         try:

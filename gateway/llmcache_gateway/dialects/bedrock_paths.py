@@ -32,6 +32,12 @@ def is_draft(model: str) -> bool:
     return _DRAFT.fullmatch(model) is not None
 
 
+def is_edited(guardrail: object, version: object) -> bool:
+    """Say whether a guardrail of this version may change: a draft does, and what no number names may be one."""
+    version = version.strip() if isinstance(version, str) else ""
+    return version.upper() == "DRAFT" or (bool(guardrail) and not (version.isascii() and version.isdigit()))
+
+
 def read_request(members: object, body: bytes, target: str) -> Request:
     """Return the request that was sent to a path of Bedrock's; RequestError when it is none."""
     found = asking(target.partition("?")[0])
