@@ -14,6 +14,7 @@ from llmcache_gateway.dialects.bedrock_errors import error_body, error_event
 from llmcache_gateway.dialects.bedrock_paths import is_draft, is_edited, read_request
 from llmcache_gateway.dialects.frames import name_of, named_block
 from llmcache_gateway.dialects.reading import first_not, holds_member, with_model, without
+from llmcache_gateway.dialects.turns import Turn, last_of_parts, text_of_parts
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import event_data
 
@@ -53,6 +54,12 @@ class BedrockConverse(BodyDialect):
     def counted(self, request: Request) -> dict[str, Any]:
         return with_model(counted(request.members), request.model)
 
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        return last_turn(members)
+
+    def answer_text(self, answer: Any) -> str | None:
+        return answer_text(answer)
+
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         return first_not(admitted, bypasses(request))
 
@@ -87,6 +94,17 @@ def counted(members: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def last_turn(members: Mapping[str, Any]) -> Turn | None:
+    """Return the last user turn of members of this shape; None when they end with anything but a text."""
+    return last_of_parts(members, "messages", "content")
+
+
+def answer_text(answer: Any) -> str | None:
+    """Return what an answer of this shape says; None when it is more, or other, than one text."""
+    content = _content(answer)
+    return None if content is None else text_of_parts([block for block in content if not _is_thought(block)], None)
+
+
 def bypasses(request: Request) -> Iterator[str]:
     """Yield every reason to keep a request away from the cache."""
     members = request.members
@@ -105,9 +123,8 @@ def bypasses(request: Request) -> Iterator[str]:
 
 def judge(answer: Any) -> Verdict:
     """Say whether an answer of this shape may be stored."""
-    message = answer["output"].get("message") if _has_output(answer) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+    content = _content(answer)
+    if content is None or not all(isinstance(block, dict) for block in content):
         return refuse("no-answer")
     reason = answer.get("stopReason")
     if reason in TRUNCATED:
@@ -119,8 +136,15 @@ def judge(answer: Any) -> Verdict:
     return refuse("empty") if all(map(_says_nothing, content)) else refuse()
 
 
-def _has_output(answer: Any) -> bool:
-    return isinstance(answer, dict) and isinstance(answer.get("output"), dict)
+def _content(answer: Any) -> list[Any] | None:
+    output = answer.get("output") if isinstance(answer, dict) else None
+    message = output.get("message") if isinstance(output, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, list) else None
+
+
+def _is_thought(block: Any) -> bool:
+    return isinstance(block, dict) and block.keys() == {"reasoningContent"}
 
 
 def _event(block: bytes) -> bedrock_stream.Event:

@@ -18,6 +18,7 @@ from llmcache_gateway.dialects.bedrock_families import Family, family_of, flaw
 from llmcache_gateway.dialects.bedrock_paths import is_draft, is_edited, read_request
 from llmcache_gateway.dialects.frames import name_of, named_block
 from llmcache_gateway.dialects.reading import first_not, with_model
+from llmcache_gateway.dialects.turns import Turn
 from llmcache_gateway.headers import Headers
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.sse import data_event, event_data
@@ -61,6 +62,18 @@ class BedrockInvoke(BodyDialect):
         else:
             members = bedrock_converse.counted(request.members) if family is Family.NOVA else request.members
         return with_model(members, request.model)
+
+    def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
+        model = members.get("model")
+        family = family_of(members, model if isinstance(model, str) else "")
+        if family is Family.CLAUDE:
+            return _CLAUDE.last_turn(members)
+        return bedrock_converse.last_turn(members) if family is Family.NOVA else None
+
+    def answer_text(self, answer: Any) -> str | None:
+        if isinstance(answer, dict) and answer.get("type") == "message":
+            return _CLAUDE.answer_text(answer)
+        return bedrock_converse.answer_text(answer)
 
     def bypass(self, request: Request, admitted: frozenset[str] = frozenset()) -> str | None:
         family = _family(request)

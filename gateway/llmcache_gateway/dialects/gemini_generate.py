@@ -14,7 +14,7 @@ from llmcache_gateway.dialects.gemini_stream import assemble, is_finished
 from llmcache_gateway.dialects.google_errors import error_body
 from llmcache_gateway.dialects.google_paths import generating
 from llmcache_gateway.dialects.reading import first_not, holds_member, with_model
-from llmcache_gateway.dialects.turns import Turn, text_of_parts
+from llmcache_gateway.dialects.turns import Turn, last_of_parts, text_of_parts
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.plainjson import dumps
 from llmcache_gateway.sse import data_event
@@ -92,18 +92,7 @@ class GeminiGenerate(BodyDialect):
         return with_model(counted, resource)
 
     def last_turn(self, members: Mapping[str, Any]) -> Turn | None:
-        contents = members.get("contents")
-        last = contents[-1] if isinstance(contents, list) and contents else None
-        if not isinstance(last, dict) or last.get("role", "user") != "user":
-            return None
-        parts = last.get("parts")
-        part = parts[0] if isinstance(parts, list) and len(parts) == 1 else None
-        if not isinstance(contents, list) or not isinstance(part, dict) or part.keys() != {"text"}:
-            return None
-        text = part["text"]
-        if not isinstance(text, str):
-            return None
-        return Turn(text, {**members, "contents": [*contents[:-1], {**last, "parts": None}]})
+        return last_of_parts(members, "contents", "parts")
 
     def answer_text(self, answer: Any) -> str | None:
         candidates = answer.get("candidates") if isinstance(answer, dict) else None

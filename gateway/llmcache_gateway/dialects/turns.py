@@ -25,6 +25,22 @@ def last_message(members: Mapping[str, Any], name: str) -> Turn | None:
     return Turn(last["content"], {**members, name: [*messages[:-1], {**last, "content": None}]})
 
 
+def last_of_parts(members: Mapping[str, Any], name: str, parts: str) -> Turn | None:
+    """Return the same where a message is a list of parts, under a member: one that has a text and nothing else.
+
+    A message without a role is a user's.
+    """
+    messages = members.get(name)
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not isinstance(messages, list) or not isinstance(last, dict) or last.get("role", "user") != "user":
+        return None
+    said = last.get(parts)
+    part = said[0] if isinstance(said, list) and len(said) == 1 else None
+    if not isinstance(part, dict) or part.keys() != {"text"} or not isinstance(part["text"], str):
+        return None
+    return Turn(part["text"], {**members, name: [*messages[:-1], {**last, parts: None}]})
+
+
 def text_of_parts(parts: Any, kind: str | None) -> str | None:
     """Return what parts say together, each of this `type`, or of none, with a `text`; None where any is another."""
     if not isinstance(parts, list) or not parts:

@@ -31,6 +31,9 @@ TIME_WORDS: Final = re.compile(
 OTHER_LETTERS: Final = re.compile(r"(?![\u1e00-\u1eff])[^\W\d_\u0000-\u024f]")
 """Letters of other scripts than Latin: small models see single letters in them, not words, and guards see nothing."""
 
+TOOLS_WITHIN: Final = ("toolConfig", "additionalModelRequestFields")
+"""Members of Converse's requests that tools stand in: its own, and those of the model's own API."""
+
 REFUSAL: Final = re.compile(
     r"\W*(?:(?:i(?:['’]m| am) (?:\w+ )?(?:sorry|afraid|unable|not able)|sorry|unfortunately|apologies"
     r"|i apologi[sz]e)\b.{0,80}\b(?:can['’]?t|cannot|can not|unable|not able|won['’]?t|don['’]?t have)"
@@ -96,13 +99,18 @@ def _unsuitable(text: str, members: dict[str, Any], semantic: Semantic) -> str |
         return "empty"
     if len(text) > MAX_CHARACTERS:
         return "too-long"
-    if "tools" not in semantic.admit and (members.get("tools") or members.get("functions")):
+    if "tools" not in semantic.admit and _offers_tools(members):
         return "tools"
     if "other-scripts" not in semantic.admit and OTHER_LETTERS.search(text):
         return "script"
     if "time-sensitive" not in semantic.admit and TIME_WORDS.search(text):
         return "time-sensitive"
     return None
+
+
+def _offers_tools(members: dict[str, Any]) -> bool:
+    places = (members, *(members.get(name) for name in TOOLS_WITHIN))
+    return any(isinstance(place, dict) and (place.get("tools") or place.get("functions")) for place in places)
 
 
 def unfit(dialect: Dialect, request: Request, answer: object) -> str | None:

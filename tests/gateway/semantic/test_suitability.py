@@ -18,6 +18,10 @@ CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"
 GEMINI = "/v1beta/models/gemini-3-flash:generateContent"
+CONVERSE = "/model/eu.amazon.nova-lite-v1:0/converse"
+CLAUDE = "/model/eu.anthropic.claude-opus-5-v1:0/invoke"
+NOVA = "/model/eu.amazon.nova-lite-v1:0/invoke"
+TITAN = "/model/amazon.titan-text-express-v1/invoke"
 
 QUESTION = "How do I reset my password?"
 
@@ -58,6 +62,33 @@ BODIES: dict[str, dict[str, Any]] = {
             {"role": "user", "parts": [{"text": "Hello"}]},
             {"role": "model", "parts": [{"text": "Hello!"}]},
             {"role": "user", "parts": [{"text": QUESTION}]},
+        ],
+    },
+    CONVERSE: {
+        "system": [{"text": "You help."}],
+        "messages": [
+            {"role": "user", "content": [{"text": "Hello"}]},
+            {"role": "assistant", "content": [{"text": "Hello!"}]},
+            {"role": "user", "content": [{"text": QUESTION}, {"cachePoint": {"type": "default"}}]},
+        ],
+    },
+    CLAUDE: {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 100,
+        "system": "You help.",
+        "messages": [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": "Hello!"},
+            {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+        ],
+    },
+    NOVA: {
+        "schemaVersion": "messages-v1",
+        "system": [{"text": "You help."}],
+        "messages": [
+            {"role": "user", "content": [{"text": "Hello"}]},
+            {"role": "assistant", "content": [{"text": "Hello!"}]},
+            {"role": "user", "content": [{"text": QUESTION}]},
         ],
     },
 }
@@ -119,6 +150,9 @@ def test_the_last_user_turn_is_what_is_asked(path: str) -> None:
         (MESSAGES, "messages.-1.content.0.text"),
         (RESPONSES, "input.-1.content.0.text"),
         (GEMINI, "contents.-1.parts.0.text"),
+        (CONVERSE, "messages.-1.content.0.text"),
+        (CLAUDE, "messages.-1.content.0.text"),
+        (NOVA, "messages.-1.content.0.text"),
     ],
 )
 def test_the_last_user_turn_alone_is_not_in_the_scope(path: str, where: str) -> None:
@@ -145,10 +179,34 @@ def test_the_last_user_turn_alone_is_not_in_the_scope(path: str, where: str) -> 
         (GEMINI, "systemInstruction.parts.0.text", "You help little."),
         (GEMINI, "contents.0.parts.0.text", "Good evening"),
         (GEMINI, "generationConfig", {"temperature": 1}),
+        (CONVERSE, "system.0.text", "You help little."),
+        (CONVERSE, "messages.0.content.0.text", "Good evening"),
+        (CONVERSE, "messages.1.content.0.text", "Good evening!"),
+        (CONVERSE, "inferenceConfig", {"temperature": 1}),
+        (CONVERSE, "additionalModelRequestFields", {"top_k": 5}),
+        (CONVERSE, "guardrailConfig", {"guardrailIdentifier": "g", "guardrailVersion": "1"}),
+        (CLAUDE, "system", "You help little."),
+        (CLAUDE, "messages.1.content", "Good evening!"),
+        (CLAUDE, "anthropic_version", "bedrock-2026-10-21"),
+        (NOVA, "messages.0.content.0.text", "Good evening"),
+        (NOVA, "inferenceConfig", {"temperature": 1}),
     ],
 )
 def test_everything_else_is(path: str, where: str, value: Any) -> None:
     assert scope(changed(path, where, value), path) != scope(BODIES[path], path)
+
+
+@pytest.mark.parametrize("path", [GEMINI, CONVERSE, CLAUDE, NOVA])
+def test_a_model_that_the_path_names_is_in_the_scope(path: str) -> None:
+    other = path.replace("models/gemini", "models/other").replace("/eu.", "/us.")
+    assert other != path
+    assert scope(BODIES[path], other) != scope(BODIES[path], path)
+
+
+@pytest.mark.parametrize(("path", "streamed"), [(CONVERSE, "converse-stream"), (NOVA, "invoke-with-response-stream")])
+def test_a_stream_is_in_the_scope_of_what_is_none(path: str, streamed: str) -> None:
+    whole = path.rpartition("/")[2]
+    assert scope(BODIES[path], path.replace(whole, streamed)) == scope(BODIES[path], path)
 
 
 def test_the_same_last_message_in_another_conversation_is_in_another_scope() -> None:
@@ -197,6 +255,17 @@ def test_what_is_ignored_and_evened_out_for_the_key_is_so_for_the_scope_but_not_
         (GEMINI, "contents.-1.parts", [{"text": "a"}, {"inlineData": {"mimeType": "image/png", "data": "AA=="}}]),
         (GEMINI, "contents.-1.role", "model"),
         (GEMINI, "contents", "hello"),
+        (CONVERSE, "messages.-1.role", "assistant"),
+        (CONVERSE, "messages.-1.content", [{"text": "a"}, {"text": "b"}]),
+        (CONVERSE, "messages.-1.content", [{"guardContent": {"text": {"text": "a"}}}]),
+        (CONVERSE, "messages.-1.content", [{"toolResult": {"toolUseId": "1", "content": [{"text": "5"}]}}]),
+        (CONVERSE, "messages.-1.content", [{"text": 5}]),
+        (CONVERSE, "messages.-1.content", "hello"),
+        (CONVERSE, "messages", []),
+        (CONVERSE, "messages", None),
+        (CLAUDE, "messages.-1.role", "assistant"),
+        (CLAUDE, "anthropic_version", None),
+        (NOVA, "messages.-1.content", [{"text": "a"}, {"image": {"format": "png", "source": {"bytes": "AA=="}}}]),
     ],
 )
 def test_a_request_that_does_not_end_with_one_text_of_a_user_is_none_for_it(path: str, where: str, value: Any) -> None:
@@ -204,7 +273,8 @@ def test_a_request_that_does_not_end_with_one_text_of_a_user_is_none_for_it(path
 
 
 @pytest.mark.parametrize(("path", "body"), [("/v1/completions", {"model": "m", "prompt": QUESTION}),
-                                            ("/v1/embeddings", {"model": "m", "input": QUESTION})])  # fmt: skip
+                                            ("/v1/embeddings", {"model": "m", "input": QUESTION}),
+                                            (TITAN, {"inputText": QUESTION})])  # fmt: skip
 def test_apis_without_turns_are_none_for_it(path: str, body: dict[str, Any]) -> None:
     assert asked(body, path) == "not-text"
 
@@ -234,6 +304,22 @@ def test_tools_in_reach_leave_a_request_out_unless_they_are_admitted(member: str
     body = changed(CHAT, member, [{"type": "function", "function": {"name": "f"}}])
     assert asked(body) == "tools"
     assert isinstance(asked(body, semantic=Semantic(enabled=True, admit=["tools"])), Asked)
+
+
+@pytest.mark.parametrize(
+    ("path", "where", "value"),
+    [
+        (CONVERSE, "toolConfig", {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {}}}}]}),
+        (CONVERSE, "additionalModelRequestFields", {"tools": [{"name": "f", "input_schema": {}}]}),
+        (CLAUDE, "tools", [{"name": "f", "input_schema": {}}]),
+        (NOVA, "toolConfig", {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {}}}}]}),
+        (GEMINI, "tools", [{"functionDeclarations": [{"name": "f"}]}]),
+    ],
+)
+def test_tools_are_seen_wherever_an_api_has_them(path: str, where: str, value: Any) -> None:
+    body = changed(path, where, value)
+    assert asked(body, path) == "tools"
+    assert isinstance(asked(body, path, semantic=Semantic(enabled=True, admit=["tools"])), Asked)
 
 
 def test_words_of_time_are_known_in_other_scripts_too() -> None:
@@ -307,6 +393,16 @@ ANSWERS: list[tuple[str, Any, str | None]] = [
     (GEMINI, {"candidates": [{"content": {"parts": [{"text": "…", "thought": True}, {"text": "So."}]}}]}, "So."),
     (GEMINI, {"candidates": [{"content": {"parts": [{"functionCall": {}}]}}]}, None),
     (GEMINI, {"candidates": [{"content": {"parts": "So."}}]}, None),
+    (CONVERSE, {"output": {"message": {"content": [{"reasoningContent": {}}, {"text": "So."}]}}}, "So."),
+    (CONVERSE, {"output": {"message": {"content": [{"text": "So."}, {"toolUse": {"name": "f"}}]}}}, None),
+    (CONVERSE, {"output": {"message": {"content": [{"citationsContent": {}}]}}}, None),
+    (CONVERSE, {"output": {"message": {"content": []}}}, None),
+    (CONVERSE, {"output": None}, None),
+    (CONVERSE, None, None),
+    (CLAUDE, {"type": "message", "content": [{"type": "text", "text": "So."}]}, "So."),
+    (CLAUDE, {"type": "message", "content": [{"type": "tool_use", "id": "1"}]}, None),
+    (NOVA, {"output": {"message": {"content": [{"text": "So."}]}}}, "So."),
+    (TITAN, {"results": [{"outputText": "So."}]}, None),
 ]
 
 
