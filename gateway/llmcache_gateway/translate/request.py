@@ -31,7 +31,10 @@ _DROPPED: Final = frozenset(
         "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "prediction", "verbosity",
     }
 )  # fmt: skip
-"""What Claude has nothing like."""
+"""What Claude has nothing like. Values that ask for what it does anyway, such as a penalty of 0, are not told."""
+
+_ASKING: Final = frozenset({"seed", "store"})
+"""Those of which 0 and false ask for something, too."""
 
 _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
 """How many tokens to think for, for models that don't take an effort; the provider's least is 1024."""
@@ -64,7 +67,7 @@ def translated(chat: Mapping[str, Any], model: str, max_tokens: int) -> Translat
 
 
 def _translated(chat: Mapping[str, Any], model: str, max_tokens: int) -> Translated:
-    dropped = sorted(name for name in _DROPPED if chat.get(name))
+    dropped = sorted(name for name in _DROPPED if chat.get(name) or (name in _ASKING and chat.get(name) is not None))
     system, turns = conversation(chat.get("messages"), model)
     _check_modest(chat)
     body: dict[str, Any] = {"model": model, "max_tokens": _max_tokens(chat, max_tokens)}
@@ -110,6 +113,8 @@ def _translated(chat: Mapping[str, Any], model: str, max_tokens: int) -> Transla
     user = chat.get("safety_identifier") or chat.get("user")
     if user:
         body["metadata"] = {"user_id": user}
+    if chat.get("user") not in (None, "", user):
+        dropped.append("user")
     tier = chat.get("service_tier")
     if tier is not None:
         body["service_tier"] = "standard_only" if tier == "default" else "auto"

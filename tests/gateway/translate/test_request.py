@@ -336,6 +336,23 @@ def test_what_the_model_has_nothing_like_is_dropped_by_name() -> None:
 @pytest.mark.parametrize(
     ("chat", "named"),
     [
+        ({"seed": 0}, ("seed",)),
+        ({"store": False}, ("store",)),
+        ({"seed": None, "store": None, "logit_bias": {}, "metadata": {}, "top_logprobs": 0}, ()),
+        ({"user": "anna", "safety_identifier": "a-1"}, ("user",)),
+        ({"user": "anna", "safety_identifier": "anna"}, ()),
+        ({"user": "anna"}, ()),
+    ],
+)
+def test_values_that_ask_for_something_are_dropped_by_name_though_they_are_zero_or_false(
+    chat: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    assert translated({"messages": [HI], **chat}, MODEL, 9).dropped == named
+
+
+@pytest.mark.parametrize(
+    ("chat", "named"),
+    [
         ({"temperature": 0.2, "top_p": 0.5}, "top_p"),
         ({"stop": "\n"}, "stop"),
         ({"stop": ["a", "\n\n"]}, "stop"),
