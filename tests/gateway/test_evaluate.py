@@ -183,6 +183,26 @@ def test_a_curve_falls_as_its_threshold_rises() -> None:
     assert count(pairs, configured(0.0, None, guards=False)).wrong.value == 1.0
 
 
+def test_pairs_that_the_gateway_would_not_look_at_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    late = {"a": "What is the latest version?", "b": "What is the newest version?", "same": True}
+    arguments = write(tmp_path, PLAIN, [*PAIRS, late], policies=[FAQ | {"semantic": {"admit": ["time-sensitive"]}}])
+
+    assert run([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["pairs"], told["leftOut"]) == (5, {"time-sensitive": 1})
+
+    assert run(arguments) == 0
+    assert "not looked at by the gateway, though counted here: time-sensitive 1" in capsys.readouterr().out
+
+    assert run([*arguments, "--policy", "faq", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["leftOut"] == {}
+
+
+def test_a_bound_that_nothing_could_break_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*write(tmp_path, PLAIN, PAIRS[:2]), "--max-wrong", "4%"]) == 2
+    assert "--max-wrong: no pair in " in capsys.readouterr().err
+
+
 FAQ = {"name": "faq", "match": {"models": ["faq-*"]}, "semantic": {"threshold": 1.0}}
 STRICT = {"name": "strict", "match": {"models": ["x-*"]}, "semantic": {"enabled": True, "guards": False}}
 OFF = {"name": "code", "match": {"models": ["*-code"]}, "semantic": {"enabled": False}}

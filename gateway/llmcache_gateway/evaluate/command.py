@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llmcache_gateway.config import GatewayConfig, LLMCache, Problem
+from llmcache_gateway.config import GatewayConfig, LLMCache, Problem, Semantic
 from llmcache_gateway.errors import ConfigError, EmbeddingError
 from llmcache_gateway.evaluate.measure import Judged
 from llmcache_gateway.evaluate.models import embedder_of, verifier_of
@@ -18,6 +19,7 @@ from llmcache_gateway.semantic.decide import Limits, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, MAX_TOGETHER, Embeddings
 from llmcache_gateway.semantic.guards import rejected_by
+from llmcache_gateway.semantic.suitability import unsuitable
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
 from llmcache_gateway.semantic.verifier import Verifier
 
@@ -47,19 +49,25 @@ async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[
     spec = config.spec
     semantic = chosen(spec.semantic, spec.policies, options.policy)
     pairs = _read(options.pairs)
+    if options.most_wrong is not None and all(pair.same for pair in pairs):
+        message = (
+            f"no pair in {options.pairs} is different, so none could be answered wrongly: add some, or leave it out"
+        )
+        raise ConfigError([Problem("--max-wrong", message)])
     verifier = verifier_of(semantic)
     async with embedder_of(semantic, spec.upstreams, options.secrets, options.environment) as embedder:
         judged = await judge(pairs, embedder, verifier)
     least = least_similarity(semantic.threshold, embedder.threshold, verified=verifier is not None)
     limits = Limits(least, semantic.guards, verifier.threshold if verifier is not None else None)
+    left_out = Counter(why for pair in pairs if (why := _left_out(pair, semantic)) is not None)
     asked = None
     if isinstance(embedder, UpstreamEmbedder):
         asked = {"upstream": semantic.embedding.upstream, **asdict(embedder.asked)}
-    told = report(judged, Configured(options.policy, limits, semantic.verifier, embedder.identity, asked))
+    told = report(judged, Configured(options.policy, limits, semantic.verifier, embedder.identity, left_out, asked))
     if options.plot is not None:
         _plot(told, options.plot)
     text = json.dumps(told) if options.as_json else table(told)
-    if options.most_wrong is None or told["wrong"] is None or told["wrong"] <= options.most_wrong:
+    if options.most_wrong is None or told["wrong"] <= options.most_wrong:
         return text, None
     return text, f"wrong: {told['wrong']:.2%}, and --max-wrong allows {options.most_wrong:.2%}"
 
@@ -85,6 +93,11 @@ async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | 
     finally:
         await embeddings.close()
     return judged
+
+
+def _left_out(pair: Pair, semantic: Semantic) -> str | None:
+    """Return why the gateway would look for nothing like one of the two questions; None where it would."""
+    return unsuitable(pair.a, semantic) or unsuitable(pair.b, semantic)
 
 
 def _read(file: Path) -> list[Pair]:

@@ -1,7 +1,7 @@
 """The report of an evaluation, as data and as a table."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,16 @@ from llmcache_gateway.semantic.decide import Limits
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What judged the pairs: the settings of a policy or of none, the models, and what was asked for vectors."""
+    """What judged the pairs: the settings of a policy or of none, the models, and what was asked for vectors.
+
+    `left_out` counts the pairs of which the gateway would not look at a question at all, by reason.
+    """
 
     policy: str | None
     limits: Limits
     verifier: str
     model: str
+    left_out: Mapping[str, int]
     asked: dict[str, Any] | None
 
 
@@ -52,6 +56,7 @@ def report(pairs: Sequence[Judged], by: Configured) -> dict[str, Any]:
         **_outcome(total),
         "kinds": {kind: _outcome(outcome) for kind, outcome in by_kind(pairs, serves).items()},
         "refused": dict(Counter(_why(pair, limits) for pair in pairs if not serves(pair))),
+        "leftOut": dict(by.left_out),
         "policy": by.policy,
         "model": by.model,
         "threshold": limits.least_similarity,
@@ -92,9 +97,10 @@ def table(told: dict[str, Any]) -> str:
             + "".join(f"{cell:<17}" for cell in plain)
         )
     lines += ["", f"precision {_cell(told, 'precision') or '-'} at recall {_percent(told['recall'])}"]
-    often = sorted(told["refused"].items(), key=lambda item: -item[1])
-    refused = ", ".join(f"{why} {times}" for why, times in often)
-    lines += [f"refused by: {refused or 'nothing'}", ""]
+    lines.append(f"refused by: {_often(told['refused']) or 'nothing'}")
+    if told["leftOut"]:
+        lines.append(f"not looked at by the gateway, though counted here: {_often(told['leftOut'])}")
+    lines.append("")
     for title, name in (("similarity", "curve"), ("score", "scores"), ("cosine alone", "cosine")):
         if told[name]:
             lines.append(f"{title:<14}" + "".join(f"{point['threshold']:>7.2f}" for point in told[name]))
@@ -113,6 +119,10 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "recall": rounded(outcome.served.value),
         "intervals": {name: _bounds(share) for name, share in shares.items()},
     }
+
+
+def _often(times: Mapping[str, int]) -> str:
+    return ", ".join(f"{why} {number}" for why, number in sorted(times.items(), key=lambda item: -item[1]))
 
 
 def _asked(asked: dict[str, Any]) -> str:

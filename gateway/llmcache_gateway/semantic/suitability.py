@@ -77,9 +77,11 @@ def read(
     turn = dialect.last_turn(members)
     if turn is None:
         return "not-text"
-    reason = _unsuitable(turn.text, members, semantic)
+    reason = unsuitable(turn.text, semantic)
     if reason is not None:
         return reason
+    if "tools" not in semantic.admit and _offers_tools(members):
+        return "tools"
     scope = key.scope_digest(
         dialect=dialect,
         rest=turn.rest,
@@ -94,13 +96,12 @@ def read(
     return Asked(scope, turn.text)
 
 
-def _unsuitable(text: str, members: dict[str, Any], semantic: Semantic) -> str | None:
+def unsuitable(text: str, semantic: Semantic) -> str | None:
+    """Return why a question is none for the semantic cache, as a stable word; None if it may be one, but for tools."""
     if not text.strip():
         return "empty"
     if len(text) > MAX_CHARACTERS:
         return "too-long"
-    if "tools" not in semantic.admit and _offers_tools(members):
-        return "tools"
     if "other-scripts" not in semantic.admit and OTHER_LETTERS.search(text):
         return "script"
     if "time-sensitive" not in semantic.admit and TIME_WORDS.search(text):
