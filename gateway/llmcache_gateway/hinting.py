@@ -53,7 +53,7 @@ def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metri
             hints = overridden(hints, hints.experiment.alternative)
     hinted = None
     if question.hinting:
-        hinted = runtime.hinter.hinted(hints, asked) or _with_content(runtime, question, hints, asked)
+        hinted = runtime.hinter.hinted(hints, asked) or _with_content(runtime, question, hints, asked, call)
     question.hinted = hinted
     if hinted is None:
         return call
@@ -65,19 +65,20 @@ def hinted_call(runtime: Runtime, question: Question, call: Call, metrics: Metri
     return replace(call, body=hinted.body, headers=headers)
 
 
-def _with_content(runtime: Runtime, question: Question, hints: Hints, asked: Asked) -> Hinted | None:
+def _with_content(runtime: Runtime, question: Question, hints: Hints, asked: Asked, call: Call) -> Hinted | None:
     """Return a request that uses a cached content in place of its beginning; None where there is none, or not yet."""
-    upstream, home = question.upstream, google.home_of(question.target)
+    upstream, home = question.upstream, google.home_of(call.target)
     if runtime.contents is None or home is None:
         return None
     try:
         # A content belongs to the credential that made it, and nobody is to learn what another tenant asks.
-        credential = runtime.tenants.credential(question.headers) if upstream.passthrough else ""
-        whose = (*upstream.identity, home.parent, home.model, question.tenant, credential)
+        credential = runtime.tenants.credential(call.headers) if upstream.passthrough else ""
+        payers = google.payers(call.headers)
+        whose = (*upstream.identity, home.parent, home.model, question.tenant, credential, payers)
         places = runtime.hinter.beginnings(hints, asked, whose)
         if not places:
             return None
-        used = runtime.contents.use(places, asked.body, _owner(runtime, question, home))
+        used = runtime.contents.use(places, asked.body, _owner(runtime, question, home, call))
         if used is None:
             return None
         place, content = used
@@ -87,7 +88,7 @@ def _with_content(runtime: Runtime, question: Question, hints: Hints, asked: Ask
     return Hinted(CACHED_CONTENT, body, None, (place,), runtime.contents.known.ttl, content.name)
 
 
-def _owner(runtime: Runtime, question: Question, home: google.Home) -> Owner:
+def _owner(runtime: Runtime, question: Question, home: google.Home, call: Call) -> Owner:
     provider, model = question.upstream.provider, question.request.model
     prices, rate = runtime.hinter.capabilities.of(provider, model).prices, runtime.prices.of(provider, model)
     account = Account(
@@ -96,7 +97,7 @@ def _owner(runtime: Runtime, question: Question, home: google.Home) -> Owner:
         storage=prices.storage if prices is not None else 0.0,
         usd_per_token=rate.input if rate is not None else 0.0,
     )
-    return Owner(question.upstream, model, home, google.speaker(question.headers), account)
+    return Owner(question.upstream, model, home, google.speaker(call.headers), account)
 
 
 def hint_is_refused(runtime: Runtime, question: Question, status: int, body: bytes, metrics: Metrics) -> bool:

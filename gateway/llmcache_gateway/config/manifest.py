@@ -282,7 +282,7 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
                 or s.hints.cached_contents is None
                 or any(u.provider in ("gemini", "vertex") for u in s.upstreams)
             ),
-            message="cachedContents are for upstreams of provider gemini or vertex, of which there is none: remove it",
+            message="cachedContents are for upstreams of provider gemini or vertex, and there is none: remove them",
             field="hints",
         ),
         Rule(

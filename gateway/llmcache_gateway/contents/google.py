@@ -15,7 +15,7 @@ from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.upstreams.base import Call
 
 ALSO_SAID: Final = ("x-goog-user-project",)
-"""Headers that say who pays, and go with the client's credential."""
+"""Headers beside a credential that say who pays."""
 
 _NAME: Final = re.compile(
     r"(?:projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/[A-Za-z0-9-]+/)?cachedContents/[A-Za-z0-9_-]{1,128}"
@@ -51,6 +51,11 @@ def home_of(target: str) -> Home | None:
         return None
     version, parent = place["version"], place["parent"] or ""
     return Home(version, parent, place[0].removeprefix(f"/{version}/"))
+
+
+def payers(headers: Headers) -> list[str]:
+    """Return who pays for a request, where that is said beside its credential: a content is theirs."""
+    return [value for name in ALSO_SAID for value in headers.getall(name, ())]
 
 
 def speaker(headers: Headers) -> CIMultiDict[str]:

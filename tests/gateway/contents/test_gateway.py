@@ -297,6 +297,18 @@ async def test_each_client_has_contents_of_its_own_made_with_its_own_credential(
     assert sorted(google.deleted) == sorted(google.made), "each is deleted with its own credential"
 
 
+async def test_a_content_is_for_those_who_pay_for_it(start_gateway: StartGateway, google: GoogleProvider) -> None:
+    async with start_gateway(config(google)) as gateway:
+        await make_one(gateway, google)
+        for number in range(2):
+            await ask(gateway, asked(f"other {number}"), **{"x-goog-user-project": "another"})
+            assert google.using()[-1] is None
+        await ask(gateway, asked("other 3"), **{"x-goog-user-project": "another"})
+        await until(lambda: len(google.made) == 2)
+    creations = [call["headers"] for call in google.calls if call["path"].endswith("cachedContents")]
+    assert [one.get("x-goog-user-project") for one in creations] == [None, "another"]
+
+
 async def test_the_upstreams_own_credential_makes_them_and_tenants_share_none(
     start_gateway: StartGateway, google: GoogleProvider
 ) -> None:
