@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from llmcache_gateway.budgets import Budgets
 from llmcache_gateway.hints.droughts import REASONS
 from llmcache_gateway.hot import shown
 from llmcache_gateway.meter import Meter
@@ -29,6 +30,7 @@ def admin_app(
     metrics: Metrics,
     stats: Stats,
     meter: Meter,
+    budgets: Budgets,
     token: str,
     unready: Callable[[], str | None],
     routes: Sequence[web.RouteDef],
@@ -90,6 +92,7 @@ def admin_app(
                 },
                 "upstreams": [{"name": upstream.name} for upstream in runtime.upstreams if not upstream.translates],
                 "hints": _hints(runtime, meter),
+                "semantic": {"exactOnly": [one._asdict() for one in budgets.exact_only(runtime)]},
                 "inFlight": runtime.in_flight,
             }
         )

@@ -175,6 +175,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
                 metrics=metrics,
                 stats=stats,
                 meter=meter,
+                budgets=budgets,
                 token=options.admin_token,
                 unready=unready,
                 routes=[*cache.routes(), *explain.routes()],

@@ -19,8 +19,8 @@ STARTING_SECONDS = 3.0
 # What has lasted for long is not looked at as often: a third more is all that is added to it.
 SELDOM_SECONDS = 30.0
 
-MAX_HINTS = 3
-"""Most models that a condition about hints names."""
+MAX_NAMED = 3
+"""Most models, or policies, that a condition names."""
 
 _ROLLOUT = {
     "Warming": "PrefixWarming",
@@ -97,6 +97,13 @@ def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
         if notes:
             conditions.append(condition(kind, True, *_hints(notes)))
 
+    exact_only = {policy for report in seen.reports.values() for policy in report.exact_only}
+    before = previous.condition("SemanticExactOnly")
+    if exact_only:
+        conditions.append(condition("SemanticExactOnly", True, "FalseHits", _exact_only(exact_only)))
+    elif before is not None and seen.ready and not seen.reports:
+        conditions.append(before)  # nobody could be asked: that says nothing of an end
+
     status = Status(
         observed_generation=seen.generation,
         endpoint=seen.identity.endpoint,
@@ -117,9 +124,16 @@ def decide(seen: Observed, previous: Status, now: datetime) -> Decision:
 def _hints(notes: Collection[HintNote]) -> tuple[str, str]:
     """Return reason and message of a condition about hints; the same for the same models, whichever gateways say so."""
     ordered = sorted(notes)
-    told = [f"{one.model} of upstream {one.upstream}: {one.message}" for one in ordered[:MAX_HINTS]]
-    more = [f"and {len(ordered) - MAX_HINTS} more"] if len(ordered) > MAX_HINTS else []
+    told = [f"{one.model} of upstream {one.upstream}: {one.message}" for one in ordered[:MAX_NAMED]]
+    more = [f"and {len(ordered) - MAX_NAMED} more"] if len(ordered) > MAX_NAMED else []
     return ordered[0].reason, "; ".join([*told, *more])
+
+
+def _exact_only(policies: Collection[str]) -> str:
+    """Return the message of the condition; the same for the same policies, whichever gateways say so."""
+    ordered = sorted(policies)
+    named = ", ".join(ordered[:MAX_NAMED]) + (f" and {len(ordered) - MAX_NAMED} more" if ordered[MAX_NAMED:] else "")
+    return f"hits by meaning were wrong too often, so equal requests only are served from the cache; policy: {named}"
 
 
 def _redis(seen: Observed, previous: Status, now: datetime) -> RedisState | None:

@@ -27,12 +27,23 @@ def turns(previous: Status, status: Status) -> list[Turn]:
         found.append(Turn(True, now, after.message))
     if was is not None and now is None:
         found.append(Turn(False, "Recovered", f"{was} is over"))
+    found += _exact_only(previous, status)
     told = {warning.message for warning in previous.warnings}
     found += [Turn(True, one.reason, one.message) for one in status.warnings if one.message not in told]
     active = status.prefix.active if status.prefix else None
     if active is not None and active != (previous.prefix.active if previous.prefix else None):
         found.append(Turn(False, "PrefixActivated", f"every gateway runs prefix version {active}"))
     return found
+
+
+def _exact_only(previous: Status, status: Status) -> list[Turn]:
+    """Return that policies have begun to serve equal requests only, others than before, or have ended to."""
+    before, after = (one.condition("SemanticExactOnly") for one in (previous, status))
+    if after is not None and (before is None or before.message != after.message):
+        return [Turn(True, after.type, after.message)]
+    if before is not None and after is None:
+        return [Turn(False, "SemanticRecovered", "questions that mean the same share answers again in every policy")]
+    return []
 
 
 def told(note: Note) -> Turn:

@@ -51,6 +51,7 @@ class Gateways:
                     HintNote(str(one["upstream"]), str(one["model"]), "StandDown", f"{one['refused']} was refused")
                     for one in (told.get("hints") or {}).get("standDowns", ())
                 ),
+                exact_only=tuple(str(one["policy"]) for one in (told.get("semantic") or {}).get("exactOnly", ())),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise GatewayUnreachable(f"{address}: status: {error!r}") from error

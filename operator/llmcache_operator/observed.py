@@ -52,6 +52,8 @@ class Report(NamedTuple):
     """Hints that never lead to a hit of the provider's."""
     refused: tuple[HintNote, ...] = ()
     """Hints that an upstream refused, which are not tried for now."""
+    exact_only: tuple[str, ...] = ()
+    """Policies whose hits by meaning were wrong too often, so that they serve equal requests only."""
 
 
 class Rollout(NamedTuple):

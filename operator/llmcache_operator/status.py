@@ -18,7 +18,15 @@ class Condition(StatusPart, frozen=True, kw_only=True):
 
     type: Annotated[
         Literal[
-            "Ready", "Progressing", "Degraded", "Promoted", "Reconciling", "Stalled", "HintsIneffective", "HintsRefused"
+            "Ready",
+            "Progressing",
+            "Degraded",
+            "Promoted",
+            "Reconciling",
+            "Stalled",
+            "HintsIneffective",
+            "HintsRefused",
+            "SemanticExactOnly",
         ],
         described("Which aspect it is."),
     ]

@@ -62,6 +62,41 @@ def test_hints_that_bring_nothing_and_those_that_are_refused_are_conditions_whil
     assert over.condition("HintsIneffective") is over.condition("HintsRefused") is None
 
 
+def test_a_policy_that_serves_equal_requests_only_is_a_condition_and_an_event_until_it_is_over() -> None:
+    told = {"demo-a": Report("new", exact_only=("faq",)), "demo-b": Report("new", exact_only=("faq", "default"))}
+    healthy = decide(HEALTHY, BLANK, NOW).status
+    decision = decide(replace(HEALTHY, reports=told), healthy, NOW)
+    condition = decision.status.condition("SemanticExactOnly")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("True", "FalseHits")
+    assert condition.message.endswith("policy: default, faq")
+    assert decision.outcome == Outcome()
+    assert [(one.warning, one.reason) for one in events.turns(healthy, decision.status)] == [
+        (True, "SemanticExactOnly")
+    ]
+
+    again = decide(replace(HEALTHY, reports=told), decision.status, LATER)
+    assert again.status == decision.status
+    assert events.turns(decision.status, again.status) == []
+
+    silent = decide(replace(HEALTHY, reports={}), decision.status, LATER).status
+    assert silent.condition("SemanticExactOnly") == condition  # whom nobody can ask has not recovered
+
+    over = decide(HEALTHY, decision.status, LATER).status
+    assert over.condition("SemanticExactOnly") is None
+    turns = events.turns(decision.status, over)
+    assert [(one.warning, one.reason) for one in turns] == [(False, "SemanticRecovered")]
+
+
+def test_one_policy_more_that_serves_equal_requests_only_is_told_too() -> None:
+    def with_policies(*names: str) -> Status:
+        reports = {"demo-a": Report("new", exact_only=names), "demo-b": Report("new")}
+        return decide(replace(HEALTHY, reports=reports), BLANK, NOW).status
+
+    (turn,) = events.turns(with_policies("a"), with_policies("a", "b", "c", "d"))
+    assert turn.note.endswith("policy: a, b, c and 1 more")
+
+
 def test_a_condition_about_hints_names_three_models_and_counts_the_rest() -> None:
     notes = tuple(HintNote("main", f"m{number}", "NotKept", "no hits") for number in range(5))
     decision = decide(replace(HEALTHY, reports={"demo-a": Report("new", ineffective=notes)}), BLANK, NOW)

@@ -207,11 +207,15 @@ async def test_what_gateways_say_of_hints_is_read(admins: list[Admin]) -> None:
     volatile = {"upstream": "main", "model": "claude", "reason": "PrefixVolatile", "message": "it changes"}
     refused = {"upstream": "main", "model": "gpt", "refused": "prompt_cache_key", "seconds": 9}
     admins[0].status = {"revision": "r", "hints": {"standDowns": [refused], "paused": [], "ineffective": [volatile]}}
+    admins[0].status |= {"semantic": {"exactOnly": [{"policy": "faq", "sampled": 9, "wrong": 5}]}}
     async with gateways.http_client() as http:
         reports = await gather.reports(gateways.Gateways(http), _observed("a", "b").pods, "token")
     told = HintNote("main", "claude", "PrefixVolatile", "it changes")
     stood_down = HintNote("main", "gpt", "StandDown", "prompt_cache_key was refused")
-    assert reports == {"a": Report("r", ineffective=(told,), refused=(stood_down,)), "b": Report("r")}
+    assert reports == {
+        "a": Report("r", ineffective=(told,), refused=(stood_down,), exact_only=("faq",)),
+        "b": Report("r"),
+    }
 
 
 async def test_counters_are_read(admins: list[Admin]) -> None:

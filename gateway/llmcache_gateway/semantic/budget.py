@@ -76,7 +76,7 @@ class Budget:
         if (len(labels) + 1) * bound < 1:
             return max(configured, self._held())
         if bound not in self._reckoned:
-            self._reckoned[bound] = calibrated(labels, bound)
+            self._reckoned[bound] = _supported(labels, calibrated(labels, bound))
         return max(configured, self._reckoned[bound])
 
     def drift(self, bound: float) -> Drift | None:
@@ -104,6 +104,13 @@ class Budget:
             self._known = {label.id for label in labels}
         self._labels = labels
         self._reckoned.clear()
+
+
+def _supported(labels: list[Label], threshold: float) -> float:
+    """Return a raised threshold, NOTHING where no hit that was right is as similar: nothing speaks for serving then."""
+    if threshold > 0 and not any(label.similarity >= threshold and not label.wrong for label in labels):
+        return NOTHING
+    return threshold
 
 
 def calibrated(labels: list[Label], bound: float) -> float:

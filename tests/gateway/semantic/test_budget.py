@@ -67,6 +67,16 @@ def test_wrong_hits_that_are_as_similar_as_can_be_leave_nothing_to_serve() -> No
     assert one.budget.threshold(0.9, 0.01) == NOTHING
 
 
+def test_a_threshold_above_every_hit_that_was_right_leaves_nothing_to_serve() -> None:
+    one = hits()
+    for _ in range(100):
+        one.add(0.9, wrong=True)
+        one.add(0.85, wrong=False)
+    assert one.budget.threshold(0.8, 0.05) == NOTHING
+    one.add(0.91, wrong=False)
+    assert 0.9 < one.budget.threshold(0.8, 0.05) < 0.91
+
+
 def test_labels_count_for_a_time_only() -> None:
     one = hits()
     for _ in range(100):

@@ -55,7 +55,9 @@ async def test_hits_whose_answer_is_confirmed_are_served_on(start_gateway: Start
         assert 'detail="memory"' in (await gateway.post(chat(pairs()[0][1]))).headers["Cache-Status"]
 
 
-async def test_wrong_hits_make_the_threshold_rise_above_them(start_gateway: StartGateway, provider: Provider) -> None:
+async def test_where_hits_were_wrong_equal_requests_only_are_served_until_another_decides(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
     answering(provider, None)
     async with start_gateway(bounded(provider)) as gateway:
 
@@ -74,10 +76,20 @@ async def test_wrong_hits_make_the_threshold_rise_above_them(start_gateway: Star
 
             await until(is_sampled)
         assert await is_strict()
+        # None was right, so nothing speaks for serving any.
+        sampled = await gateway.metric('llmcache_false_hits_sampled_total{policy="default",verdict="wrong"}')
+        told = {"policy": "default", "sampled": sampled, "wrong": sampled}
+        assert (await gateway.status())["semantic"] == {"exactOnly": [told]}
         assert await gateway.metric('llmcache_false_hit_rate{bound="estimate",policy="default"}') == 1
         answer = await gateway.post(chat("How could I change my password?"), headers=DEBUG)
         assert answer.headers["X-LLMCache"] == "MISS"
-        assert answer.headers["X-LLMCache-Semantic"].startswith(("threshold;", "budget;"))
+        assert answer.headers["X-LLMCache-Semantic"].startswith("budget;")
+        gateway.rewrite(bounded(provider, guards=False))  # what decides is another now: its hits are not known yet
+
+        async def is_over() -> bool:
+            return bool((await gateway.status())["semantic"] == {"exactOnly": []})
+
+        await until(is_over)
 
 
 @pytest.mark.parametrize("bound", [False, True])
