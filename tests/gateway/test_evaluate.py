@@ -13,7 +13,7 @@ from llmcache_gateway.evaluate.measure import Judged, Share, configured, count, 
 from llmcache_gateway.main import main
 from tests.gateway.provider import Provider
 from tests.gateway.providers import embeddings
-from tests.gateway.test_command_line import finish, start
+from tests.gateway.test_command_line import finish, start, without_package
 
 HEAD = {
     "apiVersion": "llmcache.dev/v1alpha1",
@@ -326,6 +326,39 @@ async def test_a_missing_credential_of_the_upstream_that_is_asked_is_named(tmp_p
         2,
         "spec.upstreams[1].credential.env: the environment variable VECTORS_KEY is not set\n",
     )
+
+
+async def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_asked(
+    tmp_path: Path, provider: Provider
+) -> None:
+    provider.behave = embeddings.BEHAVIOUR
+    arguments = with_upstream(tmp_path, provider, PAIRS, env="VECTORS_KEY")
+    without = without_package(tmp_path, "matplotlib")
+
+    status, _, err = await finish(
+        await start(*arguments, "--plot", str(tmp_path / "curve.png"), VECTORS_KEY="k", PYTHONPATH=without)
+    )
+
+    assert (status, err) == (2, "--plot: needs matplotlib; install the extra `plot`\n")
+    assert not provider.calls
+
+
+@pytest.mark.parametrize("named", ["main", "other"])
+def test_a_gateways_own_configuration_is_evaluated_and_an_upstream_that_makes_no_vectors_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    arguments = write(tmp_path, PLAIN, PAIRS)
+    config = yaml.safe_load((tmp_path / "llmcache.yaml").read_text())
+    config["kind"] = "GatewayConfig"
+    config["metadata"]["namespace"] = "tests"
+    config["spec"] |= {"upstreams": [{"name": "main", "provider": "echo"}], "prefix": {"name": "p", "version": "v1"}}
+    (tmp_path / "llmcache.yaml").write_text(yaml.safe_dump(config))
+    assert run(arguments) == 0
+
+    config["spec"]["semantic"] = PLAIN | {"embedding": {"upstream": named, "model": "m"}}  # rules are the manifest's
+    (tmp_path / "llmcache.yaml").write_text(yaml.safe_dump(config))
+    assert run(arguments) == 2
+    assert "spec.semantic.embedding.upstream: must name an upstream of provider openai, " in capsys.readouterr().err
 
 
 TARGETS = Path(__file__).parent / "data" / "question-pairs.jsonl"

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,7 @@ async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[
             f"no pair in {options.pairs} is different, so none could be answered wrongly: add some, or leave it out"
         )
         raise ConfigError([Problem("--max-wrong", message)])
+    plot = _plotter() if options.plot is not None else None  # before anything is paid for
     verifier = verifier_of(semantic)
     async with embedder_of(semantic, spec.upstreams, options.secrets, options.environment) as embedder:
         judged = await judge(pairs, embedder, verifier)
@@ -64,8 +65,8 @@ async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[
     if isinstance(embedder, UpstreamEmbedder):
         asked = {"upstream": semantic.embedding.upstream, **asdict(embedder.asked)}
     told = report(judged, Configured(options.policy, limits, semantic.verifier, embedder.identity, left_out, asked))
-    if options.plot is not None:
-        _plot(told, options.plot)
+    if plot is not None and options.plot is not None:
+        _draw(plot, told, options.plot)
     text = json.dumps(told) if options.as_json else table(told)
     if options.most_wrong is None or told["wrong"] <= options.most_wrong:
         return text, None
@@ -108,11 +109,15 @@ def _read(file: Path) -> list[Pair]:
         raise ConfigError([f"{file}: can't be read: {error.strerror}"]) from None
 
 
-def _plot(told: dict[str, Any], file: Path) -> None:
+def _plotter() -> Callable[[dict[str, Any], Path], None]:
     try:
         from llmcache_gateway.evaluate.plot import plot
     except ImportError:
         raise ConfigError(["--plot: needs matplotlib; install the extra `plot`"]) from None
+    return plot
+
+
+def _draw(plot: Callable[[dict[str, Any], Path], None], told: dict[str, Any], file: Path) -> None:
     try:
         plot(told, file)
     except OSError as error:
