@@ -264,6 +264,32 @@ async def test_a_content_that_is_refused_is_forgotten_and_the_request_is_answere
     assert len(google.made) == 1
 
 
+@pytest.mark.parametrize("how", ["deleted", "ended", "another's"])
+async def test_a_content_that_is_lost_at_the_provider_costs_no_client_its_answer(
+    start_gateway: StartGateway, google: GoogleProvider, how: str
+) -> None:
+    async with start_gateway(config(google)) as gateway:
+        name = await make_one(gateway, google)
+        if how == "deleted":
+            del google.contents[name]
+        elif how == "ended":
+            google.contents[name].ends = 0.0
+        else:
+            google.contents[name].owner = "AIzaSy-another"
+        asking = [asked(f"at once {number}") for number in range(8)]
+        given = await asyncio.gather(*(ask(gateway, body) for body in asking))
+        assert list(given) == [await direct(google, body) for body in asking]
+        await ask(gateway, asked("afterwards"))
+        assert google.using()[-1] is None
+        assert await gateway.metric(f'{EVENTS}{{event="refused",upstream="main"}}') == 1
+        assert (await gateway.status())["hints"] == {
+            "standDowns": [],
+            "paused": [],
+            "ineffective": [],
+            "cachedContents": [],
+        }
+
+
 async def test_a_request_that_is_wrong_without_it_too_is_the_clients_and_the_content_stays(
     start_gateway: StartGateway, google: GoogleProvider
 ) -> None:
@@ -403,15 +429,20 @@ async def test_a_provider_that_makes_none_holds_up_nobody(start_gateway: StartGa
     assert google.deleted == google.made
 
 
-async def test_a_provider_that_deletes_none_holds_up_no_end(
+async def test_a_provider_that_makes_and_deletes_none_holds_up_no_end(
     start_gateway: StartGateway, google: GoogleProvider
 ) -> None:
     async with asyncio.timeout(60):
         async with start_gateway(config(google)) as gateway:
             await make_one(gateway, google)
             google.delete.clear()
+            google.make.clear()
+            for number in range(3):
+                await ask(gateway, asked(f"number {number}", system="Another. " * 4000))
+            await until(lambda: google.asked_to_make == 2)
         assert google.deleted == []
         google.delete.set()
+        google.make.set()
 
 
 async def test_a_quota_of_none_is_asked_for_once_in_a_while(
