@@ -34,6 +34,9 @@ OTHER_LETTERS: Final = re.compile(r"(?![\u1e00-\u1eff])[^\W\d_\u0000-\u024f]")
 TOOLS_WITHIN: Final = ("toolConfig", "additionalModelRequestFields")
 """Members of Converse's requests that tools stand in: its own, and those of the model's own API."""
 
+HALVES: Final = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which JSON can carry, and neither models nor servers take."""
+
 REFUSAL: Final = re.compile(
     r"\W*(?:(?:i(?:['’]m| am) (?:\w+ )?(?:sorry|afraid|unable|not able)|sorry|unfortunately|apologies"
     r"|i apologi[sz]e)\b.{0,80}\b(?:can['’]?t|cannot|can not|unable|not able|won['’]?t|don['’]?t have)"
@@ -100,6 +103,8 @@ def unsuitable(text: str, semantic: Semantic) -> str | None:
     """Return why a question is none for the semantic cache, as a stable word; None if it may be one, but for tools."""
     if not text.strip():
         return "empty"
+    if HALVES.search(text):
+        return "not-text"
     if len(text) > MAX_CHARACTERS:
         return "too-long"
     if "other-scripts" not in semantic.admit and OTHER_LETTERS.search(text):

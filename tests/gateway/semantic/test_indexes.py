@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from llmcache_gateway.config import ExternalRedis
+from llmcache_gateway.errors import StoreError
 from llmcache_gateway.semantic.indexes.base import Index, Point, Vector
 from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.indexes.partition import GRAPH_FROM, Partition
@@ -84,7 +85,10 @@ def searching(server: RedisServer, *, max_points: int, max_of_tenant: int) -> Re
     )
 
 
-@pytest.fixture(params=["in memory", "on disk", *(f"in {kind}" for kind in KINDS), "redisSearch", "qdrant"])
+SHARED = [*(f"in {kind}" for kind in KINDS), "redisSearch", "qdrant"]
+
+
+@pytest.fixture(params=["in memory", "on disk", *SHARED])
 async def start_index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StartIndex]:
     """Starts an index; each call is another replica's."""
     if request.param == "qdrant":
@@ -200,6 +204,67 @@ async def test_one_tenant_has_no_more_than_its_share(start_index: StartIndex) ->
     assert (await index.nearest("s", vector(1), 1))[0].key == point(1, tenant="blue").key
 
 
+BROKEN = {
+    "no number": np.full(DIMENSIONS, np.nan, np.float32),
+    "without an end": np.full(DIMENSIONS, np.inf, np.float32),
+    "longer than the others": np.ones(2 * DIMENSIONS, np.float32) / 8,
+    "shorter than the others": np.ones(DIMENSIONS // 2, np.float32) / 4,
+    "empty": np.zeros(0, np.float32),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+async def test_what_is_no_vector_of_the_model_is_not_taken_in_and_finds_nothing(
+    start_index: StartIndex, broken: Vector
+) -> None:
+    index = start_index()
+    await index.add(point(1))
+    with pytest.raises(StoreError, match="vector"):
+        await index.add(point(2)._replace(vector=broken))
+    with suppress(StoreError):
+        assert await index.nearest("s", broken, 4) == []
+    assert [one.text for one in await index.nearest("s", near(1), 4)] == ["question 1"]
+
+
+TEXTS = {
+    "100 kB": "How do I reset it? " * 5_500,
+    "another script": "如何重置我的密码? Как сбросить пароль? كيف أعيد تعيين كلمة المرور؟ 🔑👩‍💻",
+    "what means something to a server": '@scope:{*} | (-"\' => {$} [KNN 9]\n\t\0 {"must": []}',
+    "blanks": " \u00a0\u200b\u202e\ufeff ",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+async def test_a_text_comes_back_as_it_was(start_index: StartIndex, text: str) -> None:
+    index = start_index()
+    await index.add(point(1)._replace(text=text))
+    (found,) = await index.nearest("s", vector(1), 4)
+    assert found.text == text
+
+
+async def test_a_tenant_that_floods_its_scope_with_look_alikes_is_seen_by_no_other(start_index: StartIndex) -> None:
+    index = start_index(max_points=8, max_of_tenant=4)
+    await index.add(point(1, scope="b", tenant="blue"))
+    for number in range(12):
+        key = f"p:v1:red:{number:064x}"
+        await index.add(point(1, scope="r", key=key))
+    (found,) = await index.nearest("b", vector(1), 9)
+    assert found.key == point(1, tenant="blue").key
+    await until(lambda: _has(index, "r", 4))
+
+
+@pytest.mark.parametrize("start_index", ["on disk", *SHARED], indirect=True)
+async def test_a_bound_that_is_lowered_holds_for_what_was_there(start_index: StartIndex) -> None:
+    before = start_index()
+    for seed in range(8):
+        await before.add(point(seed, ttl=60 + seed))
+    lower = start_index(max_points=3)
+    await until(lambda: _found_some(lower))
+    await lower.add(point(9, ttl=90))
+    await until(lambda: _found(lower, 9, 3))
+    assert (await lower.nearest("s", vector(9), 1))[0].text == "question 9"
+
+
 async def _nothing(index: Index, seed: int) -> bool:
     return await index.nearest("s", vector(seed), 4) == []
 
@@ -208,7 +273,12 @@ async def _found(index: Index, seed: int, number: int) -> bool:
     return len(await index.nearest("s", vector(seed), 9)) == number
 
 
-SHARED = [*(f"in {kind}" for kind in KINDS), "redisSearch", "qdrant"]
+async def _has(index: Index, scope: str, number: int) -> bool:
+    return len(await index.nearest(scope, vector(1), 9)) == number
+
+
+async def _found_some(index: Index) -> bool:
+    return await index.nearest("s", vector(1), 9) != []
 
 
 @pytest.mark.parametrize("start_index", ["on disk", *SHARED], indirect=True)
@@ -235,6 +305,18 @@ async def test_a_replica_learns_of_what_others_remove(start_index: StartIndex) -
     await until(lambda: _found(second, 1, 1))
     await first.remove([point(1).key])
     await until(lambda: _nothing(second, 1))
+
+
+async def test_a_search_index_that_is_dropped_is_made_again_over_what_is_there(search: RedisServer) -> None:
+    search.command("FLUSHALL")
+    index = searching(search, max_points=100, max_of_tenant=100)
+    await index.add(point(1))
+    for name in search.command("FT._LIST").split():
+        search.command("FT.DROPINDEX", name)
+    assert await index.nearest("s", vector(1), 4) == []
+    await index.add(point(2))
+    await until(lambda: _found(index, 1, 2))
+    await index.close()
 
 
 async def test_vectors_of_another_model_are_not_read(tmp_path: Path) -> None:

@@ -287,6 +287,7 @@ def test_apis_without_turns_are_none_for_it(path: str, body: dict[str, Any]) -> 
         ("What is the latest version?", "time-sensitive"),
         ("Who won today?", "time-sensitive"),
         ("Wie ist das Wetter heute?", "time-sensitive"),
+        ("What does \ud83d mean?", "not-text"),
         ("如何重置我的密码?", "script"),
         ("What does привет mean?", "script"),
     ],

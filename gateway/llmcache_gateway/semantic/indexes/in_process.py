@@ -13,7 +13,7 @@ import numpy as np
 
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.marks import key_parts
-from llmcache_gateway.semantic.indexes.base import Neighbour, Point, Vector
+from llmcache_gateway.semantic.indexes.base import Neighbour, Point, Vector, require_comparable
 from llmcache_gateway.semantic.indexes.partition import Partition
 from llmcache_gateway.stores.vectors import VectorKeeper, VectorRecord
 
@@ -83,6 +83,7 @@ class InProcessIndex:
             self._following = asyncio.create_task(self._follow())
 
     async def nearest(self, scope: str, vector: Vector, count: int) -> list[Neighbour]:
+        require_comparable(vector)
         partition = self._partitions.get(scope)
         if partition is None or partition.dimensions != len(vector):
             return []
@@ -98,6 +99,8 @@ class InProcessIndex:
         if point.until <= self._clock():
             return
         async with self._writing:
+            partition = self._partitions.get(point.scope)
+            require_comparable(point.vector, partition.dimensions if partition is not None else None)
             left = await self._take(point)
         vector = point.vector.astype("<f2").tobytes()
         await self._keeper.put(VectorRecord(point.key, point.scope, self._model, point.text, vector, point.until))

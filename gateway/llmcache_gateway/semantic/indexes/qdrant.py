@@ -17,7 +17,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from llmcache_gateway.config import Problem
 from llmcache_gateway.errors import ConfigError, StoreError
 from llmcache_gateway.marks import key_parts
-from llmcache_gateway.semantic.indexes.base import Neighbour, Point, Vector
+from llmcache_gateway.semantic.indexes.base import Neighbour, Point, Vector, require_comparable
 from llmcache_gateway.semantic.indexes.qdrant_access import QdrantAccess
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class QdrantIndex:
             self._sweeping = asyncio.create_task(self._sweep_again_and_again())
 
     async def nearest(self, scope: str, vector: Vector, count: int) -> list[Neighbour]:
+        require_comparable(vector)
         now = self._now()
         of_scope = _is("scope", _digest(self._owner, scope))
         in_force = models.FieldCondition(key="until", range=models.Range(gt=now))
@@ -130,6 +131,7 @@ class QdrantIndex:
     async def add(self, point: Point) -> None:
         if point.until <= self._clock():
             return
+        require_comparable(point.vector)
         try:
             await self._put(point)
         except _NoCollectionError:  # it is not there yet, or not any more
@@ -160,7 +162,7 @@ class QdrantIndex:
             "scope": _digest(self._owner, point.scope),
             "tenant": tenant,
             "key": point.key,
-            "text": point.text.encode("utf-8", "replace").decode(),
+            "text": point.text,
             "until": int(point.until * 1000),
         }
         taken_in = models.PointStruct(id=name, vector=point.vector.tolist(), payload=payload)

@@ -10,13 +10,16 @@ from redis.exceptions import RedisError, ResponseError
 
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.marks import key_parts
-from llmcache_gateway.semantic.indexes.base import Neighbour, Point, Vector
+from llmcache_gateway.semantic.indexes.base import Neighbour, Point, Vector, require_comparable
 from llmcache_gateway.stores.redis_link import RedisLink
 
 _PUT: Final = "redis.call('HSET', KEYS[1], unpack(ARGV, 2)); return redis.call('PEXPIREAT', KEYS[1], ARGV[1])"
 
 MORE: Final = 8
 """How many are looked at beside those asked for: some may be over, but not yet gone."""
+
+AT_ONCE: Final = 500
+"""Most that leave at once."""
 
 
 class RedisSearchIndex:
@@ -46,12 +49,13 @@ class RedisSearchIndex:
         self._max_points = max_points
         self._max_of_tenant = max_of_tenant
         self._clock = clock
-        self._made_for = 0
+        self._checked_for: int | None = None
 
     def begin(self) -> None:
         return
 
     async def nearest(self, scope: str, vector: Vector, count: int) -> list[Neighbour]:
+        require_comparable(vector)
         wanted = f"(@scope:{{{scope}}})=>[KNN {count + MORE} @vector $vector AS distance]"
         returned = ("RETURN", 4, "key", "text", "until", "distance")
         given = ("PARAMS", 2, "vector", _bytes(vector), "DIALECT", 2)
@@ -59,16 +63,21 @@ class RedisSearchIndex:
             answer = await self._search(wanted, *returned, "SORTBY", "distance", *_limit(count + MORE), *given)
         except _NoIndex:
             return []  # nothing was ever taken in, or all of it is lost
+        self._checked_for = len(vector)
         now, near = self._clock() * 1000, []
         for found in _documents(answer):
             if found.keys() >= {b"key", b"text", b"until", b"distance"} and float(found[b"until"]) > now:
                 similarity = 1.0 - float(found[b"distance"])
-                near.append(Neighbour(found[b"key"].decode(), found[b"text"].decode("utf-8", "replace"), similarity))
+                near.append(Neighbour(found[b"key"].decode(), found[b"text"].decode(), similarity))
         return near[:count]
 
     async def add(self, point: Point) -> None:
         if point.until <= self._clock():
             return
+        require_comparable(point.vector)
+        if self._checked_for != len(point.vector):
+            # What is written is not refused when its length is another; it would just never be found.
+            await self.nearest(point.scope, point.vector, 1)
         tenant = _tag(key_parts(point.key)[1])
         try:
             await self._make_room(f"@tenant:{{{tenant}}}", self._max_of_tenant, point.key)
@@ -79,7 +88,7 @@ class RedisSearchIndex:
             "key": point.key,
             "scope": point.scope,
             "tenant": tenant,
-            "text": point.text.encode("utf-8", "replace"),
+            "text": point.text,
             "until": int(point.until * 1000),
             "vector": _bytes(point.vector),
         }
@@ -98,9 +107,13 @@ class RedisSearchIndex:
 
     async def _make_room(self, wanted: str, most: int, key: str) -> None:
         """Remove the questions that are over soonest, so that there is room for one more."""
-        answer = await self._search(wanted, "RETURN", 1, "key", "SORTBY", "until", "ASC", *_limit(1), "DIALECT", 2)
-        if _total(answer) < most:
+        in_order = (wanted, "RETURN", 1, "key", "SORTBY", "until", "ASC")
+        answer = await self._search(*in_order, *_limit(1), "DIALECT", 2)
+        too_many = _total(answer) - most + 1
+        if too_many <= 0:
             return
+        if too_many > 1:  # a bound was lowered, or others were as quick
+            answer = await self._search(*in_order, *_limit(min(too_many, AT_ONCE)), "DIALECT", 2)
         oldest = [found[b"key"].decode() for found in _documents(answer) if b"key" in found]
         await self.remove([one for one in oldest if one != key])
 
@@ -134,6 +147,8 @@ def _store_errors() -> Iterator[None]:
             raise _NoIndex(told) from None
         if "unknown command" in told.lower():
             raise StoreError("this Redis has no search module: load it, or set index: {type: inProcess}") from None
+        if "blob size" in told.lower():
+            told = f"the embedding model's vectors are of another length than those of the index; drop it ({told})"
         raise StoreError(f"redisSearch: {told}") from None
     except (RedisError, OSError) as error:
         raise StoreError(f"redisSearch: {str(error) or type(error).__name__}") from None
