@@ -195,7 +195,7 @@ def metadata(key: str, entry: Entry) -> dict[str, Any]:
         "key": key,
         "model": entry.model,
         "tags": entry.tags,
-        "form": entry.form,
+        "form": "alias" if entry.is_alias else entry.form,
         "bytes": entry.size,
         "storedAt": entry.stored_at,
         "freshUntil": entry.fresh_until,

@@ -7,6 +7,9 @@ import msgspec
 
 from llmcache_gateway.usage import Usage
 
+ALIAS_TYPE: Final = "application/vnd.llmcache.alias+json"
+"""Content type of an entry that holds no answer, but says under which key there is one."""
+
 MAX_PAUSE_MILLISECONDS: Final = 0xFFFF
 """Longest pause that an entry can tell of: two bytes for each event."""
 
@@ -52,6 +55,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def freshness(self, now: float) -> float:
         """Return the seconds for which it is still fresh; less than zero when it is stale."""
         return self.fresh_until - now
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether it holds no answer, but says where there is one."""
+        return self.content_type == ALIAS_TYPE
 
     @property
     def size(self) -> int:

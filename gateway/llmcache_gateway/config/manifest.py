@@ -23,7 +23,7 @@ from llmcache_gateway.config.rollout import Rollout
 from llmcache_gateway.config.rules import Rule, at_defaults
 from llmcache_gateway.config.s3 import S3
 from llmcache_gateway.config.scalars import Bytes, Name, PrefixPart
-from llmcache_gateway.config.semantic import MAKERS, Semantic
+from llmcache_gateway.config.semantic import JUDGES, MAKERS, Semantic
 from llmcache_gateway.config.tenancy import Tenancy
 from llmcache_gateway.config.upstream import Upstream
 
@@ -103,7 +103,6 @@ def _may_be_asked(spec: Any, name: str | None, providers: Sequence[str]) -> bool
     )
 
 
-_JUDGES = ("openai",)
 _EMBEDDING = "self.semantic.embedding"
 
 
@@ -181,9 +180,10 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
         ),
         Rule(
             cel="!has(self.semantic.judge) || !has(self.semantic.judge.upstream) || "
-            f"{_own('self.semantic.judge.upstream', _JUDGES)}",
-            holds=lambda s: s.semantic.judge is None or _may_be_asked(s, s.semantic.judge.upstream, _JUDGES),
-            message="judge.upstream must name an upstream of provider openai with a credential of its own",
+            f"{_own('self.semantic.judge.upstream', JUDGES)}",
+            holds=lambda s: s.semantic.judge is None or _may_be_asked(s, s.semantic.judge.upstream, JUDGES),
+            message="judge.upstream must name an upstream with a credential of its own, of one of these providers: "
+            f"{', '.join(JUDGES)}",
             field="semantic",
         ),
         Rule(

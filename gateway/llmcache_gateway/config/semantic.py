@@ -24,6 +24,9 @@ DEFAULT_MODEL = "text-embedding-3-small"
 MAKERS: Final = ("openai", "azure", "openrouter", "mistral", "xai", "groq", "fireworks")
 """Providers that make vectors in OpenAI's shape."""
 
+JUDGES: Final = (*MAKERS, "deepseek")
+"""Providers whose models chat in that shape."""
+
 
 class LocalEmbedding(Model, frozen=True, kw_only=True):
     """An embedding model that runs in the gateway."""
@@ -187,8 +190,8 @@ class Judge(Model, frozen=True, kw_only=True):
     upstream: Annotated[
         Name | None,
         described(
-            "Name of an upstream of provider `openai`, with a credential of its own, whose model judges. Without it, "
-            "the new answer is compared with the stored one."
+            "Name of an upstream with a credential of its own, whose model judges; its provider is one of "
+            f"{', '.join(JUDGES)}. Without it, the new answer is compared with the stored one."
         ),
     ] = None
     model: Annotated[

@@ -7,21 +7,18 @@ tenant.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from llmcache_gateway.canonical import encode
-from llmcache_gateway.entry import Entry
+from llmcache_gateway.entry import ALIAS_TYPE, Entry
 from llmcache_gateway.normalize import STEPS
 from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.semantic.guards import rejected_by
 from llmcache_gateway.semantic.suitability import Asked
 from llmcache_gateway.stores.base import Found
 from llmcache_gateway.stores.guarded import GuardedStore
-
-CONTENT_TYPE: Final = "application/vnd.llmcache.alias+json"
-"""Tells it from an answer."""
 
 
 class _Alias(msgspec.Struct, frozen=True):
@@ -54,7 +51,7 @@ class Aliases:
         """
         name = alias_key(asked, own_key)
         alias = await self._store.get(name)
-        if alias is None or alias.entry.content_type != CONTENT_TYPE:
+        if alias is None or not alias.entry.is_alias:
             return None
         try:
             held = msgspec.convert(loads(alias.entry.blocks[0]), _Alias)
@@ -87,7 +84,7 @@ class Aliases:
         held = _Alias(key, asked.text, max(-1.0, min(1.0, similarity)))
         alias = Entry(
             form="json",
-            content_type=CONTENT_TYPE,
+            content_type=ALIAS_TYPE,
             blocks=[dumps(msgspec.to_builtins(held))],
             model=entry.model,
             stored_at=now,

@@ -5,9 +5,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from llmcache_gateway.entry import Entry
+from llmcache_gateway.entry import ALIAS_TYPE, Entry
 from llmcache_gateway.metrics import Metrics
-from llmcache_gateway.semantic.aliases import CONTENT_TYPE, Aliases, alias_key
+from llmcache_gateway.semantic.aliases import Aliases, alias_key
 from llmcache_gateway.semantic.suitability import Asked
 from llmcache_gateway.stores import MemoryStore
 from llmcache_gateway.stores.guarded import GuardedStore
@@ -86,7 +86,7 @@ async def test_what_is_no_alias_is_none() -> None:
     store, aliases = kept()
     store.put_soon(STORED, entry())
     for blocks in ([b"[]"], [b"{"], [b'{"key":1,"text":"","similarity":0}'], [b"\xff"]):
-        store.put_soon(alias_key(ASKED, OWN), entry(content_type=CONTENT_TYPE, blocks=blocks))
+        store.put_soon(alias_key(ASKED, OWN), entry(content_type=ALIAS_TYPE, blocks=blocks))
         assert await found(aliases) is None
     store.put_soon(alias_key(ASKED, OWN), entry())
     assert await found(aliases) is None

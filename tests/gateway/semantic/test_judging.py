@@ -142,6 +142,11 @@ async def test_what_a_model_found_to_be_the_same_is_a_hit_from_then_on(
         assert answer.headers["X-LLMCache-Key"] == first.headers["X-LLMCache-Key"]
         assert await gateway.metric('llmcache_hits_total{tier="alias"}') == 1
         assert await gateway.metric('llmcache_semantic_lookups_total{mode="serve",outcome="alias"}') == 1
+        async with httpx.AsyncClient() as client:
+            told = (await client.get(f"{gateway.admin_url}/admin/v1/stats", headers=ADMIN)).json()
+            listed = (await client.get(f"{gateway.admin_url}/admin/v1/entries", headers=ADMIN)).json()["entries"]
+        assert told["tiers"] == {"alias": {"hits": 1}}
+        assert sorted(entry["form"] for entry in listed) == ["alias", "json", "json"]
         assert stored == 2  # what was judged is no answer that was stored
         assert await gateway.metric('llmcache_semantic_judge_tokens_total{kind="input"}') == 9
         assert await gateway.metric('llmcache_semantic_judge_tokens_total{kind="output"}') == 4
@@ -152,6 +157,25 @@ async def test_what_a_model_found_to_be_the_same_is_a_hit_from_then_on(
     assert line.fields["verdict"] == "same"  # type: ignore[attr-defined]
     assert unsure not in str(line.__dict__)
     assert any(getattr(one, "fields", {}).get("semantic") == "alias" for one in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "path", "header"),
+    [("deepseek", "/v1", "/v1", "Authorization"), ("azure", "", "/openai/v1", "api-key")],
+)
+async def test_a_model_of_any_provider_that_chats_in_openais_shape_may_judge(
+    start_gateway: StartGateway, provider: Provider, unsure: str, name: str, root: str, path: str, header: str
+) -> None:
+    judging(provider, lambda same, _: same)
+    config = judged(provider, MODEL)
+    address = provider.base_url.removesuffix("/v1") + root
+    config["spec"]["upstreams"][1] |= {"provider": name, "baseURL": address}
+    async with start_gateway(config, environment=ENVIRONMENT) as gateway:
+        await gateway.post(chat(STORED))
+        await ask_until_judged(gateway, unsure, "same")
+    (call,) = filter(is_for_the_judge, provider.calls)
+    assert call["path"] == f"{path}/chat/completions"
+    assert call["headers"][header].endswith("key-of-the-judge")
 
 
 async def test_what_was_found_to_be_different_is_not_served_nor_judged_again(
