@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.conftest import StartGateway
 from tests.gateway.provider import Provider
 from tests.gateway.redis_stores import running
-from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, semantic
+from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, semantic, until
 from tests.qdrant_server import running_qdrant
 from tests.redis_search import running_search
 
@@ -74,9 +74,15 @@ async def test_an_index_that_is_lost_makes_misses_until_the_question_is_asked_ag
         await gateway.post(chat(RESET), headers=RED)
         await ask_until_hit(gateway, chat(SAME), headers=RED)
         kind.lose()
-        again = await gateway.post(chat(SAME), headers=RED)
-        assert again.headers["X-LLMCache"] == "MISS"
-        assert (await ask_until_hit(gateway, chat(SAME.upper()), headers=RED)).json() == again.json()
+        assert (await gateway.post(chat(SAME), headers=RED)).headers["X-LLMCache"] == "MISS"
+
+        async def is_found_again() -> bool:
+            # An answer that was asked for before the loss was noticed is not served, so it is asked for again.
+            await gateway.post(chat(SAME), headers=RED)
+            held = RED | {"Cache-Control": "only-if-cached"}
+            return (await gateway.post(chat(SAME.upper()), headers=held)).status_code == 200
+
+        await until(is_found_again)
 
 
 async def test_what_is_too_much_or_no_text_is_answered_by_the_provider_and_kept_out(
