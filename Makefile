@@ -3,14 +3,15 @@ PYTHON ?= python3
 UPSTREAM ?= echo
 PORT ?= 4000
 CLUSTER ?= llmcache
+PAIRS ?=
 BIN := .venv/bin
 UV := $(BIN)/uv pip
-SOURCES := gateway/llmcache_gateway operator/llmcache_operator tests e2e bench scripts charts
+SOURCES := gateway/llmcache_gateway operator/llmcache_operator tests e2e bench scripts charts training
 GATEWAY := .venv/.gateway
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit e2e cluster cluster-down bench bench-operator lint format generate check-generated lock clean
+.PHONY: help run install test unit e2e cluster cluster-down bench bench-operator models lint format generate check-generated lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -46,6 +47,13 @@ bench-operator: $(DEV) ## the operator with 300 LLMCaches on a real cluster, bes
 	@scripts/system-packages
 	@$(BIN)/python -m bench.operator
 
+models: .venv/bin/uv ## train the semantic cache's models anew (PAIRS=FILE of labelled pairs; two hours of one core)
+	@test -n "$(PAIRS)" || { echo "name the labelled pairs: make models PAIRS=FILE (training/README.md)"; exit 2; }
+	@$(BIN)/uv venv -q --allow-existing --python $(BIN)/python .venv-training
+	@$(UV) install -q --python .venv-training -r training/requirements.txt -e '.[gateway,semantic]'
+	@.venv-training/bin/python -m training all --pairs $(PAIRS)
+	@.venv-training/bin/python -m training install
+
 lint: $(DEV) ## format, lint, types, import contracts, Dockerfiles
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
@@ -67,7 +75,7 @@ lock: $(DEV) ## resolve all dependencies anew
 	@scripts/lock
 
 clean: ## remove the environment and every cache inside the tree
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results
+	@rm -rf .venv .venv-training training/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/uv:

@@ -1,47 +1,57 @@
 """Pairs made from labelled ones: an edit that changes what is asked, and one that does not."""
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
-from grammar import Pair
+from training.grammar import DATA
+from training.pairs import Pair
+
+
+def _lines(file: str) -> list[str]:
+    return [line for line in (DATA / file).read_text("utf-8").splitlines() if line and not line.startswith("#")]
+
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*|\d[\d.,]*|\S")
-NUMBER_WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
-SCOPES = [
-    "for beginners", "for kids", "for women", "for men", "in India", "in the US", "in Europe", "in 2015", "in 2018", "on a budget", "for free",
-    "without money", "on Android", "on iOS", "in Python", "in Java", "at night", "in summer", "in winter", "at home", "at work", "online", "offline",
-    "for a small company", "for seniors", "without a degree", "before marriage", "after marriage", "in high school", "in college", "as a doctor",
-    "by myself", "with a partner", "on weekends", "during pregnancy", "in the long term", "in the short term", "over the phone", "in Chinese",
-]  # fmt: skip
+NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+SCOPES = _lines("scopes.txt")
 QUESTION_WORDS = {
-    "how": ["why", "when", "where"], "why": ["how", "when"], "when": ["where", "why", "how"], "where": ["when", "why"], "who": ["when", "why"],
-    "which": ["how many"], "what": ["who"],
-}  # fmt: skip
-WRAPS = [
-    "Please tell me: {}", "Hi, {}", "Quick question: {}", "{} Thanks!", "Hello! {}", "I was wondering, {}", "{} Please help.", "Could you help me? {}",
-    "Can you please answer this: {}", "{} Any ideas?", "Question: {}", "hey, {}",
-]  # fmt: skip
+    "how": ["why", "when", "where"],
+    "why": ["how", "when"],
+    "when": ["where", "why", "how"],
+    "where": ["when", "why"],
+    "who": ["when", "why"],
+    "which": ["how many"],
+    "what": ["who"],
+}
+WRAPS = _lines("wraps.txt")
 FRAMES = [
-    (r"^how (?:do|can|could|should|would) (?:i|we|you|one) ", ["how do i ", "how can i ", "how to ", "what is the best way to ", "what's a good way to ", "how does one ", "how would you ", "tell me how to "]),
-    (r"^what (?:is|are) the best way(?:s)? to ", ["how do i ", "how can i ", "what is a good way to ", "how should i ", "what's the best method to "]),
+    (
+        r"^how (?:do|can|could|should|would) (?:i|we|you|one) ",
+        [
+            "how do i ",
+            "how can i ",
+            "how to ",
+            "what is the best way to ",
+            "what's a good way to ",
+            "how does one ",
+            "how would you ",
+            "tell me how to ",
+        ],
+    ),
+    (
+        r"^what (?:is|are) the best way(?:s)? to ",
+        ["how do i ", "how can i ", "what is a good way to ", "how should i ", "what's the best method to "],
+    ),
     (r"^what is ", ["what's ", "what exactly is ", "tell me what is ", "can you explain what is "]),
     (r"^what are (?:some|the) ", ["what are ", "which are the ", "list the ", "what are some "]),
     (r"^why (?:do|does|is|are|did) ", [r"what is the reason that \g<0>"]),
     (r"^is it possible to ", ["can i ", "can you ", "is there a way to "]),
     (r"^can (?:i|you|we) ", ["is it possible to ", "could i ", "is there a way to "]),
     (r"^should i ", ["is it a good idea to ", "do you think i should ", "would you advise me to "]),
-]  # fmt: skip
-SYNONYMS = [
-    "buy purchase", "begin start", "big large", "fast quick", "fix repair", "help assist", "job work", "kid child", "kids children", "movie film", "movies films",
-    "smart intelligent", "happen occur", "get obtain", "improve enhance", "choose pick select", "important essential", "rich wealthy", "sick ill", "car automobile",
-    "phone mobile", "picture photo", "pictures photos", "company firm business", "doctor physician", "increase boost", "reduce decrease", "show display", "need require",
-    "difficult hard", "answer reply", "world globe", "mistake error", "delete erase", "build construct", "earn make", "learn study", "people persons", "currency money",
-    "USA America", "UK Britain", "programming coding", "lose shed", "bad poor", "amazing awesome", "website site", "laptop notebook",
-]  # fmt: skip
+]
+SYNONYMS = _lines("synonyms.txt")
 
 
 class Edits:
@@ -56,10 +66,23 @@ class Edits:
             words = line.split()
             for word in words:
                 self._synonyms[word] = [each for each in words if each != word]
+        self._directions: dict[str, str] = {}
+        for line in _lines("directions.txt"):
+            x, y = line.split(" ", 1)
+            self._directions[x] = y
+            if " " not in y:
+                self._directions[y] = x
         self.different: dict[str, tuple[float, Callable[[str], str | None]]] = {
-            "number": (3, self.number), "name": (3, self.name), "opposite": (5, self.opposite), "negation": (3, self.negation), "word": (4, self.word),
-            "scope": (2, self.scope), "question": (1.5, self.question), "order": (3, self.order), "direction": (2, self.direction),
-        }  # fmt: skip
+            "number": (3, self.number),
+            "name": (3, self.name),
+            "opposite": (5, self.opposite),
+            "negation": (3, self.negation),
+            "word": (4, self.word),
+            "scope": (2, self.scope),
+            "question": (1.5, self.question),
+            "order": (3, self.order),
+            "direction": (2, self.direction),
+        }
 
     def number(self, text: str) -> str | None:
         found = [*re.finditer(r"\d+(?:[.,]\d+)*", text), *re.finditer(rf"\b(?:{'|'.join(NUMBER_WORDS)})\b", text)]
@@ -78,7 +101,7 @@ class Edits:
         return None if new == old else text[: at.start()] + new + text[at.end() :]
 
     def name(self, text: str) -> str | None:
-        found = [m for m in re.finditer(r"(?<=[a-z,] )[A-Z][A-Za-z+#.]{1,}\b", text)]
+        found = list(re.finditer(r"(?<=[a-z,] )[A-Z][A-Za-z+#.]{1,}\b", text))
         if not found:
             return None
         at = self._random.choice(found)
@@ -160,29 +183,22 @@ class Edits:
             one, two = (1, 3) if than else (1, 2)
             x, y = at.span(one), at.span(two)
             return text[: x[0]] + at.group(two) + text[x[1] : y[0]] + at.group(one) + text[y[1] :]
-        names = [m for m in re.finditer(r"(?<=[a-z,] )[A-Z][A-Za-z+#.]{1,}\b", text)]
+        names = list(re.finditer(r"(?<=[a-z,] )[A-Z][A-Za-z+#.]{1,}\b", text))
         if len(names) < 2 or re.search(r"\b(?:differen|between|versus|vs|and|or|both)\b|differ", text):
             return None
         x, y = names[0].span(), names[-1].span()
         return text[: x[0]] + names[-1].group() + text[x[1] : y[0]] + names[0].group() + text[y[1] :]
 
     def direction(self, text: str) -> str | None:
-        pairs = "more less|most least|best worst|better worse|before after|above below|over under|increase decrease|higher lower|biggest smallest|largest smallest|fastest slowest|cheapest most expensive|first last|to from|into out of|highest lowest|oldest youngest|longest shortest|gain lose|good bad|men women|male female|old new|always never|am pm|morning evening|boys girls|buy sell|husband wife|north south|east west|parents children|teacher student|start stop|open close|allow forbid|include exclude|increase reduce|minimum maximum|love hate|legal illegal|import export|winter summer|public private|internal external|input output|left right|earlier later|yes no|all none|day night|inside outside|push pull|send receive|lend borrow|upload download|positive negative|strong weak|rich poor|remember forget|arrive leave|win lose|pass fail|ask answer|hire fire|accept reject|add remove|enter exit|create delete|easy hard|advantages disadvantages|pros cons|benefits drawbacks|causes effects|north south"
-        table: dict[str, str] = {}
-        for pair in pairs.split("|"):
-            x, y = pair.split(" ", 1)
-            table[x] = y
-            if " " not in y:
-                table[y] = x
         found = [
             m
             for m in re.finditer(r"[A-Za-z]+", text)
-            if m.group().lower() in table and m.group().lower() not in ("to", "from", "over")
+            if m.group().lower() in self._directions and m.group().lower() not in ("to", "from", "over")
         ]
         if not found:
             return None
         at = self._random.choice(found)
-        return text[: at.start()] + table[at.group().lower()] + text[at.end() :]
+        return text[: at.start()] + self._directions[at.group().lower()] + text[at.end() :]
 
     def reworded(self, text: str) -> str:
         """The same question in another dress."""
@@ -205,9 +221,9 @@ class Edits:
         elif roll < 0.4:
             new = new.lower().rstrip("?")
         elif roll < 0.55 and len(new) > 20:
-            at = random.randrange(5, len(new) - 5)
-            if new[at].islower() and new[at + 1].islower():
-                new = new[:at] + new[at + 1] + new[at] + new[at + 2 :]
+            place = random.randrange(5, len(new) - 5)
+            if new[place].islower() and new[place + 1].islower():
+                new = new[:place] + new[place + 1] + new[place] + new[place + 2 :]
         elif roll < 0.65:
             new = (
                 new.replace("do not", "don't")
@@ -218,10 +234,10 @@ class Edits:
         return new
 
 
-def edited(rows: list[dict[str, object]], edits: Edits, random: Random, count: int) -> Iterator[Pair]:
+def edited(labelled: Sequence[Pair], edits: Edits, random: Random, count: int) -> Iterator[Pair]:
     """Traps and rewordings out of labelled pairs; a third keeps the other wording of a pair that is one."""
-    same = [(str(row["a"]), str(row["b"])) for row in rows if row["same"]]
-    texts = sorted({str(row[side]) for row in rows for side in "ab"})
+    same = [(pair.a, pair.b) for pair in labelled if pair.same]
+    texts = sorted({text for pair in labelled for text in pair[:2]})
     names, weights = list(edits.different), [weight for weight, _ in edits.different.values()]
     made: Counter[str] = Counter()
     while sum(made.values()) < count:
@@ -245,14 +261,9 @@ def edited(rows: list[dict[str, object]], edits: Edits, random: Random, count: i
             yield pair
 
 
-def harvest(rows: list[dict[str, object]]) -> list[str]:
+def harvest(labelled: Sequence[Pair]) -> list[str]:
     """Names that stand inside questions often."""
     seen: Counter[str] = Counter()
-    for row in rows:
-        seen.update(re.findall(r"(?<=[a-z,] )[A-Z][A-Za-z+#]{2,}\b", f"{row['a']} {row['b']}"))
+    for pair in labelled:
+        seen.update(re.findall(r"(?<=[a-z,] )[A-Z][A-Za-z+#]{2,}\b", f"{pair.a} {pair.b}"))
     return sorted(name for name, times in seen.items() if times >= 8)
-
-
-def read(file: Path) -> list[dict[str, object]]:
-    """Lines of JSON."""
-    return [json.loads(line) for line in file.read_text().splitlines() if line]

@@ -1,30 +1,33 @@
-"""Question pairs made from `data/`: families of actions, attributes, relations and claims, and sets written by hand."""
+"""Question pairs made from `data/`: families of actions, attributes, relations and claims."""
 
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+
+from training.pairs import Pair
 
 DATA = Path(__file__).parent / "data"
-
-
-class Pair(NamedTuple):
-    """Two questions, whether one answer serves both, and what was done to make them."""
-
-    a: str
-    b: str
-    same: bool
-    kind: str
-
-
 HOW = [
-    "How do I {}?", "How can I {}?", "how to {}", "What is the best way to {}?", "What are the steps to {}?", "How does one {}?",
-    "I want to {}. How do I do that?", "What do I have to do to {}?", "Can you tell me how to {}?", "Please explain how to {}",
-    "I need to {}, how does that work?", "What's the easiest way to {}?", "How would you {}?", "steps to {}", "Show me how to {}.",
-    "How should I go about it if I want to {}?", "I'm trying to {}. What should I do?", "What is the procedure to {}?",
-]  # fmt: skip
+    "How do I {}?",
+    "How can I {}?",
+    "how to {}",
+    "What is the best way to {}?",
+    "What are the steps to {}?",
+    "How does one {}?",
+    "I want to {}. How do I do that?",
+    "What do I have to do to {}?",
+    "Can you tell me how to {}?",
+    "Please explain how to {}",
+    "I need to {}, how does that work?",
+    "What's the easiest way to {}?",
+    "How would you {}?",
+    "steps to {}",
+    "Show me how to {}.",
+    "How should I go about it if I want to {}?",
+    "I'm trying to {}. What should I do?",
+    "What is the procedure to {}?",
+]
 CAN = [
     "Can I {}?",
     "Is it possible to {}?",
@@ -47,9 +50,17 @@ BEFORE = ["What happens before I {}?", "What should I do before I {}?", "What do
 WHO = ["Who can {}?", "Who is allowed to {}?", "Who has the right to {}?"]
 NOT_HOW = [CAN, WHY_NOT, COST, LONG, SHOULD, AFTER, BEFORE, WHO]
 ASK_ATTRIBUTE = [
-    "What is the {a} of {t}?", "What's {t}'s {a}?", "{t}: {a}?", "Tell me the {a} of {t}.", "Do you know the {a} of {t}?", "{a} of {t}",
-    "I'd like to know the {a} of {t}", "Can you tell me what the {a} of {t} is?", "For {t}, what is the {a}?", "which {a} does {t} have",
-]  # fmt: skip
+    "What is the {a} of {t}?",
+    "What's {t}'s {a}?",
+    "{t}: {a}?",
+    "Tell me the {a} of {t}.",
+    "Do you know the {a} of {t}?",
+    "{a} of {t}",
+    "I'd like to know the {a} of {t}",
+    "Can you tell me what the {a} of {t} is?",
+    "For {t}, what is the {a}?",
+    "which {a} does {t} have",
+]
 
 
 def groups(text: str) -> list[list[str]]:
@@ -87,7 +98,9 @@ def families(random: Random, count: int) -> Iterator[Pair]:
                 other[kind] = random.choice([n for n in range(len(family[kind])) if n != chosen[kind]])
         similar = random.random() < 0.4  # traps that look alike: only what differs is said in other words
 
-        def say(where: dict[str, int], frame: str, like: list[int] | None) -> tuple[str, list[int]]:
+        def say(
+            where: dict[str, int], frame: str, like: list[int] | None, family: dict[str, list[list[str]]] = family
+        ) -> tuple[str, list[int]]:
             picks = []
             words = []
             for number, slot in enumerate(("actions", "objects", "scopes")):
@@ -181,19 +194,3 @@ def _two(
         b = way2.format(x=y, y=x) if kind == "exchanged" else way2.format(x=x, y=y)
     if a != b:
         yield Pair(a, b, kind == "reworded" or (kind == "exchanged" and both), f"{name}-{kind}")
-
-
-def sets() -> Iterator[Pair]:
-    """Every two of one meaning, and each of them with what only looks like it."""
-    same: list[str] = []
-    traps: list[str] = []
-    for line in [*(DATA / "sets.txt").read_text().splitlines(), "= end"]:
-        if line.startswith("= "):
-            yield from (Pair(a, b, True, "set-reworded") for a, b in itertools.combinations(same, 2))
-            yield from (Pair(a, b, False, "set-trap") for a in same for b in traps)
-            yield from (Pair(a, b, False, "set-traps") for a, b in itertools.combinations(traps, 2))
-            same, traps = [line[2:]], []
-        elif line.startswith("+ "):
-            same.append(line[2:])
-        elif line.startswith("- "):
-            traps.append(line[2:])

@@ -8,10 +8,11 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-TOO_GENERAL = set(
-    "be have do man girl well get go give take say come mine day back people now then here there yours call answer question "
-    "issue point light right".split()
+_WORDS = (
+    "be have do man girl well get go give take say come mine day back people now then here there yours "
+    "call answer question issue point light right"
 )
+TOO_GENERAL = set(_WORDS.split())
 NOTICE = """\
 # Antonyms of WordNet 3.0, Copyright 2006 by Princeton University. All rights reserved.
 # Used under its licence (https://wordnet.princeton.edu/license-and-commercial-use), which allows use, copying and

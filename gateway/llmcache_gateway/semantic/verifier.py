@@ -61,7 +61,7 @@ class Verifier:
                 raise ValueError(f"{len(self._weights)} weights")
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ModelFilesError(f"{notes}: says nothing of a verifier {size}: {error!r}") from error
-        encoder = TransformerEmbedder(BUILT_IN, model=_encoder_file()) if size == "large" else None
+        encoder = TransformerEmbedder(BUILT_IN, model=encoder_file()) if size == "large" else None
         self._states = lru_cache(REMEMBERED)(encoder.states) if encoder is not None else None
         parts = [size, self._reader.identity, encoder.identity if encoder is not None else "", json.dumps(told)]
         self.identity = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -124,19 +124,20 @@ class _Reader:
             ids[at, : len(row)] = row
             mask[at, : len(row)] = 1
             side[at, len(first) + 2 : len(row)] = 1
-        states = self._vectors(ids) + self._places[:length] + self._sides[side]
+        states = word_vectors(self._packed[ids], self._scales[ids]) + self._places[:length] + self._sides[side]
         feeds = {"states": states, "mask": mask.astype(np.float32), "side": side.astype(np.float32)}
         return np.asarray(self._session.run(None, feeds)[0], np.float32)
 
-    def _vectors(self, ids: NDArray[np.int64]) -> Floats:
-        """Words' vectors: two numbers of four bits in each byte, from -8 to 7, times the scale of their group."""
-        packed = self._packed[ids]
-        whole = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*ids.shape, -1, GROUP).astype(np.float32) - 8.0
-        vectors: Floats = (whole * self._scales[ids].astype(np.float32)[..., None]).reshape(*ids.shape, -1)
-        return vectors
+
+def word_vectors(packed: NDArray[np.uint8], scales: NDArray[np.float16]) -> Floats:
+    """`[…, width]` of `packed`, two numbers of four bits in each byte, from -8 to 7, times the scale of their group."""
+    whole = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1, GROUP).astype(np.float32) - 8.0
+    vectors: Floats = (whole * scales.astype(np.float32)[..., None]).reshape(*packed.shape[:-1], -1)
+    return vectors
 
 
-def _encoder_file() -> Path:
+def encoder_file() -> Path:
+    """The model whose states `large` compares; ModelFilesError when its package is not installed."""
     found = find_spec(ENCODER)
     if found is None or found.origin is None:
         raise ModelFilesError(

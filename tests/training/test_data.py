@@ -1,0 +1,62 @@
+"""What the verifier is trained on has the form it should, and nothing of what it is measured on."""
+
+import json
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from training import grammar, pairs, sets
+from training.pairs import Pair
+
+MEASURED_ON = sorted((Path(__file__).parents[1] / "gateway" / "data").glob("question-pairs*.jsonl"))
+
+
+def plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def questions_trained_on() -> set[str]:
+    by_hand = [text for same, traps in sets.read() for text in (*same, *(text for _, text in traps))]
+    random = Random(1)
+    made = [*grammar.families(random, 3000), *grammar.attributes(random, 1000), *grammar.claims(random, 1000)]
+    return {plain(text) for text in (*by_hand, *(text for pair in made for text in pair[:2]))}
+
+
+@pytest.mark.parametrize("file", MEASURED_ON, ids=lambda file: file.stem)
+def test_what_is_measured_on_was_not_trained_on(file: Path) -> None:
+    measured = {plain(row[side]) for row in map(json.loads, file.read_text().splitlines()) for side in "ab"}
+    assert not measured & questions_trained_on()
+
+
+def test_every_set_has_rewordings_and_traps() -> None:
+    short = [each.same[0] for each in sets.read() if len(each.same) < 2 or len(each.traps) < 2]
+    assert not short
+
+
+def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("= one?\n+ the same?\n* another?\n")
+    with pytest.raises(ValueError, match=r"x\.txt:3: .*\* another"):
+        sets.read(tmp_path)
+
+
+def test_held_out_sets_share_no_question_with_those_trained_on() -> None:
+    train, held = sets.split(sets.read())
+    texts = [{text for each in some for text in (*each.same, *dict(each.traps).values())} for some in (train, held)]
+    assert len(held) > 100 and not texts[0] & texts[1]
+
+
+def test_pairs_that_share_a_question_by_way_of_others_are_on_one_side() -> None:
+    chains = [
+        Pair(f"{chain} {link}", f"{chain} {link + 1}", True, "labelled") for chain in range(200) for link in range(3)
+    ]
+    train, held = pairs.split(chains)
+    sides = [{text.split()[0] for pair in some for text in pair[:2]} for some in (train, held)]
+    assert sides[0] and sides[1] and not sides[0] & sides[1]
+
+
+def test_pairs_are_read_as_they_were_written(tmp_path: Path) -> None:
+    some = [Pair("a?", "b?", True, "x"), Pair("ä?", "b?", False, "y")]
+    pairs.write(tmp_path / "p.jsonl", some)
+    assert pairs.read(tmp_path / "p.jsonl") == some

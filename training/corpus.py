@@ -1,0 +1,103 @@
+"""What is trained on: labelled pairs, pairs made by rule, and sets written by hand."""
+
+import json
+from random import Random
+from typing import Final
+
+import numpy as np
+
+from llmcache_gateway.semantic.embedders import BUILT_IN, Vectors, load_tokenizer
+from llmcache_gateway.semantic.lexicon import LEXICON
+from training import edits, grammar, sets
+from training.pairs import Pair
+
+_WORDS: Final = (
+    "be have do not now more all man girl then well even still other first some same here there people "
+    "make like get go give take say come right mine day time back"
+)
+UNLIKE_OPPOSITES: Final = frozenset(_WORDS.split())
+"""Words whose antonyms in a dictionary change little in a question."""
+
+
+def corpus(labelled: list[Pair], table: Vectors) -> list[Pair]:
+    """In random order. `labelled` are those to train on."""
+    random = Random(11)
+    changes = edits.Edits(random, _opposites(), near_words(labelled, table), edits.harvest(labelled))
+    made = [
+        *grammar.families(random, 17000), *grammar.attributes(random, 5000), *grammar.relations(random, 5000),
+        *grammar.claims(random, 7000), *edits.edited(labelled, changes, random, 30000),
+    ]  # fmt: skip
+    by_hand = list(sets.pairs(sets.split(sets.read())[0], random))
+    rough = [pair._replace(a=changes.reworded(pair.a), b=changes.reworded(pair.b)) for pair in by_hand]
+    twice = [*random.sample(labelled, len(labelled) // 3), *random.sample(rough, len(rough) // 2)]
+    everything = [*labelled, *made, *by_hand, *twice]
+    random.shuffle(everything)
+    return everything
+
+
+def held_out(kept: list[Pair], table: Vectors) -> dict[str, list[Pair]]:
+    """Where weights and thresholds are chosen. `kept` are the labelled pairs to hold out."""
+    random = Random(12)
+    changes = edits.Edits(random, _opposites(), near_words(kept, table), edits.harvest(kept))
+    return {
+        "labelled": kept,
+        "sets": list(sets.pairs(sets.split(sets.read())[1], random)),
+        "made": list(edits.edited(kept, changes, random, 1500)),
+    }
+
+
+def near_words(labelled: list[Pair], table: Vectors) -> dict[str, list[str]]:
+    """Of each common word, others that stand near it in meaning, yet for something else."""
+    tokenizer = load_tokenizer(BUILT_IN)
+    counts = np.zeros(len(table), np.int64)
+    texts = [text for pair in labelled for text in pair[:2]]
+    for encoded in tokenizer.encode_batch(texts, add_special_tokens=False):
+        np.add.at(counts, encoded.ids, 1)
+    names = {number: word for word, number in tokenizer.get_vocab().items()}
+    words = [
+        int(number)
+        for number in np.argsort(-counts, kind="stable")[:6000]
+        if names[number].isalpha() and len(names[number]) > 2 and counts[number] >= 8
+    ]
+    vectors = table - table.mean(axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9
+    alike = vectors[words] @ vectors[words].T
+    found: dict[str, list[str]] = {}
+    for row, number in enumerate(words):
+        word = names[number]
+        if word in LEXICON.common:
+            continue
+        others = [
+            names[words[at]]
+            for at in np.argsort(-alike[row], kind="stable")[1:25]
+            if 0.35 < alike[row, at] < 0.68
+            and names[words[at]][:4] != word[:4]
+            and names[words[at]] not in LEXICON.common
+        ]
+        if others:
+            found[word] = others[:10]
+    return found
+
+
+def _opposites() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    file = BUILT_IN.parent / "data" / "wordnet-opposites.txt"
+    for line in file.read_text("utf-8").splitlines():
+        word, mark, others = line.partition(": ")
+        if line.startswith("#") or not mark:
+            continue
+        for other in others.split():
+            if not {word, other} & UNLIKE_OPPOSITES:
+                found.setdefault(word, []).append(other)
+                found.setdefault(other, []).append(word)
+    return found
+
+
+def describe(pairs: list[Pair]) -> str:
+    """How many there are of each kind, as a line of JSON."""
+    kinds: dict[str, int] = {}
+    for pair in pairs:
+        kinds[pair.kind] = kinds.get(pair.kind, 0) + 1
+    return json.dumps(
+        {"pairs": len(pairs), "same": sum(pair.same for pair in pairs), "kinds": dict(sorted(kinds.items()))}
+    )

@@ -1,0 +1,78 @@
+"""Writes the reader as the gateway loads it: the layers as ONNX with 8-bit weights, the words' vectors in four bits."""
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+from llmcache_gateway.semantic.verifier import WINDOW
+from training.reader import WIDTH, Reader, four_bits
+
+
+class _Judge(nn.Module):
+    """The reader from its states on, with the gateway's names and order of inputs."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def forward(self, states: Tensor, mask: Tensor, side: Tensor) -> Tensor:
+        return self.reader.judge(states, mask, side)
+
+
+def export(reader: Reader, folder: Path) -> None:
+    """Write `verifier.onnx` and `words.safetensors`."""
+    reader.eval()
+    whole = folder / "whole.onnx"
+    states, mask, side = torch.randn(2, 20, WIDTH), torch.ones(2, 20), torch.zeros(2, 20)
+    side[:, 10:] = 1
+    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        torch.onnx.export(
+            _Judge(reader),
+            (states, mask, side),
+            whole,
+            input_names=["states", "mask", "side"],
+            output_names=["logit"],
+            dynamic_shapes={"states": free, "mask": free, "side": free},
+            dynamo=True,
+            opset_version=18,
+            external_data=False,
+            verbose=False,
+        )
+    file = folder / "verifier.onnx"
+    quantize_dynamic(
+        whole, file, weight_type=QuantType.QInt8, per_channel=True, extra_options={"MatMulConstBOnly": True}
+    )
+    whole.unlink()
+    onnx.save(_without_notes(onnx.load(file)), file)
+    packed, scales = four_bits(reader.word.weight.detach().numpy())
+    save_file(
+        {
+            "packed": packed,
+            "scales": scales,
+            "places": reader.pos.weight.detach().numpy()[: 2 * WINDOW + 8].copy(),
+            "sides": reader.typ.weight.detach().numpy(),
+        },
+        folder / "words.safetensors",
+        metadata={"source": "all-MiniLM-L6-v2 (Apache-2.0)"},
+    )
+
+
+def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Exporters write names of their files, types and versions beside each node; nobody reads them."""
+    model.doc_string = model.producer_name = model.producer_version = ""
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for each in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        each.doc_string = ""
+        if hasattr(each, "metadata_props"):
+            del each.metadata_props[:]
+    return model

@@ -1,0 +1,117 @@
+"""Trains the pair reader, on one core."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from llmcache_gateway.semantic.embedders import BUILT_IN, load_tokenizer
+from training.pairs import Pair
+from training.reader import Reader
+
+START, END = 101, 102  # [CLS] and [SEP] of the tokenizer
+LONGEST: Final = 48
+"""Tokens of a question that are read in training; few have more."""
+
+BATCH: Final = 64
+DROP: Final = 0.1
+SAVE_EACH: Final = 200
+REPORT_EACH: Final = 50
+
+Tokens = tuple[list[int], list[int], float]
+
+
+def train(reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate: float, seed: int) -> None:
+    """So many batches, the rate falling to nothing; saves along the way. The word vectors stay as they are.
+
+    The head's rate is five times that of the layers, which know much already.
+    """
+    torch.manual_seed(seed)
+    random = Random(seed)
+    items = tokens(pairs)
+    for table in (reader.word, reader.typ, reader.pos):
+        table.weight.requires_grad = False
+    head = list(reader.head.parameters())
+    body = [each for name, each in reader.named_parameters() if each.requires_grad and not name.startswith("head.")]
+    optimizer = torch.optim.AdamW([{"params": body}, {"params": head}], lr=rate, weight_decay=0.01, fused=True)
+    chosen = batches(items, random)
+    started, smooth = time.monotonic(), 0.7
+    reader.train()
+    for step in range(steps):
+        now = rate * min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
+        for group, factor in zip(optimizer.param_groups, (1, 5), strict=True):
+            group["lr"] = now * factor
+        picked = [(b, a, same) if random.random() < 0.5 else (a, b, same) for a, b, same in next(chosen)]
+        ids, sides, mask = tensors(picked)
+        with torch.autocast("cpu", torch.bfloat16):
+            odds = reader(ids, sides, mask, DROP)
+        loss = functional.binary_cross_entropy_with_logits(odds.float(), torch.tensor([same for *_, same in picked]))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(body + head, 1.0)
+        optimizer.step()
+        smooth += (loss.item() - smooth) * 0.02
+        if (step + 1) % REPORT_EACH == 0:
+            speed = (step + 1) * BATCH / (time.monotonic() - started)
+            print(f"step {step + 1} of {steps}: loss {smooth:.4f}, {speed:.0f} pairs/s", flush=True)
+        if (step + 1) % SAVE_EACH == 0 or step + 1 == steps:
+            torch.save(reader.state_dict(), out)
+
+
+def log_odds(reader: Reader, pairs: Sequence[Pair]) -> list[float]:
+    """Of each pair, in eval mode."""
+    reader.eval()
+    items = tokens(pairs)
+    result = [0.0] * len(items)
+    by_length = sorted(range(len(items)), key=lambda at: _length(items[at]))
+    with torch.no_grad():
+        for start in range(0, len(items), BATCH):
+            at = by_length[start : start + BATCH]
+            for place, odds in zip(at, reader(*tensors([items[each] for each in at])).tolist(), strict=True):
+                result[place] = odds
+    return result
+
+
+def tokens(pairs: Sequence[Pair]) -> list[Tokens]:
+    """Of both questions, and 1.0 where they are the same."""
+    tokenizer = load_tokenizer(BUILT_IN)
+
+    def read(texts: list[str]) -> list[list[int]]:
+        return [each.ids[:LONGEST] for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    first, second = read([pair.a for pair in pairs]), read([pair.b for pair in pairs])
+    return [(a, b, float(pair.same)) for a, b, pair in zip(first, second, pairs, strict=True)]
+
+
+def tensors(items: Sequence[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, sides and mask, each `[pairs, tokens]`, padded."""
+    ids = torch.zeros(len(items), max(map(_length, items)), dtype=torch.long)
+    sides, mask = torch.zeros_like(ids), torch.zeros_like(ids)
+    for row, (a, b, _) in enumerate(items):
+        text = [START, *a, END, *b, END]
+        ids[row, : len(text)] = torch.tensor(text)
+        sides[row, len(a) + 2 : len(text)] = 1
+        mask[row, : len(text)] = 1
+    return ids, sides, mask
+
+
+def batches(items: Sequence[Tokens], random: Random) -> Iterator[list[Tokens]]:
+    """For ever, each of pairs of much the same length, so that little is padded."""
+    order = list(range(len(items)))
+    while True:
+        random.shuffle(order)
+        for start in range(0, len(order), BATCH * 50):
+            chunk = sorted(order[start : start + BATCH * 50], key=lambda at: _length(items[at]))
+            cut = [chunk[at : at + BATCH] for at in range(0, len(chunk), BATCH)]
+            random.shuffle(cut)
+            for each in cut:
+                yield [items[at] for at in each]
+
+
+def _length(item: Tokens) -> int:
+    return len(item[0]) + len(item[1]) + 3
