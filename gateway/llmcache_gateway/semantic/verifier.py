@@ -131,7 +131,9 @@ class _Reader:
 
 def word_vectors(packed: NDArray[np.uint8], scales: NDArray[np.float16]) -> Floats:
     """`[…, width]` of `packed`, two numbers of four bits in each byte, from -8 to 7, times the scale of their group."""
-    whole = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1, GROUP).astype(np.float32) - 8.0
+    whole = (
+        np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1, GROUP).astype(np.float32) - 8.0
+    )
     vectors: Floats = (whole * scales.astype(np.float32)[..., None]).reshape(*packed.shape[:-1], -1)
     return vectors
 
