@@ -44,7 +44,8 @@ def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
 def test_held_out_sets_share_no_question_with_those_trained_on() -> None:
     train, held = sets.split(sets.read())
     texts = [{text for each in some for text in (*each.same, *dict(each.traps).values())} for some in (train, held)]
-    assert len(held) > 100 and not texts[0] & texts[1]
+    assert len(held) > 100
+    assert not texts[0] & texts[1]
 
 
 def test_pairs_that_share_a_question_by_way_of_others_are_on_one_side() -> None:
@@ -53,7 +54,9 @@ def test_pairs_that_share_a_question_by_way_of_others_are_on_one_side() -> None:
     ]
     train, held = pairs.split(chains)
     sides = [{text.split()[0] for pair in some for text in pair[:2]} for some in (train, held)]
-    assert sides[0] and sides[1] and not sides[0] & sides[1]
+    assert sides[0]
+    assert sides[1]
+    assert not sides[0] & sides[1]
 
 
 def test_pairs_are_read_as_they_were_written(tmp_path: Path) -> None:
