@@ -58,7 +58,7 @@ class Judging:
         semantic, asked, grey, cache = question.settings.semantic, question.asked, question.grey, runtime.semantic
         if semantic is None or semantic.judge is None or asked is None or grey is None or cache is None:
             return
-        judge, pair = semantic.judge, _pair(asked, grey)
+        judge, pair = semantic.judge, _pair(semantic.judge, asked, grey)
         if pair in self._different:
             reason: str | None = "known"
         elif len(self._tasks) >= MAX_AT_ONCE:
@@ -123,7 +123,7 @@ class Judging:
         finally:
             runtime.leave()
         if verdict == "different":
-            self._different[_pair(asked, grey)] = None
+            self._different[_pair(judge, asked, grey)] = None
             if len(self._different) > MAX_KNOWN:
                 self._different.popitem(last=False)
         by = "model" if judge.upstream is not None else "answers"
@@ -158,6 +158,7 @@ class Judging:
         self._allowance.spend(sum(spent.values()))
 
 
-def _pair(asked: "Asked", grey: "Neighbour") -> bytes:
-    """Return what names a question and a stored one, in few bytes."""
-    return hashlib.sha256("\n".join((asked.scope, grey.key, asked.text)).encode("utf-8", "surrogatepass")).digest()
+def _pair(judge: Judge, asked: "Asked", grey: "Neighbour") -> bytes:
+    """Return what names a question, a stored one, and who judges them, in few bytes."""
+    named = (judge.upstream or "", judge.model or "", asked.scope, grey.key, asked.text)
+    return hashlib.sha256("\n".join(named).encode("utf-8", "surrogatepass")).digest()

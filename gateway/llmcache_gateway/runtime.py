@@ -275,7 +275,7 @@ def _semantic(
     ]
     identity = (wanted.embedding, wanted.index, qdrant, store_identity, named)
     try:
-        from llmcache_gateway.semantic.provision import load_verifiers, open_semantic
+        from llmcache_gateway.semantic.provision import check_judge, load_verifiers, open_semantic
     except ImportError as error:
         message = f"{error.name} is not there: install llmcache-operator with the extra `semantic`"
         raise ConfigError([Problem("spec.semantic", message)]) from None
@@ -293,7 +293,10 @@ def _semantic(
             clock=resources.clock,
         )
     of_policies = {one.semantic.verifier for one in spec.policies if one.semantic is not None}
-    load_verifiers(cache, {wanted.verifier, *(size for size in of_policies if size is not None)}, wanted.judge)
+    sizes = {wanted.verifier, *(size for size in of_policies if size is not None)}
+    load_verifiers(cache, sizes)
+    if wanted.judge is not None:
+        check_judge(wanted.judge, cache, sizes, upstreams)
     return cache, identity
 
 

@@ -35,6 +35,7 @@ from llmcache_gateway.config.s3 import S3, S3Login
 from llmcache_gateway.config.scalars import byte_count, seconds, share
 from llmcache_gateway.config.semantic import (
     DEFAULT_MODEL,
+    JUDGES,
     MAKERS,
     Embedding,
     Judge,
@@ -53,6 +54,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "DEFAULT_TARGET_CPU",
     "GROUP",
+    "JUDGES",
     "MAKERS",
     "PEM",
     "PROGRESS_DEADLINE",

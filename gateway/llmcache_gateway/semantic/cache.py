@@ -123,12 +123,13 @@ class SemanticCache:
         if least == NOTHING:
             return Match("budget")
         neighbours: list[Neighbour] = []
-        waits_for = self._embedding
+        waits_for: Circuit | None = None
         try:
             async with asyncio.timeout(seconds(semantic.deadline)):
                 named = None if semantic.judge is None else await self.aliases.find(asked, key, usable)
                 if named is not None:
                     return Match(ALIAS, named.similarity, named.key, named.found)
+                waits_for = self._embedding
                 vector = await self._vector(asked.text)
                 if vector is None:
                     return Match("no-embedding")
@@ -144,7 +145,7 @@ class SemanticCache:
                 neighbours = [one for one in found if one.key.rpartition(":")[0] == own]
                 return await self._decide(asked, neighbours, semantic, usable, least)
         except TimeoutError as late:
-            if not neighbours:
+            if not neighbours and waits_for is not None:
                 waits_for.failed(late)  # who is always too slow is as good as away
             return Match("deadline", neighbours[0].similarity if neighbours else 0.0)
 

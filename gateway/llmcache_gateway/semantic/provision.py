@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from llmcache_gateway.config import DEFAULT_MODEL, MAKERS, ConfigError, Embedding, Judge, Problem, VectorIndex
+from llmcache_gateway.config import DEFAULT_MODEL, JUDGES, MAKERS, ConfigError, Embedding, Judge, Problem, VectorIndex
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.cache import SemanticCache
 from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError, load_local
@@ -49,8 +49,8 @@ def open_semantic(
     return SemanticCache(embedder, searched, store, metrics, clock, labels)
 
 
-def load_verifiers(cache: SemanticCache, sizes: Collection[str], judge: Judge | None) -> None:
-    """Load those of the named sizes that a cache has not yet; ConfigError when one can't be loaded, or used.
+def load_verifiers(cache: SemanticCache, sizes: Collection[str]) -> None:
+    """Load those of the named sizes that a cache has not yet; ConfigError when one can't be loaded.
 
     They are added to the cache in use, which keeps its questions when a policy names another size.
     """
@@ -60,10 +60,19 @@ def load_verifiers(cache: SemanticCache, sizes: Collection[str], judge: Judge | 
                 cache.verifiers[size] = Verifier.load(size=size)
     except ModelFilesError as error:
         raise ConfigError([Problem("spec.semantic.verifier", str(error))]) from None
+
+
+def check_judge(judge: Judge, cache: SemanticCache, sizes: Collection[str], upstreams: Sequence[Upstream]) -> None:
+    """Raise ConfigError for a judge that could judge nothing, with verifiers of these sizes; they are loaded."""
     served_from = min((cache.verifiers[size].threshold for size in SIZES if size in sizes), default=1.0)
-    if judge is not None and judge.least_score >= served_from:
+    if judge.least_score >= served_from:
         message = f"from a score of {served_from:g} on questions are served, so none would be judged: set a lower one"
         raise ConfigError([Problem("spec.semantic.judge.leastScore", message)])
+    if judge.upstream is not None and not any(
+        one.name == judge.upstream and one.provider in JUDGES for one in upstreams
+    ):  # as below: the manifest's rules refuse this
+        message = f"must name an upstream of provider {', '.join(JUDGES)}"
+        raise ConfigError([Problem("spec.semantic.judge.upstream", message)])
 
 
 def open_embedder(embedding: Embedding, upstreams: Sequence[Upstream]) -> Embedder:

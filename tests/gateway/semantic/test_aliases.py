@@ -5,12 +5,18 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from llmcache_gateway.config import Judge, Semantic
 from llmcache_gateway.entry import ALIAS_TYPE, Entry
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.aliases import Aliases, alias_key
+from llmcache_gateway.semantic.cache import SemanticCache
+from llmcache_gateway.semantic.embedders import load_local
+from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.suitability import Asked
 from llmcache_gateway.stores import MemoryStore
 from llmcache_gateway.stores.guarded import GuardedStore
+from llmcache_gateway.stores.vectors import LocalVectors
+from tests.gateway.test_fail_open import SlowStore
 
 NOW = 1_800_000_000.0
 OWN = f"p:v1:red:{'0' * 64}"
@@ -103,3 +109,22 @@ async def test_half_an_emoji_is_remembered_as_well() -> None:
 async def test_nothing_is_remembered_of_an_entry_that_is_over() -> None:
     _, aliases = kept(lambda: NOW + 60)
     assert not remember(aliases)
+
+
+async def test_a_store_that_is_slow_is_not_taken_for_an_embedding_model_that_is_away() -> None:
+    metrics = Metrics(CollectorRegistry())
+    embedder = load_local(None)
+    bounds: dict[str, Any] = {"max_points": 10, "max_of_tenant": 10, "clock": lambda: NOW}
+    index = InProcessIndex(LocalVectors(), model=embedder.identity, **bounds)
+    store = GuardedStore(SlowStore(3600.0), timeout_seconds=3600.0, metrics=metrics, clock=lambda: NOW)
+    cache = SemanticCache(embedder, index, store, metrics, lambda: NOW)
+    settings = Semantic(enabled=True, judge=Judge(), deadline="1ms")
+    try:
+        whys = [(await cache.look_up(ASKED, OWN, settings, lambda _: True)).why for _ in range(10)]
+        assert whys == ["deadline"] * 10
+        labels = {"store": "embedding", "op": "embed"}
+        assert metrics.registry.get_sample_value("llmcache_store_circuit_open", labels) == 0
+        assert not metrics.registry.get_sample_value("llmcache_store_errors_total", labels)
+    finally:
+        await cache.close()
+        await store.close()

@@ -430,3 +430,15 @@ async def test_a_score_that_leaves_nothing_to_judge_is_refused(start_gateway: St
     with pytest.raises(Exception, match=r"spec\.semantic\.judge\.leastScore: from a score of 0\.\d+ on"):
         async with start_gateway(judged(provider, MODEL | {"leastScore": 0.99}), environment=ENVIRONMENT):
             pass
+
+
+async def test_a_judge_that_is_not_there_is_refused_where_no_rule_has_looked(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    """A GatewayConfig that somebody wrote by hand."""
+    manifest = judged(provider, MODEL | {"upstream": "nobody"})
+    config = {"apiVersion": "llmcache.dev/v1alpha1", "kind": "GatewayConfig", "metadata": manifest["metadata"]}
+    config["spec"] = manifest["spec"] | {"prefix": {"name": "test", "version": "v1"}}
+    with pytest.raises(Exception, match=r"spec\.semantic\.judge\.upstream: must name an upstream of provider openai, "):
+        async with start_gateway(config, environment=ENVIRONMENT):
+            pass
