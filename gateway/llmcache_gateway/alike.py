@@ -47,7 +47,6 @@ def read(exchange: Exchange, question: Question, metrics: Metrics) -> None:
         namespace=question.controls.namespace,
         prefix=exchange.prefix,
         embedding=cache.identity,
-        hooked=exchange.runtime.has_key_hook,
     )
     if isinstance(asked, str):
         exchange.semantic = asked

@@ -147,11 +147,6 @@ class Runtime:
                 self._upstream_for[wanted] = found
         return found
 
-    @property
-    def has_key_hook(self) -> bool:
-        """Whether a function of the user's makes keys."""
-        return self.hooks is not None and "build_key" in self.hooks.names
-
     def enter(self) -> None:
         """Note one more request that uses it."""
         self.in_flight += 1
@@ -318,7 +313,13 @@ def _hooks(spec: GatewaySpec, resources: Resources) -> Hooks | None:
     if resources.hooks_folder is None:
         message = "the gateway was given no folder with hooks: give --hooks DIR, or remove spec.hooks"
         raise ConfigError([Problem("spec.hooks", message)])
-    return resources.hook_loader.hooks(resources.hooks_folder, seconds(spec.hooks.deadline))
+    hooks = resources.hook_loader.hooks(resources.hooks_folder, seconds(spec.hooks.deadline))
+    if "build_key" in hooks.names and semantic_on(spec.semantic, spec.policies):
+        message = (
+            "the hook build_key says which requests are equal, so none can be alike: remove it, or switch this off"
+        )
+        raise ConfigError([Problem("spec.semantic", message)])
+    return hooks
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,23 @@ def test_a_manifest_with_hooks_and_no_folder_ends_the_program_with_2(tmp_path: P
     assert "spec.hooks: the gateway was given no folder with hooks: give --hooks DIR" in ended.stderr
 
 
+@pytest.mark.parametrize("by", ["semantic", "policies"])
+async def test_keys_of_a_hook_beside_questions_that_are_alike_are_a_configuration_error(
+    start_gateway: StartGateway, provider: Provider, folder: Path, by: str
+) -> None:
+    on: Any = {"enabled": True}
+    policy = {"name": "p", "match": {"models": ["x"]}, "semantic": on}
+    config = with_hooks(provider)
+    config["spec"] |= {by: on if by == "semantic" else [policy]}
+    write(folder, "async def build_key(request, default_key): return default_key")
+    with pytest.raises(ConfigError, match=r"spec\.semantic: the hook build_key says which requests are equal"):
+        async with start_gateway(config, hooks=folder):
+            pass
+    write(folder, "async def pre_store(candidate): return None")
+    async with start_gateway(config, hooks=folder) as gateway:
+        assert await outcome(gateway, body()) == "MISS"
+
+
 async def test_a_request_whose_key_a_hook_makes_is_invalidated_under_that_key(
     start_gateway: StartGateway, provider: Provider, folder: Path
 ) -> None:

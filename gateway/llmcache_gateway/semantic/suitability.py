@@ -67,14 +67,12 @@ def read(
     namespace: str,
     prefix: str,
     embedding: str,
-    hooked: bool = False,
 ) -> Asked | str:
     """Return what is asked, and its scope; or why the semantic cache is not for this request, as a stable word.
 
     `prefix` is the name and version of the prefix that the request belongs to, `embedding` the identity of the model.
-    `hooked` says that a hook makes keys: as with a key builder, nobody can say what of a request counts then.
     """
-    if hooked or settings.builder is not None:
+    if settings.builder is not None:  # nobody can say what of a request counts then
         return "custom-key"
     members = key.read_members(dialect, request, settings)
     turn = dialect.last_turn(members)
