@@ -131,9 +131,10 @@ def _prefix(prefix: Prefix) -> dict[str, object]:
 
 def _hints(runtime: Runtime, meter: Meter) -> dict[str, object]:
     """Return which models get no hint, and for how long; whose hints bring nothing, and why; and what is kept."""
-    hinter = runtime.hinter
+    hinter, contents = runtime.hinter, runtime.contents
+    kept = {} if contents is None else {"cachedContents": contents.shown(), "cachedContentsPaused": contents.paused()}
     return {
-        **({"cachedContents": runtime.contents.shown()} if runtime.contents is not None else {}),
+        **kept,
         "standDowns": [
             {"upstream": one.upstream, "model": one.model, "refused": one.refused, "seconds": round(one.until)}
             for one in hinter.standing_down()

@@ -78,7 +78,7 @@ def _with_content(runtime: Runtime, question: Question, hints: Hints, asked: Ask
         places = runtime.hinter.beginnings(hints, asked, whose)
         if not places:
             return None
-        used = runtime.contents.use(places, asked.body, _owner(runtime, question, home, call))
+        used = runtime.contents.use(places, asked.body, _owner(runtime, question, hints, home, call))
         if used is None:
             return None
         place, content = used
@@ -88,14 +88,16 @@ def _with_content(runtime: Runtime, question: Question, hints: Hints, asked: Ask
     return Hinted(CACHED_CONTENT, body, None, (place,), runtime.contents.known.ttl, content.name)
 
 
-def _owner(runtime: Runtime, question: Question, home: google.Home, call: Call) -> Owner:
+def _owner(runtime: Runtime, question: Question, hints: Hints, home: google.Home, call: Call) -> Owner:
     provider, model = question.upstream.provider, question.request.model
     prices, rate = runtime.hinter.capabilities.of(provider, model).prices, runtime.prices.of(provider, model)
     account = Account(
         policy=question.settings.policy,
         side=question.side or "main",
+        read=prices.read if prices is not None else 0.0,
         storage=prices.storage if prices is not None else 0.0,
         usd_per_token=rate.input if rate is not None else 0.0,
+        must_pay=hints.mode != "always" and prices is not None,
     )
     return Owner(question.upstream, model, home, google.speaker(call.headers), account)
 

@@ -15,7 +15,7 @@ from llmcache_gateway.config import CachedContents
 from llmcache_gateway.contents.owner import GONE, Account, Owner
 from llmcache_gateway.errors import ContentError, StoreError
 from llmcache_gateway.hint_stats import Side
-from llmcache_gateway.hints.contents import PAUSE_SECONDS, Content, Contents
+from llmcache_gateway.hints.contents import PAUSE_SECONDS, TRIED, Content, Contents, Route
 from llmcache_gateway.hints.prompt import Place
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.stores.contents import MAKING_SECONDS, ContentLedger, LocalContents, Noted
@@ -121,6 +121,13 @@ class ContentKeeper:
             for prefix, content in self.known.there.items()
         ]
 
+    def paused(self) -> list[dict[str, Any]]:
+        """Return the models for which none is made for a while, as the admin port shows them; the log said why."""
+        return [
+            {"upstream": upstream, "model": model.rpartition("/")[2], "seconds": round(seconds)}
+            for (upstream, _, model), seconds in self.known.paused(self._clock()).items()
+        ]
+
     async def close(self) -> None:
         """Delete what no other gateway uses, as far as that is done in time."""
         self._closed = True
@@ -138,7 +145,7 @@ class ContentKeeper:
     async def _make(self, place: Place, body: bytes, owner: Owner) -> None:
         """Learn of the content that there is of a beginning, or make it."""
         prefix, token = place.prefix, secrets.token_hex(16)
-        paused: object = prefix
+        paused: bytes | Route = prefix
         pause = AGAIN_SECONDS
         try:
             found = await self._in_time(lambda: self._ledger.claim(prefix.hex(), token, self._who))
@@ -174,7 +181,7 @@ class ContentKeeper:
         finally:
             holding.cancel()
         self._count(owner, "made")
-        self._pay(owner.account, made.tokens * (1 + owner.account.storage * ttl / 3600))
+        self._pay(owner.account, owner.account.making(made.tokens, ttl))
         noted = Noted(made.name, made.tokens, ttl, 0.0)
         kept = False
         try:
@@ -203,11 +210,16 @@ class ContentKeeper:
         if owner is None:
             return  # refused by now
         hot, half = self.known.is_hot(content, now), self.known.ttl / 2
-        seen = {"idle": now - content.used, "renew_below": half if hot else 0.0}
+        idle, below, uses = now - content.used, half if hot else 0.0, content.uses
         try:
-            if not hot and await self._retire(prefix, content, owner, idle=self.known.idle):
+            if not hot and not uses and await self._retire(prefix, content, owner, idle=self.known.idle):
                 return
-            noted = await self._in_time(lambda: self._ledger.touch(prefix.hex(), content.name, self._who, **seen))
+            noted = await self._in_time(
+                lambda: self._ledger.touch(
+                    prefix.hex(), content.name, self._who, idle=idle, renew_below=below, uses=uses
+                )
+            )
+            content.uses -= uses
             if noted is None:
                 self._forget(prefix)
                 return
@@ -234,16 +246,27 @@ class ContentKeeper:
             return
         content.ends = self._clock() + ttl
         self._count(owner, "renewed")
-        self._pay(owner.account, content.tokens * owner.account.storage * (ttl - left) / 3600)
+        self._pay(owner.account, owner.account.keeping(content.tokens, ttl - left))
         await self._in_time(lambda: self._ledger.extend(prefix.hex(), content.name, ttl))
 
     async def _retire(self, prefix: bytes, content: Content, owner: Owner, *, idle: float | None) -> bool:
         """Delete a content that nobody uses, and say whether it was deleted; `idle` is as the ledger has it."""
-        retired = await self._in_time(lambda: self._ledger.retire(prefix.hex(), content.name, self._who, idle=idle))
-        if retired:
-            self._forget(prefix)
-            await self._delete(owner, content.name)
-        return retired
+        life = await self._in_time(lambda: self._ledger.retire(prefix.hex(), content.name, self._who, idle=idle))
+        if life is None:
+            return False
+        self._forget(prefix)
+        if idle is not None and owner.account.must_pay:
+            self._judge(owner, owner.account.brought(content.tokens, life.uses, life.paid))
+        await self._delete(owner, content.name)
+        return True
+
+    def _judge(self, owner: Owner, brought: float) -> None:
+        if self.known.judge(owner.route, brought, self._clock()):
+            log.warning(
+                "the last %d cached contents for the model %r cost more than they brought: none is made for a while",
+                TRIED,
+                owner.model,
+            )
 
     async def _retire_all(self) -> None:
         there = [

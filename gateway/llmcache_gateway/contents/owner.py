@@ -12,6 +12,7 @@ from llmcache_gateway.contents.google import Home, Made
 from llmcache_gateway.errors import ContentError, UpstreamError
 from llmcache_gateway.hint_stats import Side
 from llmcache_gateway.hints import gemini
+from llmcache_gateway.hints.contents import Route
 from llmcache_gateway.hints.prompt import Place
 from llmcache_gateway.upstreams.base import Call, Upstream
 
@@ -28,12 +29,30 @@ _STATUS: Final = re.compile(rb'"status":\s*"([A-Z_]{1,40})"')
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who is charged. `storage` is the price of a token that is kept for an hour, in tokens of uncached input."""
+    """Who is charged, by which prices, in multiples of that of a token of uncached input.
+
+    `read` is that of one that a request has of a content, `storage` that of one that is kept for an hour.
+    """
 
     policy: str
     side: Side
+    read: float
     storage: float
     usd_per_token: float
+    must_pay: bool
+    """Whether none is to be made for a while where they cost more than they bring."""
+
+    def making(self, tokens: int, ttl: float) -> float:
+        """Return what a content costs that is made, in tokens of uncached input."""
+        return tokens + self.keeping(tokens, ttl)
+
+    def keeping(self, tokens: int, seconds: float) -> float:
+        """Return what it costs to keep a content for so long."""
+        return tokens * self.storage * seconds / 3600
+
+    def brought(self, tokens: int, uses: int, paid: float) -> float:
+        """Return what a content has brought that was used so often and paid for so long, less what it cost."""
+        return uses * tokens * (1 - self.read) - self.making(tokens, paid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +69,7 @@ class Owner:
     account: Account
 
     @property
-    def route(self) -> tuple[str, str, str]:
+    def route(self) -> Route:
         """What a refusal is about that is not the prefix's."""
         return self.upstream.name, self.home.parent, self.home.model
 

@@ -29,6 +29,13 @@ class Noted(NamedTuple):
     """Whether who asked is to renew it at the provider."""
 
 
+class Life(NamedTuple):
+    """What became of a content: how many requests used it, and for how many seconds it was paid."""
+
+    uses: int
+    paid: float
+
+
 class ContentLedger(Protocol):
     """Notes contents by their prefix. Every method may raise StoreError. `who` is a gateway, `token` one claim."""
 
@@ -44,19 +51,22 @@ class ContentLedger(Protocol):
     async def give_up(self, prefix: str, token: str) -> None:
         """Let others make it."""
 
-    async def touch(self, prefix: str, name: str, who: str, *, idle: float, renew_below: float) -> Noted | None:
+    async def touch(
+        self, prefix: str, name: str, who: str, *, idle: float, renew_below: float, uses: int = 0
+    ) -> Noted | None:
         """Say that a gateway uses a content, last so long ago, and return it; None when it is no more.
 
-        Of those who ask while less than `renew_below` is left, one is told to renew it.
+        `uses` are those since it last said so. Of those who ask while less than `renew_below` is left, one is told to
+        renew it.
         """
 
     async def extend(self, prefix: str, name: str, left: float) -> None:
         """Note that a content was renewed."""
 
-    async def retire(self, prefix: str, name: str, who: str, *, idle: float | None) -> bool:
-        """Take a content out, and say so, for the caller to delete it: where nobody has used it for so long.
+    async def retire(self, prefix: str, name: str, who: str, *, idle: float | None) -> Life | None:
+        """Take a content out that nobody has used for so long, for the caller to delete it; None where that is not so.
 
-        None is for a gateway that ends: where no other uses it.
+        With `idle` None a gateway ends: it is taken out where no other uses it.
         """
 
     async def forget(self, prefix: str, name: str) -> None:
@@ -72,6 +82,8 @@ class _Local:
     ends: float = 0.0
     used: float = 0.0
     renewing: float = 0.0
+    uses: int = 0
+    paid: float = 0.0
     users: dict[str, float] = field(default_factory=dict)
 
 
@@ -103,8 +115,9 @@ class LocalContents:
         now, known = self._clock(), self._known.get(prefix)
         if known is None or known.holder != token:
             return False
-        ends, users = now + content.left, {who: now}
-        self._known[prefix] = _Local(name=content.name, tokens=content.tokens, ends=ends, used=now, users=users)
+        made = _Local(name=content.name, tokens=content.tokens, ends=now + content.left, used=now, users={who: now})
+        made.paid = content.left
+        self._known[prefix] = made
         return True
 
     async def give_up(self, prefix: str, token: str) -> None:
@@ -112,10 +125,13 @@ class LocalContents:
         if known is not None and known.holder == token:
             del self._known[prefix]
 
-    async def touch(self, prefix: str, name: str, who: str, *, idle: float, renew_below: float) -> Noted | None:
+    async def touch(
+        self, prefix: str, name: str, who: str, *, idle: float, renew_below: float, uses: int = 0
+    ) -> Noted | None:
         now, known = self._clock(), self._of(prefix, name)
         if known is None or known.ends <= now:
             return None
+        known.uses += uses
         known.users[who] = now
         known.used = max(known.used, now - idle)
         renew = known.ends - now < renew_below and known.renewing <= now
@@ -126,18 +142,20 @@ class LocalContents:
     async def extend(self, prefix: str, name: str, left: float) -> None:
         known = self._of(prefix, name)
         if known is not None:
-            known.ends, known.renewing = self._clock() + left, 0.0
+            ends = self._clock() + left
+            known.paid += ends - known.ends
+            known.ends, known.renewing = ends, 0.0
 
-    async def retire(self, prefix: str, name: str, who: str, *, idle: float | None) -> bool:
+    async def retire(self, prefix: str, name: str, who: str, *, idle: float | None) -> Life | None:
         now, known = self._clock(), self._of(prefix, name)
         if known is None:
-            return False
+            return None
         known.users.pop(who, None)
         in_use = any(now - seen < ALIVE_SECONDS for seen in known.users.values())
         if in_use if idle is None else now - known.used < idle:
-            return False
+            return None
         del self._known[prefix]
-        return True
+        return Life(known.uses, known.paid)
 
     async def forget(self, prefix: str, name: str) -> None:
         if self._of(prefix, name) is not None:
@@ -184,6 +202,7 @@ if known[1] ~= ARGV[1] and known[2] ~= ARGV[3] then return 0 end
 redis.call('DEL', KEYS[1])
 local ends = text(now + ARGV[5])
 redis.call('HSET', KEYS[1], 'name', ARGV[3], 'tokens', ARGV[4], 'ends', ends, 'used', text(now), 'renewing', '0')
+redis.call('HSET', KEYS[1], 'uses', '0', 'paid', ARGV[5])
 redis.call('ZADD', KEYS[2], text(now), ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
@@ -194,7 +213,7 @@ if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] then redis.call('DEL', KEYS[
 return 1
 """
 _TOUCH: Final = f"""{_NOW}
-local known = redis.call('HMGET', KEYS[1], 'name', 'tokens', 'ends', 'used', 'renewing')
+local known = redis.call('HMGET', KEYS[1], 'name', 'tokens', 'ends', 'used', 'renewing', 'uses')
 if known[1] ~= ARGV[1] or tonumber(known[3]) <= now then return false end
 local left, used = known[3] - now, tonumber(known[4])
 redis.call('ZADD', KEYS[2], text(now), ARGV[2])
@@ -203,28 +222,31 @@ if now - ARGV[3] > used then
   used = now - ARGV[3]
   redis.call('HSET', KEYS[1], 'used', text(used))
 end
+if ARGV[6] ~= '0' then redis.call('HSET', KEYS[1], 'uses', text(known[6] + ARGV[6])) end
 local renew = left < tonumber(ARGV[4]) and tonumber(known[5]) <= now
 if renew then redis.call('HSET', KEYS[1], 'renewing', text(now + ARGV[5])) end
 return {{known[1], known[2], text(left), text(now - used), renew and '1' or '0'}}
 """
 _EXTEND: Final = f"""{_NOW}
-if redis.call('HGET', KEYS[1], 'name') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'ends', text(now + ARGV[2]), 'renewing', '0')
+local known = redis.call('HMGET', KEYS[1], 'name', 'ends', 'paid')
+if known[1] ~= ARGV[1] then return 0 end
+local ends = now + ARGV[2]
+redis.call('HSET', KEYS[1], 'ends', text(ends), 'renewing', '0', 'paid', text(known[3] + ends - known[2]))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 _RETIRE: Final = f"""{_NOW}
-local known = redis.call('HMGET', KEYS[1], 'name', 'used')
-if known[1] ~= ARGV[1] then return 0 end
+local known = redis.call('HMGET', KEYS[1], 'name', 'used', 'uses', 'paid')
+if known[1] ~= ARGV[1] then return false end
 redis.call('ZADD', KEYS[2], '0', ARGV[2])
 if ARGV[3] == '' then
-  if #redis.call('ZRANGEBYSCORE', KEYS[2], text(now - ARGV[4]), '+inf') > 0 then return 0 end
+  if #redis.call('ZRANGEBYSCORE', KEYS[2], text(now - ARGV[4]), '+inf') > 0 then return false end
 elseif now - known[2] < tonumber(ARGV[3]) then
-  return 0
+  return false
 end
 redis.call('DEL', KEYS[1], KEYS[2])
-return 1
+return {{known[3], known[4]}}
 """
 _FORGET: Final = """
 if redis.call('HGET', KEYS[1], 'name') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end
@@ -253,17 +275,20 @@ class RedisContents:
     async def give_up(self, prefix: str, token: str) -> None:
         await self._run(_GIVE_UP, prefix, token)
 
-    async def touch(self, prefix: str, name: str, who: str, *, idle: float, renew_below: float) -> Noted | None:
+    async def touch(
+        self, prefix: str, name: str, who: str, *, idle: float, renew_below: float, uses: int = 0
+    ) -> Noted | None:
         times = map(_milliseconds, (idle, renew_below, RENEWING_SECONDS))
-        found = await self._run(_TOUCH, prefix, name, who, *times)
+        found = await self._run(_TOUCH, prefix, name, who, *times, str(uses))
         return None if found is None else _noted(found)
 
     async def extend(self, prefix: str, name: str, left: float) -> None:
         await self._run(_EXTEND, prefix, name, _milliseconds(left))
 
-    async def retire(self, prefix: str, name: str, who: str, *, idle: float | None) -> bool:
+    async def retire(self, prefix: str, name: str, who: str, *, idle: float | None) -> Life | None:
         bound = "" if idle is None else _milliseconds(idle)
-        return bool(await self._run(_RETIRE, prefix, name, who, bound, _milliseconds(ALIVE_SECONDS)))
+        found = await self._run(_RETIRE, prefix, name, who, bound, _milliseconds(ALIVE_SECONDS))
+        return None if found is None else Life(int(found[0]), int(found[1]) / 1000)
 
     async def forget(self, prefix: str, name: str) -> None:
         await self._run(_FORGET, prefix, name)

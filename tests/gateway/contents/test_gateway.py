@@ -287,6 +287,7 @@ async def test_a_content_that_is_lost_at_the_provider_costs_no_client_its_answer
             "paused": [],
             "ineffective": [],
             "cachedContents": [],
+            "cachedContentsPaused": [],
         }
 
 
@@ -455,7 +456,37 @@ async def test_a_quota_of_none_is_asked_for_once_in_a_while(
                 await ask(gateway, asked(f"number {number}", system=system))
             await until(lambda: google.asked_to_make)
         failed = await gateway.metric(f'{EVENTS}{{event="failed",upstream="main"}}')
+        (paused,) = (await gateway.status())["hints"]["cachedContentsPaused"]
     assert (google.asked_to_make, failed) == (1, 1)
+    assert (paused["upstream"], paused["model"], 0 < paused["seconds"] <= 600) == ("main", MODEL, True)
+
+
+@pytest.mark.parametrize("mode", ["onRepeat", "always"])
+async def test_where_contents_cost_more_than_they_bring_none_is_made_for_a_while_unless_always(
+    start_gateway: StartGateway, google: GoogleProvider, mode: str
+) -> None:
+    now = [1000.0]
+    google.now = lambda: now[0]
+    hints = {"mode": mode, "points": [{"location": "system"}]}
+    async with start_gateway(config(google, hints=hints), clock=lambda: now[0]) as gateway:
+        for number in range(5):
+            for question in range(3):
+                await ask(gateway, asked(f"question {question}", system=f"{number} {LONG}"))
+            await until(lambda: google.asked_to_make == len(google.made) > 0)
+        async with asyncio.timeout(30):
+            while await gateway.metric("llmcache_cached_contents") != 5:  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.02)
+        now[0] += 301
+        await until(lambda: len(google.deleted) == 5)
+        paused = (await gateway.status())["hints"]["cachedContentsPaused"]
+        for question in range(4):
+            await ask(gateway, asked(f"question {question}", system=f"Another. {LONG}"))
+        if mode == "always":
+            await until(lambda: len(google.made) == 6)
+            assert paused == []
+    assert len(google.made) == (6 if mode == "always" else 5)
+    if mode == "onRepeat":
+        assert [(one["model"], one["seconds"]) for one in paused] == [(MODEL, 600)]
 
 
 async def test_no_more_are_used_than_the_limit(start_gateway: StartGateway, google: GoogleProvider) -> None:

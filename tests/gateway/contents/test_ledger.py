@@ -78,6 +78,17 @@ async def test_a_content_is_idle_when_no_gateway_uses_it(ledger: ContentLedger) 
     assert await ledger.retire("p", ONE.name, "a", idle=0.0), "though another is there"
 
 
+async def test_what_became_of_a_content_is_told_to_who_deletes_it(ledger: ContentLedger) -> None:
+    await made(ledger, who="a")
+    for who, uses in (("a", 2), ("b", 3), ("a", 0)):
+        assert await ledger.touch("p", ONE.name, who, idle=0, renew_below=0, uses=uses) is not None
+    await ledger.extend("p", ONE.name, 100)
+    life = await ledger.retire("p", ONE.name, "a", idle=0.0)
+    assert life is not None
+    assert (life.uses, round(life.paid) >= 100) == (5, True)
+    assert life.paid < 160, "no second is paid for twice"
+
+
 async def test_one_of_those_that_use_it_renews_it(ledger: ContentLedger) -> None:
     await made(ledger)
     told = [await ledger.touch("p", ONE.name, who, idle=0, renew_below=61) for who in "abc"]

@@ -8,6 +8,7 @@ import pytest
 from llmcache_gateway.canonical import decode
 from llmcache_gateway.config import CachedContents
 from llmcache_gateway.contents.google import Home, home_of, made
+from llmcache_gateway.contents.owner import Account
 from llmcache_gateway.hints import gemini
 from llmcache_gateway.hints.contents import MAX_MAKING, Content, Contents
 from llmcache_gateway.hints.prompt import Place
@@ -201,7 +202,7 @@ def test_what_was_refused_is_not_wanted_for_a_while_and_a_route_not_at_all() -> 
     contents.give_up(LONG.prefix, ROUTE, 900)
     contents.choose([SHORT], ROUTE, 601)
     assert contents.choose([SHORT], ROUTE, 602).wanted is None
-    assert contents.choose([SHORT], ("another",), 603).wanted == SHORT
+    assert contents.choose([SHORT], ("another", "", "m"), 603).wanted == SHORT
 
 
 def test_no_more_are_wanted_than_the_limit_and_a_few_at_a_time() -> None:
@@ -216,9 +217,29 @@ def test_no_more_are_wanted_than_the_limit_and_a_few_at_a_time() -> None:
     assert many.choose([LONG], ROUTE, 3).wanted == LONG
 
 
+def test_a_route_is_judged_by_its_last_five_contents() -> None:
+    contents = known(after=2)
+    assert [contents.judge(ROUTE, brought, 0) for brought in (-100.0, 500.0, -100.0, -100.0, -100.0)] == [False] * 5
+    assert contents.paused(0) == {}
+    assert [contents.judge(ROUTE, -1.0, 10) for _ in range(5)] == [False] * 4 + [True]
+    assert contents.paused(10) == {ROUTE: 600}
+    contents.choose([LONG], ROUTE, 20)
+    assert contents.choose([LONG], ROUTE, 21).wanted is None
+    assert contents.choose([SHORT], ROUTE, 611).wanted is None
+    assert contents.choose([SHORT], ROUTE, 612).wanted == SHORT
+
+
+def test_a_content_is_reckoned_by_its_uses_and_the_time_that_was_paid() -> None:
+    account = Account("default", "main", read=0.1, storage=3.6, usd_per_token=0.0, must_pay=True)
+    assert account.making(1000, 600) == pytest.approx(1600)
+    assert account.brought(1000, uses=1, paid=600) == pytest.approx(-700)
+    assert account.brought(1000, uses=2, paid=600) == pytest.approx(200)
+
+
 def test_what_is_remembered_is_bounded() -> None:
     contents = known(after=2)
     for number in range(30_000):
         contents.choose([place(b"%d" % number)], ROUTE, 0)
-        contents.give_up(b"%d" % number, number, 600)
-    assert (len(contents._seen), len(contents._pauses)) == (20_000, 1000)
+        contents.give_up(b"%d" % number, b"%d" % number, 600)
+        contents.judge(("main", "", f"{number}"), -1.0, 0)
+    assert (len(contents._seen), len(contents._pauses), len(contents._trials)) == (20_000, 1000, 500)
