@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmcache_gateway.config import share
-from llmcache_gateway.errors import StoreError
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.labels import Drift, Label, Told
 from llmcache_gateway.metrics import Metrics
@@ -101,11 +100,11 @@ class Budgets:
                 try:
                     await self._catch_up(runtime, keeper)
                     away = False
-                except (StoreError, TimeoutError) as error:
+                except Exception as error:  # a server's client makes errors that no list foresees
                     if not away:
                         log.warning(
                             "what other gateways' samples told can't be read: %s; going on with what is known",
-                            str(error) or "no answer in time",
+                            str(error) or type(error).__name__,
                         )
                     away = True
                 finally:
@@ -140,10 +139,12 @@ class Budgets:
             try:
                 async with asyncio.timeout(MAX_SECONDS):
                     await keeper.add(told)
-            except BaseException as error:
+            except asyncio.CancelledError:
                 self._untold.appendleft(told)
-                if not isinstance(error, StoreError | TimeoutError):
-                    raise
+                raise
+            except Exception as error:
+                log.info("what a sample told is kept for later: %s", str(error) or type(error).__name__)
+                self._untold.appendleft(told)
                 return
 
     def _in_force(self, runtime: Runtime) -> Iterator[tuple[str, Budget, float]]:

@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from llmcache_gateway.config import Judge, seconds
@@ -38,6 +39,25 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 """Longest answer of a model that judges, whose word is one of a few bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A question to be judged: by whom, the key of its own request, and the stored question that it may be."""
+
+    judge: Judge
+    runtime: Runtime
+    cache: "SemanticCache"
+    question: Question
+    key: str
+    asked: "Asked"
+    grey: "Neighbour"
+
+    @property
+    def pair(self) -> bytes:
+        """What names the question, the stored one, and who judges them, in few bytes."""
+        named = (self.judge.upstream or "", self.judge.model or "", self.asked.scope, self.grey.key, self.asked.text)
+        return hashlib.sha256("\n".join(named).encode("utf-8", "surrogatepass")).digest()
+
+
 class Judging:
     """Judges within the bounds of the configuration, which count for the process, and remembers what is the same.
 
@@ -58,22 +78,15 @@ class Judging:
         semantic, asked, grey, cache = question.settings.semantic, question.asked, question.grey, runtime.semantic
         if semantic is None or semantic.judge is None or asked is None or grey is None or cache is None:
             return
-        judge, pair = semantic.judge, _pair(semantic.judge, asked, grey)
-        if pair in self._different:
-            reason: str | None = "known"
-        elif len(self._tasks) >= MAX_AT_ONCE:
-            reason = "busy"
-        else:
-            reason = self._allowance.take(
-                per_minute=judge.calls_per_minute, per_day=judge.calls_per_day, tokens_per_day=judge.tokens_per_day
-            )
+        case = _Case(semantic.judge, runtime, cache, question, key, asked, grey)
+        reason = self._left_out(case)
         if reason is not None:
             self._metrics.semantic_judge_skipped.labels(reason).inc()
             return
         fresh = None
-        if judge.upstream is None and not recording.too_large:
+        if case.judge.upstream is None and not recording.too_large:
             fresh = question.dialect.answer_text(recording.answer())
-        task = asyncio.create_task(self._judge(runtime, cache, question, key, judge, asked, grey, fresh))
+        task = asyncio.create_task(self._judge(case, fresh))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -83,58 +96,66 @@ class Judging:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _judge(
-        self,
-        runtime: Runtime,
-        cache: "SemanticCache",
-        question: Question,
-        key: str,
-        judge: Judge,
-        asked: "Asked",
-        grey: "Neighbour",
-        fresh: str | None,
-    ) -> None:
+    def _left_out(self, case: _Case) -> str | None:
+        """Return why a question is not judged, as a stable word; None where it is, which is counted then."""
+        if case.pair in self._different:
+            return "known"
+        if len(self._tasks) >= MAX_AT_ONCE:
+            return "busy"
+        bounds = case.judge
+        return self._allowance.take(
+            per_minute=bounds.calls_per_minute, per_day=bounds.calls_per_day, tokens_per_day=bounds.tokens_per_day
+        )
+
+    async def _judge(self, case: _Case, fresh: str | None) -> None:
         verdict: Verdict = "unknown"
-        runtime.enter()  # its store must not be closed under it
+        case.runtime.enter()  # its store must not be closed under it
         try:
-            async with asyncio.timeout(seconds(judge.deadline)):
-                stored = await runtime.store.get(grey.key)
-                if stored is not None and judge.upstream is not None:
-                    verdict = await self._ask(runtime, judge, asked.text, grey.text)
-                elif stored is not None:
-                    verdict = await cache.compared(text_of(question.dialect, stored.entry), fresh)
-            if verdict == "same" and stored is not None:
-                cache.aliases.remember(
-                    asked,
-                    key,
-                    key=grey.key,
-                    entry=stored.entry,
-                    similarity=grey.similarity,
-                    epoch=question.epoch,
-                    tags=question.controls.tags,
-                )
+            async with asyncio.timeout(seconds(case.judge.deadline)):
+                verdict = await self._verdict(case, fresh)
         except TimeoutError:
-            log.warning("a question was not judged within %s", judge.deadline)
+            log.warning("a question was not judged within %s", case.judge.deadline)
         except UpstreamError as error:
             log.warning("a question was not judged: %s", error.message)
         except Exception:
             # Nobody waits for it: whatever went wrong, the question was answered, and is only not judged.
             log.exception("a question could not be judged")
         finally:
-            runtime.leave()
+            case.runtime.leave()
         if verdict == "different":
-            self._different[_pair(judge, asked, grey)] = None
+            self._different[case.pair] = None
             if len(self._different) > MAX_KNOWN:
                 self._different.popitem(last=False)
-        by = "model" if judge.upstream is not None else "answers"
-        self._metrics.semantic_judged.labels(question.settings.policy, by, verdict).inc()
-        log.info("JUDGED", extra={"fields": {"verdict": verdict, "by": by, "key": key, "stored": grey.key}})
+        by = "model" if case.judge.upstream is not None else "answers"
+        self._metrics.semantic_judged.labels(case.question.settings.policy, by, verdict).inc()
+        log.info("JUDGED", extra={"fields": {"verdict": verdict, "by": by, "key": case.key, "stored": case.grey.key}})
 
-    async def _ask(self, runtime: Runtime, judge: Judge, asked: str, stored: str) -> Verdict:
+    async def _verdict(self, case: _Case, fresh: str | None) -> Verdict:
+        """Say whether a question is the stored one, and remember it if so; `fresh` is its answer, where that counts."""
+        stored = await case.runtime.store.get(case.grey.key)
+        if stored is None:
+            return "unknown"
+        if case.judge.upstream is not None:
+            verdict = await self._ask(case)
+        else:
+            verdict = await case.cache.compared(text_of(case.question.dialect, stored.entry), fresh)
+        if verdict == "same":
+            case.cache.aliases.remember(
+                case.asked,
+                case.key,
+                key=case.grey.key,
+                entry=stored.entry,
+                similarity=case.grey.similarity,
+                epoch=case.question.epoch,
+                tags=case.question.controls.tags,
+            )
+        return verdict
+
+    async def _ask(self, case: _Case) -> Verdict:
         """Have a model judge; UpstreamError where it gives no answer."""
-        upstream = next(one for one in runtime.upstreams if one.name == judge.upstream)
+        upstream = next(one for one in case.runtime.upstreams if one.name == case.judge.upstream)
         words = Words.of(secrets.token_hex(4))
-        body = asked_of(judge.model or "", stored, asked, words)
+        body = asked_of(case.judge.model or "", case.grey.text, case.asked.text, words)
         answer: Any = None
         raw = b""
         try:
@@ -156,9 +177,3 @@ class Judging:
         for kind, tokens in spent.items():
             self._metrics.semantic_judge_tokens.labels(kind).inc(tokens)
         self._allowance.spend(sum(spent.values()))
-
-
-def _pair(judge: Judge, asked: "Asked", grey: "Neighbour") -> bytes:
-    """Return what names a question, a stored one, and who judges them, in few bytes."""
-    named = (judge.upstream or "", judge.model or "", asked.scope, grey.key, asked.text)
-    return hashlib.sha256("\n".join(named).encode("utf-8", "surrogatepass")).digest()

@@ -40,11 +40,13 @@ class RedisLabels:
 
     async def news(self) -> list[Told]:
         news: list[Told] = []
-        while found := await self._evaluate(NEWS, 1, self._name, b"(" + self._read_to, READ_TOGETHER):
+        read_to = self._read_to
+        while found := await self._evaluate(NEWS, 1, self._name, b"(" + read_to, READ_TOGETHER):
             for _, fields in found:
                 try:
                     news.append(from_bytes(fields[1]))
                 except BadEntryError as error:
                     log.warning("a label was of no use: %s", error)
-            self._read_to = found[-1][0]
+            read_to = found[-1][0]
+        self._read_to = read_to  # only now: what was read before a failure is read again
         return news

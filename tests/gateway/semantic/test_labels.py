@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmcache_gateway.errors import BadEntryError
+from llmcache_gateway.errors import BadEntryError, StoreError
 from llmcache_gateway.labels import Drift, Label, Told, from_bytes, to_bytes
-from llmcache_gateway.stores.labels import LabelKeeper
+from llmcache_gateway.stores.labels import LabelKeeper, RedisLabels
 from tests.gateway.conftest import StartGateway, TestGateway
 from tests.gateway.provider import Provider
 from tests.gateway.redis_stores import KINDS, NAMESPACE, running, shared
@@ -51,6 +51,26 @@ async def test_what_is_damaged_is_passed_over(redis_url: str) -> None:
         assert await keeper.news() == [RIGHT, CHANGED]
     finally:
         await store.close()
+
+
+async def test_what_was_read_before_a_failure_is_read_again() -> None:
+    told = [(f"{number}-0".encode(), [b"told", to_bytes(RIGHT)]) for number in range(1, 4)]
+    fails = [False]
+
+    async def evaluate(script: str, keys: int, name: str, after: bytes, count: int) -> list[Any]:
+        """A stream that is read two at a time, as a server does, and breaks off once."""
+        found = [one for one in told if one[0] > after.removeprefix(b"(")][:2]
+        if fails[0] and after != b"(0-0":
+            raise StoreError("redis: broken off")
+        return found
+
+    keeper = RedisLabels(evaluate, NAMESPACE)
+    fails[0] = True
+    with pytest.raises(StoreError):
+        await keeper.news()
+    fails[0] = False
+    assert await keeper.news() == [RIGHT] * 3
+    assert await keeper.news() == []
 
 
 @pytest.mark.parametrize(
