@@ -20,6 +20,7 @@ from tests.gateway.anthropic_provider import running_anthropic
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway
 from tests.gateway.provider import Provider, completion
 from tests.gateway.providers.google import running_google
+from tests.gateway.semantic.unsure import LEAST, STORED, unsure_of
 from tests.gateway.test_command_line import finish, start
 from tests.qdrant_server import running_qdrant
 from tests.redis_server import running_redis
@@ -444,10 +445,10 @@ async def test_judge_example_has_a_model_decide_what_the_verifier_was_not_sure_o
     config = manifest("29-judge")
     config["spec"]["upstreams"][0] |= {"baseURL": provider.base_url}
     config["spec"]["semantic"] |= {"deadline": "5s", "threshold": 0.1}  # a busy machine; and rewordings of any kind
-    config["spec"]["semantic"]["judge"] |= {"leastScore": 0.01}
+    config["spec"]["semantic"]["judge"] |= {"leastScore": LEAST}
     async with start_gateway(config, environment={"OPENAI_API_KEY": "k"}) as gateway:
-        await gateway.post(question("How do I change my password?"))
-        near = question("Where can I get a new password from?")
+        await gateway.post(question(STORED))
+        near = question(unsure_of())
         async with asyncio.timeout(60):
             while not await gateway.metric('llmcache_semantic_rejected_total{guard="verifier"}'):
                 await gateway.post(near, headers={"Cache-Control": "only-if-cached"})
