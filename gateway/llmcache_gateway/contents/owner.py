@@ -21,7 +21,7 @@ CALL_SECONDS: Final = 60.0
 
 MAX_ANSWER_BYTES: Final = 2**20
 
-GONE: Final = frozenset({400, 403, 404})
+GONE: Final = frozenset({403, 404})
 """What the provider says of a content that it does not have, or not for this credential."""
 
 _STATUS: Final = re.compile(rb'"status":\s*"([A-Z_]{1,40})"')
