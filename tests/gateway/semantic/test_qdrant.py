@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.gateway.test_invalidation import invalidate
 from tests.qdrant_server import CreateCollection, QdrantServer, running_qdrant
 
 COLLECTION = "answers"
+KEY = {"credential": {"secretRef": {"name": "qdrant", "key": "api-key"}}}
 
 
 @pytest.fixture
@@ -227,13 +229,12 @@ def in_qdrant(provider: Provider, url: str, *, index: dict[str, Any] | None = No
 
 
 async def test_vectors_may_be_searched_in_qdrant_with_a_key_from_a_secret(
-    start_gateway: StartGateway, provider: Provider, tmp_path: Any
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
 ) -> None:
     (tmp_path / "qdrant").mkdir()
     (tmp_path / "qdrant" / "api-key").write_text("s3cret\n")
     async with running_qdrant(api_key="s3cret") as qdrant:
-        key = {"credential": {"secretRef": {"name": "qdrant", "key": "api-key"}}}
-        config = in_qdrant(provider, qdrant.url, index=key)
+        config = in_qdrant(provider, qdrant.url, index=KEY)
         async with start_gateway(config, secrets=tmp_path) as gateway:
             first = await gateway.post(chat(RESET))
             assert (await ask_until_hit(gateway, chat(SAME))).json() == first.json()
@@ -242,6 +243,27 @@ async def test_vectors_may_be_searched_in_qdrant_with_a_key_from_a_secret(
             other = {"Authorization": "Bearer another"}
             answer = await gateway.post(chat(SAME), headers=other | DEBUG)
             assert answer.headers["X-LLMCache-Semantic"].startswith("none;")
+
+
+async def test_a_key_that_is_changed_in_its_secret_is_used_without_a_restart(
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
+) -> None:
+    (tmp_path / "qdrant").mkdir()
+    (tmp_path / "qdrant" / "api-key").write_text("old")
+    async with running_qdrant(api_key="new") as qdrant:
+        config = in_qdrant(provider, qdrant.url, index=KEY)
+        async with start_gateway(config, secrets=tmp_path) as gateway:
+            answer = await gateway.post(chat(RESET), headers=DEBUG)
+            assert answer.headers["X-LLMCache-Semantic"].startswith("no-index;")
+            (tmp_path / "qdrant" / "api-key").write_text("new")
+
+            async def is_used() -> bool:
+                again = await gateway.post(chat(RESET), headers=DEBUG | {"Cache-Control": "no-cache"})
+                assert again.status_code == 200
+                held = {"Cache-Control": "only-if-cached"}
+                return (await gateway.post(chat(SAME), headers=held)).status_code == 200
+
+            await until(is_used)
 
 
 @pytest.mark.parametrize("by", ["keys", "version"])

@@ -101,6 +101,7 @@ class QdrantIndex:
         self._sweep_seconds = sweep_seconds
         self._checked_for: int | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._closed = False
 
     def begin(self) -> None:
         if self._sweeping is None:
@@ -145,6 +146,7 @@ class QdrantIndex:
                 await self._delete(models.PointIdsList(points=list(points[at : at + AT_ONCE])))
 
     async def close(self) -> None:
+        self._closed = True  # a cancellation alone may be lost inside a client
         if self._sweeping is not None:
             self._sweeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -191,8 +193,11 @@ class QdrantIndex:
 
     async def _check(self, dimensions: int) -> None:
         """Look whether the collection is for such vectors, StoreError when not: those of others have no similarity."""
-        if self._checked_for == dimensions:
-            return
+        if self._checked_for != dimensions:
+            await self._look(dimensions)
+            self._checked_for = dimensions
+
+    async def _look(self, dimensions: int) -> None:
         info = await _asked(self._client.get_collection(self._collection))
         has = info.config.params.vectors
         if not isinstance(has, models.VectorParams):
@@ -205,8 +210,7 @@ class QdrantIndex:
                 f"model {dimensions}: {_ANOTHER}"
             )
         if missing := FIELDS.keys() - info.payload_schema.keys():
-            await self._index(missing)
-        self._checked_for = dimensions
+            await self._make_searchable(missing)
 
     async def _make(self, dimensions: int) -> None:
         """Make the collection, unless another replica was sooner; then it is checked like any other."""
@@ -215,28 +219,34 @@ class QdrantIndex:
         with suppress(_ThereAlreadyError):
             await _asked(self._client.create_collection(self._collection, vectors_config=vectors))
 
-    async def _index(self, fields: Iterable[str]) -> None:
+    async def _make_searchable(self, fields: Iterable[str]) -> None:
         for field in fields:
             await _asked(self._client.create_payload_index(self._collection, field, FIELDS[field], wait=True))
 
     async def _sweep_again_and_again(self) -> None:
         told = False
-        while True:
-            self._checked_for = None
-            over = models.FieldCondition(key="until", range=models.Range(lte=self._now()))
-            own = models.Filter(must=[_is("cache", self._owner), over])
+        while not self._closed:
             try:
-                await self._delete(models.FilterSelector(filter=own))
+                await self._sweep()
                 told = False
-            except _NoCollectionError:
-                pass
             except StoreError as error:
                 if not told:
                     log.warning(
                         "questions that are over can't be removed: %s; they are not found, but take room", error
                     )
                     told = True
-            await asyncio.sleep(self._sweep_seconds)
+            if not self._closed:
+                await asyncio.sleep(self._sweep_seconds)
+
+    async def _sweep(self) -> None:
+        """Look at the collection again, and remove what is over."""
+        checked_for, self._checked_for = self._checked_for, None
+        over = models.FieldCondition(key="until", range=models.Range(lte=self._now()))
+        own = models.Filter(must=[_is("cache", self._owner), over])
+        with suppress(_NoCollectionError):
+            if checked_for is not None:
+                await self._check(checked_for)
+            await self._delete(models.FilterSelector(filter=own))
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
