@@ -183,7 +183,7 @@ class Metrics:
         )
         self.semantic_judge_skipped = Counter(
             "llmcache_semantic_judge_skipped",
-            "Questions that were left unjudged, by why: a bound of the configuration, or too many at once.",
+            "Questions left unjudged, by why: a bound of the configuration, too many at once, or known as different.",
             ["reason"],
             registry=registry,
         )

@@ -442,7 +442,7 @@ async def test_qdrant_example_searches_vectors_there(
 async def test_judge_example_has_a_model_decide_what_the_verifier_was_not_sure_of(
     start_gateway: StartGateway, provider: Provider
 ) -> None:
-    config = manifest("29-judge")
+    config = manifest("31-judge", "openai.yaml")
     config["spec"]["upstreams"][0] |= {"baseURL": provider.base_url}
     config["spec"]["semantic"] |= {"deadline": "5s", "threshold": 0.1}  # a busy machine; and rewordings of any kind
     config["spec"]["semantic"]["judge"] |= {"leastScore": LEAST}
@@ -457,6 +457,33 @@ async def test_judge_example_has_a_model_decide_what_the_verifier_was_not_sure_o
             while not await gateway.metric(unknown):  # noqa: ASYNC110 (only asking tells)
                 await asyncio.sleep(0.05)
     assert [call["body"]["model"] for call in provider.calls].count("gpt-4o-mini") == 1
+
+
+async def test_judge_example_takes_a_question_for_another_whose_answer_is_alike(start_gateway: StartGateway) -> None:
+    config = manifest("31-judge")
+    config["spec"]["semantic"] |= {"deadline": "5s", "threshold": 0.1}  # a busy machine; and rewordings of any kind
+    config["spec"]["semantic"]["judge"] |= {"leastScore": 0.01}
+    # Several, so that of whatever verifier comes with the gateway there is one that it is not sure of.
+    near = [
+        "Where can I download my invoice?",
+        "How do I find an invoice?",
+        "Where is my invoice?",
+        "Where do I find my invoices from the shop?",
+    ]
+    async with start_gateway(config) as gateway, asyncio.timeout(60):
+        await gateway.post(question("Where do I find my invoice?"))
+        while not await gateway.metric('llmcache_semantic_rejected_total{guard="verifier"}'):
+            for text in near:
+                await gateway.post(question(text), headers={"Cache-Control": "only-if-cached"})
+        for text in near:
+            await gateway.post(question(text))
+        while not await gateway.metric(  # noqa: ASYNC110 (only asking tells)
+            'llmcache_semantic_judged_total{by="answers",policy="default",verdict="same"}'
+        ):
+            await asyncio.sleep(0.05)
+        while not await gateway.metric('llmcache_hits_total{tier="alias"}'):
+            for text in near:  # in other blanks, so that its own entry does not answer it
+                await gateway.post(question(text.replace(" my ", "  my ")), headers={"Cache-Control": "only-if-cached"})
 
 
 async def test_hint_experiment_example_marks_a_fifth_of_the_prompts_for_an_hour(start_gateway: StartGateway) -> None:
