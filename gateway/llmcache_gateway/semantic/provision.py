@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from llmcache_gateway.config import DEFAULT_MODEL, JUDGES, MAKERS, ConfigError, Embedding, Judge, Problem, VectorIndex
 from llmcache_gateway.metrics import Metrics
@@ -108,28 +108,14 @@ def _index(
     namespace: str,
     clock: Callable[[], float],
 ) -> Index:
+    bounds: dict[str, Any] = {
+        "model": embedder.identity,
+        "max_points": wanted.entries,
+        "max_of_tenant": wanted.entries_per_tenant,
+        "clock": clock,
+    }
     if qdrant is not None:
-        return open_qdrant(
-            qdrant,
-            namespace=namespace,
-            model=embedder.identity,
-            max_points=wanted.entries,
-            max_of_tenant=wanted.entries_per_tenant,
-            clock=clock,
-        )
+        return open_qdrant(qdrant, namespace=namespace, **bounds)
     if link is not None:
-        return RedisSearchIndex(
-            link,
-            namespace=namespace,
-            model=embedder.identity,
-            max_points=wanted.entries,
-            max_of_tenant=wanted.entries_per_tenant,
-            clock=clock,
-        )
-    return InProcessIndex(
-        store.vectors(),
-        model=embedder.identity,
-        max_points=wanted.entries,
-        max_of_tenant=wanted.entries_per_tenant,
-        clock=clock,
-    )
+        return RedisSearchIndex(link, namespace=namespace, **bounds)
+    return InProcessIndex(store.vectors(), **bounds)
