@@ -11,7 +11,7 @@ GATEWAY := .venv/.gateway
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit e2e cluster cluster-down bench bench-operator models lint format generate check-generated lock clean
+.PHONY: help run install test unit e2e cluster cluster-down bench bench-operator bench-vectors models lint format generate check-generated lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -42,6 +42,9 @@ cluster-down: $(DEV) ## end it (CLUSTER=NAME: that one)
 bench: $(DEV) ## the gateway beside a bare aiohttp handler and nginx, in one run
 	@scripts/system-packages bench
 	@$(BIN)/python -m bench
+
+bench-vectors: $(DEV) ## each semantic index with 100,000 questions beside 2,000 in process; ten minutes
+	@$(BIN)/python -m bench.vectors
 
 bench-operator: $(DEV) ## the operator with 300 LLMCaches on a real cluster, beside a bare kopf handler
 	@scripts/system-packages
