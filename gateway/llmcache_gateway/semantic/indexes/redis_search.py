@@ -107,13 +107,11 @@ class RedisSearchIndex:
 
     async def _make_room(self, wanted: str, most: int, key: str) -> None:
         """Remove the questions that are over soonest, so that there is room for one more."""
-        in_order = (wanted, "RETURN", 1, "key", "SORTBY", "until", "ASC")
-        answer = await self._search(*in_order, *_limit(1), "DIALECT", 2)
-        too_many = _total(answer) - most + 1
+        too_many = _total(await self._search(wanted, *_limit(0), "DIALECT", 2)) - most + 1  # not sorted for that
         if too_many <= 0:
             return
-        if too_many > 1:  # a bound was lowered, or others were as quick
-            answer = await self._search(*in_order, *_limit(min(too_many, AT_ONCE)), "DIALECT", 2)
+        in_order = ("RETURN", 1, "key", "SORTBY", "until", "ASC", *_limit(min(too_many, AT_ONCE)))
+        answer = await self._search(wanted, *in_order, "DIALECT", 2)
         oldest = [found[b"key"].decode() for found in _documents(answer) if b"key" in found]
         await self.remove([one for one in oldest if one != key])
 
