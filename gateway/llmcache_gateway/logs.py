@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 LINES_WAITING: Final = 10_000
 """Most lines that wait to be written: some 5 MB. What comes on top is dropped and counted."""
 
+QUIET: Final = ("botocore", "httpcore", "httpx", "urllib3")
+"""Libraries that log each of their calls, botocore with the token that it signs. Only their warnings are shown."""
+
 END_SECONDS: Final = 1.0
 """Longest time in which the last lines are written at the end of the process."""
 
@@ -86,6 +89,8 @@ def set_up_logging(level: str) -> None:
     handler = ThreadedHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     # What no line shows need not be found out for each (Python's "Logging HOWTO", section Optimization).
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

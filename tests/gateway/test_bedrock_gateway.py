@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
@@ -21,7 +22,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.corpus.asking import Bedrock
 from tests.gateway.providers.bedrock import AWS, BEARER, FRAMES, REGION, BedrockProvider, error, frame, running_bedrock
-from tests.gateway.test_command_line import finish, serving, start, without_package
+from tests.gateway.test_command_line import address, finish, serving, start, without_package
 
 MODEL = "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-5-5-20260901-v1:0"
 ESCAPED = MODEL.replace(":", "%3A").replace("/", "%2F")
@@ -302,6 +303,22 @@ async def test_without_credentials_a_gateway_says_so(
     assert (given.status_code, given.json()["code"]) == (502, "ServiceUnavailableException")
     assert "no AWS credentials" in given.json()["message"]
     assert aws.calls == []
+
+
+async def test_a_log_of_every_level_holds_no_token_of_the_role_though_the_library_that_signs_would_write_it(
+    aws: BedrockProvider, tmp_path: Path
+) -> None:
+    file = tmp_path / "llmcache.yaml"
+    file.write_text(json.dumps(config(aws)))
+    async with (
+        serving(file, "--log-level", "debug", **AWS) as (process, lines),
+        httpx.AsyncClient(timeout=30) as client,
+    ):
+        assert (await client.post(address(lines, "gateway") + CONVERSE, json=QUESTION)).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, _, err = await finish(process)
+    assert "CACHE MISS" in err
+    assert AWS["AWS_SESSION_TOKEN"] not in err
 
 
 async def test_without_the_client_a_gateway_starts_and_says_what_bedrock_needs(

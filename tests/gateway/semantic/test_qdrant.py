@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 from aiohttp import web
@@ -20,6 +22,7 @@ from tests.gateway.conftest import StartGateway
 from tests.gateway.provider import Provider
 from tests.gateway.semantic.test_indexes import DIMENSIONS, near, point, until, vector
 from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, semantic
+from tests.gateway.test_command_line import address, finish, serving
 from tests.gateway.test_invalidation import invalidate
 from tests.qdrant_server import CreateCollection, QdrantServer, running_qdrant
 
@@ -286,6 +289,21 @@ async def test_a_qdrant_that_is_away_or_refuses_makes_misses(start_gateway: Star
                 assert answer.headers["X-LLMCache"] == "MISS"
                 assert answer.headers["X-LLMCache-Semantic"].startswith("no-index;")
                 assert (await gateway.post(chat(RESET))).headers["X-LLMCache"] == "HIT"
+
+
+async def test_the_log_has_no_line_for_each_call_of_qdrant(
+    provider: Provider, qdrant: QdrantServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "llmcache.yaml"
+    file.write_text(json.dumps(in_qdrant(provider, qdrant.url)))
+    async with serving(file) as (process, lines), httpx.AsyncClient(timeout=30) as client:
+        asked = await client.post(address(lines, "gateway") + "/v1/chat/completions", json=chat(RESET))
+        assert asked.status_code == 200
+        await until(lambda: _is(lambda: bool(qdrant.collections)))
+        process.send_signal(signal.SIGTERM)
+        _, _, err = await finish(process)
+    assert "CACHE MISS" in err
+    assert "HTTP Request" not in err
 
 
 async def test_a_qdrant_that_is_silent_holds_nobody_up_and_is_soon_not_asked(
