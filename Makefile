@@ -51,7 +51,7 @@ bench-operator: $(DEV) ## the operator with 300 LLMCaches on a real cluster, bes
 	@$(BIN)/python -m bench.operator
 
 models: .venv/bin/uv ## train the semantic cache's models anew (PAIRS=FILE of labelled pairs; two hours of one core)
-	@test -n "$(PAIRS)" || { echo "name the labelled pairs: make models PAIRS=FILE (training/README.md)"; exit 2; }
+	@test -f "$(PAIRS)" || { echo "PAIRS=$(PAIRS): no such file; name the labelled pairs: make models PAIRS=FILE (training/README.md)"; exit 2; }
 	@$(BIN)/uv venv -q --allow-existing --python $(BIN)/python .venv-training
 	@$(UV) install -q --python .venv-training -r training/requirements.txt -e '.[gateway,semantic]'
 	@.venv-training/bin/python -m training all --pairs $(PAIRS)
