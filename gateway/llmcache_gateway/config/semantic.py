@@ -289,8 +289,8 @@ class Semantic(Model, frozen=True, kw_only=True):
     verifier: Annotated[
         Verifier,
         described(
-            "The learned judge of question pairs, asked when a neighbour passed the threshold and the guards: `small`, "
-            "2 ms a pair on one core; `large`, three times that, and right a little more often; `none`."
+            "A learned model that compares two questions, asked when a neighbour passed the threshold and the guards: "
+            "`small`, 2 ms a pair on one core; `large`, three times that, and right a little more often; `none`."
         ),
     ] = "small"
     judge: Annotated[
