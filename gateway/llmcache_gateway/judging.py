@@ -148,6 +148,7 @@ class Judging:
                 similarity=case.grey.similarity,
                 epoch=case.question.epoch,
                 tags=case.question.controls.tags,
+                ttl=case.question.controls.ttl,
             )
         return verdict
 

@@ -71,15 +71,25 @@ class Aliases:
         return Named(held.key, found, held.similarity)
 
     def remember(
-        self, asked: Asked, own_key: str, *, key: str, entry: Entry, similarity: float, epoch: int, tags: Sequence[str]
+        self,
+        asked: Asked,
+        own_key: str,
+        *,
+        key: str,
+        entry: Entry,
+        similarity: float,
+        epoch: int,
+        tags: Sequence[str],
+        ttl: float,
     ) -> bool:
         """Begin to keep a question as an alias of the one whose entry is given, under `key`; say whether it was taken.
 
-        It ends with that entry. `epoch` is the invalidation epoch known when the question was asked, `tags` are the
-        question's own.
+        It ends with that entry, or after `ttl` seconds, the longest that its client allows. `epoch` is the
+        invalidation epoch known when the question was asked, `tags` are the question's own.
         """
         now = self._clock()
-        if not now < entry.fresh_until:
+        ends = min(entry.fresh_until, now + ttl)
+        if not now < ends:
             return False
         held = _Alias(key, asked.text, max(-1.0, min(1.0, similarity)))
         alias = Entry(
@@ -88,16 +98,18 @@ class Aliases:
             blocks=[dumps(msgspec.to_builtins(held))],
             model=entry.model,
             stored_at=now,
-            fresh_until=entry.fresh_until,
-            kept_until=entry.fresh_until,  # a stale entry answers nobody who asked in other words
+            fresh_until=ends,
+            kept_until=ends,  # a stale entry answers nobody who asked in other words
             tags=sorted({*entry.tags, *tags}),
             epoch=min(epoch, entry.epoch),
         )
         return self._store.put_soon(alias_key(asked, own_key), alias, answer=False)
 
     async def forget(self, asked: Asked, own_key: str) -> None:
-        """Remove the alias of a question; StoreError when that can't be done."""
-        await self._store.delete(alias_key(asked, own_key))
+        """Take back the alias of a question, at all replicas; StoreError when that can't be done."""
+        name = alias_key(asked, own_key)
+        await self._store.invalidate([f"key:{name}"])  # others hold a copy near them
+        await self._store.delete(name)
 
 
 def alias_key(asked: Asked, own_key: str) -> str:

@@ -43,8 +43,9 @@ def kept(clock: Callable[[], float] = lambda: NOW) -> tuple[GuardedStore, Aliase
     return store, Aliases(store, clock)
 
 
-def remember(aliases: Aliases, key: str = STORED, asked: Asked = ASKED, similarity: float = 0.7) -> bool:
-    return aliases.remember(asked, OWN, key=key, entry=entry(), similarity=similarity, epoch=0, tags=())
+def remember(aliases: Aliases, key: str = STORED, asked: Asked = ASKED, **more: float) -> bool:
+    given: dict[str, Any] = {"similarity": 0.7, "ttl": float("inf")} | more
+    return aliases.remember(asked, OWN, key=key, entry=entry(), epoch=0, tags=(), **given)
 
 
 async def found(aliases: Aliases, asked: Asked = ASKED, own: str = OWN) -> str | None:
@@ -104,6 +105,17 @@ async def test_half_an_emoji_is_remembered_as_well() -> None:
     asked = Asked("scope", "What is \ud83d?")
     assert remember(aliases, asked=asked, similarity=1.0000001)
     assert await found(aliases, asked) == STORED
+
+
+async def test_none_is_kept_for_longer_than_the_client_allows() -> None:
+    now = [NOW]
+    store, aliases = kept(lambda: now[0])
+    store.put_soon(STORED, entry())
+    assert not remember(aliases, ttl=0.0)
+    assert remember(aliases, ttl=10.0)
+    assert await found(aliases) == STORED
+    now[0] += 11
+    assert await found(aliases) is None
 
 
 async def test_nothing_is_remembered_of_an_entry_that_is_over() -> None:

@@ -414,6 +414,39 @@ async def test_a_sampled_alias_that_was_wrong_is_taken_back(
         assert not answer.headers["X-LLMCache-Semantic"].startswith("alias")
 
 
+async def test_an_alias_that_was_wrong_is_taken_back_from_replicas_that_hold_it(
+    start_gateway: StartGateway, provider: Provider, unsure: str, request: pytest.FixtureRequest
+) -> None:
+    judging(provider, lambda same, _: same)  # it errs
+    shared = {
+        "cache": {"store": {"type": "tiered"}},
+        "redis": {"external": running("redis", request).external},
+        "tenancy": {"isolation": "Shared"},
+    }
+    sampling = judged(provider, MODEL, semantic={"maxFalseHitRate": "90%", "sample": "100%"}, **shared)
+    async with (
+        start_gateway(sampling, environment=ENVIRONMENT) as one,
+        start_gateway(judged(provider, MODEL, **shared), environment=ENVIRONMENT) as other,
+    ):
+        await one.post(chat(STORED))
+        await ask_until_judged(one, unsure, "same")
+        held = await ask_until_hit(other, chat(spaced(unsure)))
+        assert 'detail="alias"' in held.headers["Cache-Status"]
+        answering(provider, "Bananas are rich in potassium and grow in the tropics.")
+        await ask_until_hit(one, chat(spaced(unsure)))
+
+        async def is_sampled() -> bool:
+            return await one.metric('llmcache_false_hits_sampled_total{policy="default",verdict="wrong"}') == 1
+
+        await until(is_sampled)
+
+        async def is_gone() -> bool:
+            answer = await other.post(chat(f" {spaced(unsure)}"), headers={"Cache-Control": "only-if-cached"})
+            return 'detail="alias"' not in answer.headers["Cache-Status"]
+
+        await until(is_gone)
+
+
 async def test_a_score_that_leaves_nothing_to_judge_is_refused(start_gateway: StartGateway, provider: Provider) -> None:
     with pytest.raises(Exception, match=r"spec\.semantic\.judge\.leastScore: from a score of 0\.\d+ on"):
         async with start_gateway(judged(provider, MODEL | {"leastScore": 0.99}), environment=ENVIRONMENT):
