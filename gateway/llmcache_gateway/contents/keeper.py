@@ -73,6 +73,7 @@ class ContentKeeper:
         self._who = secrets.token_hex(8)
         self._notes = asyncio.Semaphore(MAX_NOTES)
         self._owners: dict[bytes, Owner] = {}
+        self._renewing: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._closed = False
@@ -92,6 +93,8 @@ class ContentKeeper:
             self._begin(self._make(chosen.wanted, body, owner))
             if self._ticking is None:
                 self._ticking = asyncio.create_task(self._tick())
+        if chosen.used is not None:
+            self._owners[chosen.used[0].prefix] = owner  # the credential that made it may hold no longer
         return chosen.used
 
     def refused(self, name: str) -> None:
@@ -100,7 +103,7 @@ class ContentKeeper:
         if prefix is None:
             return
         owner = self._owners[prefix]
-        self._forget(prefix)
+        self._forget(prefix, name)
         self.known.give_up(prefix, prefix, self._clock() + PAUSE_SECONDS)
         self._count(owner, "refused")
         log.warning("upstream %r refuses the cached content %s: it is forgotten", owner.upstream.name, name)
@@ -134,6 +137,8 @@ class ContentKeeper:
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
+        for renewing in self._renewing.values():
+            renewing.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self._retire_all(), *self._tasks, return_exceptions=True)
@@ -141,6 +146,8 @@ class ContentKeeper:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.known.there.clear()  # what others use is theirs
+        self._owners.clear()
 
     async def _make(self, place: Place, body: bytes, owner: Owner) -> None:
         """Learn of the content that there is of a beginning, or make it."""
@@ -213,6 +220,7 @@ class ContentKeeper:
         idle, below, uses = now - content.used, half if hot else 0.0, content.uses
         try:
             if not hot and not uses and await self._retire(prefix, content, owner, idle=self.known.idle):
+                self._begin(self._delete(owner, content.name))
                 return
             noted = await self._in_time(
                 lambda: self._ledger.touch(
@@ -221,43 +229,49 @@ class ContentKeeper:
             )
             content.uses -= uses
             if noted is None:
-                self._forget(prefix)
+                self._forget(prefix, content.name)
                 return
             content.ends = now + noted.left
-            if noted.renew:
-                await self._renew(prefix, content, owner, noted.left)
+            if noted.renew and content.name not in self._renewing:
+                self._renewing[content.name] = self._begin(self._renew(prefix, content, owner, noted.left))
         except StoreError as error:
             log.debug("a cached content can't be looked after: %s", error)
             if content.ends <= now:
-                self._forget(prefix)
+                self._forget(prefix, content.name)
         except Exception:
             log.exception("a cached content could not be looked after")
 
     async def _renew(self, prefix: bytes, content: Content, owner: Owner, left: float) -> None:
-        ttl = self.known.ttl
+        """Have a content renewed, in a task of its own: others are looked after meanwhile, however long it takes."""
+        key, name, ttl = prefix.hex(), content.name, self.known.ttl
         try:
-            await owner.renew(content.name, ttl)
+            await owner.renew(name, ttl)
+            content.ends = self._clock() + ttl
+            self._count(owner, "renewed")
+            self._pay(owner.account, owner.account.keeping(content.tokens, ttl - left))
+            await self._in_time(lambda: self._ledger.extend(key, name, ttl))
         except ContentError as error:
             self._count(owner, "failed")
-            log.warning("the cached content %s is not renewed: %s", content.name, error)
+            log.warning("the cached content %s is not renewed: %s", name, error)
             if error.status in GONE:
-                self._forget(prefix)
-                await self._in_time(lambda: self._ledger.forget(prefix.hex(), content.name))
-            return
-        content.ends = self._clock() + ttl
-        self._count(owner, "renewed")
-        self._pay(owner.account, owner.account.keeping(content.tokens, ttl - left))
-        await self._in_time(lambda: self._ledger.extend(prefix.hex(), content.name, ttl))
+                self._forget(prefix, name)
+                with suppress(StoreError):
+                    await self._in_time(lambda: self._ledger.forget(key, name))
+        except StoreError as error:
+            log.debug("a cached content was renewed, which can't be noted: %s", error)
+        except Exception:
+            log.exception("a cached content could not be renewed")
+        finally:
+            del self._renewing[name]
 
     async def _retire(self, prefix: bytes, content: Content, owner: Owner, *, idle: float | None) -> bool:
-        """Delete a content that nobody uses, and say whether it was deleted; `idle` is as the ledger has it."""
+        """Say whether nobody uses a content, for the caller to delete it; `idle` is as the ledger has it."""
         life = await self._in_time(lambda: self._ledger.retire(prefix.hex(), content.name, self._who, idle=idle))
         if life is None:
             return False
-        self._forget(prefix)
+        self._forget(prefix, content.name)
         if idle is not None and owner.account.must_pay:
             self._judge(owner, owner.account.brought(content.tokens, life.uses, life.paid))
-        await self._delete(owner, content.name)
         return True
 
     def _judge(self, owner: Owner, brought: float) -> None:
@@ -269,11 +283,12 @@ class ContentKeeper:
             )
 
     async def _retire_all(self) -> None:
-        there = [
-            self._retire(prefix, content, self._owners[prefix], idle=None)
-            for prefix, content in self.known.there.items()
-        ]
+        there = [self._end(prefix, content, self._owners[prefix]) for prefix, content in self.known.there.items()]
         await asyncio.gather(*there, return_exceptions=True)
+
+    async def _end(self, prefix: bytes, content: Content, owner: Owner) -> None:
+        if await self._retire(prefix, content, owner, idle=None):
+            await self._delete(owner, content.name)
 
     async def _lose(self, prefix: bytes, owner: Owner, name: str) -> None:
         with suppress(StoreError):
@@ -298,9 +313,12 @@ class ContentKeeper:
         except TimeoutError:
             raise StoreError(f"no answer within {LEDGER_SECONDS:g} s") from None
 
-    def _forget(self, prefix: bytes) -> None:
-        self.known.forget(prefix)
-        self._owners.pop(prefix, None)
+    def _forget(self, prefix: bytes, name: str) -> None:
+        """Forget a content, and not one that there is of its prefix since."""
+        held = self.known.there.get(prefix)
+        if held is not None and held.name == name:
+            self.known.forget(prefix)
+            del self._owners[prefix]
 
     def _count(self, owner: Owner, event: str) -> None:
         self._metrics.cached_content_events.labels(owner.upstream.name, event).inc()
@@ -308,10 +326,11 @@ class ContentKeeper:
     def _pay(self, account: Account, tokens: float) -> None:
         self._charge(Charge(account.policy, account.side, tokens, tokens * account.usd_per_token))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def open_contents(

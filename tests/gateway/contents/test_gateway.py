@@ -418,6 +418,42 @@ async def test_a_content_is_renewed_while_it_is_used_and_deleted_when_it_is_not(
     assert len(google.renewed) == 1
 
 
+async def test_a_content_is_deleted_with_the_credential_that_holds_by_then(
+    start_gateway: StartGateway, google: GoogleProvider
+) -> None:
+    google.keys = {"old": "project", "new": "project"}
+    environment = {"KEY": "old"}
+    own = config(google)
+    own["spec"]["upstreams"][0]["credential"] = {"env": "KEY"}
+    async with start_gateway(own, environment=environment) as gateway:
+        name = await make_one(gateway, google)
+        environment["KEY"] = "new"
+        assert gateway.running.reloader.check()
+        google.revoked = {"old"}
+        await ask(gateway, asked("with the new key"))
+        assert google.using()[-1] == name
+    assert google.deleted == [name]
+
+
+async def test_a_deletion_that_hangs_holds_up_no_renewal(start_gateway: StartGateway, google: GoogleProvider) -> None:
+    now = [1000.0]
+    google.now = lambda: now[0]
+    google.delete.clear()
+    slow = config(google, contents={"ttl": "10m", "idle": "4m"}, timeout="60s")
+    async with start_gateway(slow, clock=lambda: now[0]) as gateway:
+        name = await make_one(gateway, google)
+        now[0] += 200
+        used = await make_one(gateway, google, system="Another. " * 4000)
+        now[0] += 50  # the first has not been used for idle
+        await until(lambda: [call for call in google.calls if call["method"] == "DELETE"])
+        assert google.contents.keys() == {name, used}
+        now[0] += 180
+        await ask(gateway, asked("still", system="Another. " * 4000))
+        now[0] += 100  # less than half of the time of the other is left
+        await until(lambda: google.renewed == [(used, "600s")])
+        google.delete.set()
+
+
 async def test_a_provider_that_makes_none_holds_up_nobody(start_gateway: StartGateway, google: GoogleProvider) -> None:
     google.make.clear()
     async with start_gateway(config(google)) as gateway:

@@ -98,6 +98,26 @@ async def test_a_gateway_that_ends_leaves_the_content_to_the_other_which_deletes
     assert google.deleted == [name]
 
 
+async def test_a_gateway_that_is_told_to_keep_none_shows_none_though_another_uses_it(
+    two: tuple[TestGateway, TestGateway], google: GoogleProvider, redis_url: str
+) -> None:
+    one, other = two
+    name = await make_one(one, google)
+    numbers = iter(range(10_000))
+    async with asyncio.timeout(60):
+        while not await other.metric("llmcache_cached_contents"):
+            await ask(other, asked(f"other {next(numbers)}"))
+    off = sharing(google, redis_url)
+    del off["spec"]["hints"]["cachedContents"]
+    one.rewrite(off)
+    assert one.running.reloader.check()
+    async with asyncio.timeout(60):
+        while await one.metric("llmcache_cached_contents"):  # noqa: ASYNC110 (only asking tells)
+            await asyncio.sleep(0.05)
+    await ask(other, asked("still"))
+    assert (google.using()[-1], google.deleted) == (name, [])
+
+
 async def test_a_gateway_that_is_killed_takes_no_content_along(
     tmp_path: Path, google: GoogleProvider, redis_url: str
 ) -> None:

@@ -70,6 +70,10 @@ class GoogleProvider:
 
     delete: asyncio.Event = field(default_factory=asyncio.Event)
     asked_to_make: int = 0
+    keys: dict[str, str] = field(default_factory=dict)
+    """Whose the API keys are; one that is not named belongs to nobody else."""
+
+    revoked: set[str] = field(default_factory=set)
     minimum: int = 1024
     """Fewest tokens that it keeps."""
 
@@ -84,8 +88,11 @@ class GoogleProvider:
         call = {"method": request.method, "path": request.raw_path, "headers": headers, "body": body, "raw": raw}
         self.calls.append(call)
         found = _PATH.fullmatch(request.path)
-        owner = headers.get("x-goog-api-key") or headers.get("Authorization", "")
+        key = headers.get("x-goog-api-key") or headers.get("Authorization", "")
+        owner = self.keys.get(key, key)
         try:
+            if key in self.revoked:
+                raise Refused(400, "API key not valid. Please pass a valid API key.")
             if found is None or not owner:
                 raise Refused(404 if owner else 403, "Requested entity was not found.")
             if found["verb"] is not None:
