@@ -32,7 +32,7 @@ MAX_BUDGETS: Final = 100
 MAX_UNTOLD: Final = 1000
 """Most that waits for a Redis that is away."""
 
-LEARNED_AT_ONCE: Final = 500
+LEARNED_AT_ONCE: Final = 100
 """Most that is taken in before others have their turn."""
 
 

@@ -100,8 +100,8 @@ class Budget:
         return self._labels
 
     def _keep(self, labels: list[Label]) -> None:
-        if len(labels) < len(self._labels):
-            self._known = {label.id for label in labels}
+        """Keep these, the newest of those that are known."""
+        self._known.difference_update(label.id for label in self._labels[: len(self._labels) - len(labels)])
         self._labels = labels
         self._reckoned.clear()
 
