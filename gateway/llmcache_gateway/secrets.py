@@ -32,7 +32,9 @@ class Secrets:
         if credential.env is not None:
             value = self._environment.get(credential.env)
             if value is None:
-                self._problem(f"{path}.env", f"the environment variable {credential.env} is not set")
+                self._problem(
+                    f"{path}.env", f"the environment variable {credential.env} is not set: export the key in it"
+                )
             return value and self._clean(value, f"{path}.env")
         return self._file(Path(credential.file or ""), f"{path}.file")
 

@@ -324,7 +324,7 @@ async def test_a_missing_credential_of_the_upstream_that_is_asked_is_named(tmp_p
 
     assert (status, err) == (
         2,
-        "spec.upstreams[1].credential.env: the environment variable VECTORS_KEY is not set\n",
+        "spec.upstreams[1].credential.env: the environment variable VECTORS_KEY is not set: export the key in it\n",
     )
 
 
