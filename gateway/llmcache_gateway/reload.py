@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,9 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+REST: Final = 20
+"""What is refused is tried again after so many times as long as it took: while models load, say, requests wait."""
 
 POLL_SECONDS: Final = 1.0
 """How often the files are read. A mounted ConfigMap changes by a swapped link, which file events miss."""
@@ -75,7 +79,7 @@ class Reloader:
     """Holds the configuration in force and replaces it when its files change.
 
     `read` parses the file, `provision` makes a runtime of it (given the one in force); both raise ConfigError,
-    upon which the old configuration stays in force and `error` says why.
+    upon which the old configuration stays in force and `error` says why. `clock` returns seconds that don't go back.
     """
 
     def __init__(
@@ -84,7 +88,11 @@ class Reloader:
         read: Callable[[], GatewayConfig],
         provision: Callable[[GatewayConfig, Runtime | None], Runtime],
         metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._refused: GatewayConfig | None = None
+        self._again_at = 0.0
         self._read = read
         self._provision = provision
         self._metrics = metrics
@@ -94,17 +102,21 @@ class Reloader:
 
     def check(self) -> bool:
         """Look at the files once; say whether another configuration is now in force."""
+        config, began = None, self._clock()
         try:
             config = self._read()
             # Provisioning connects nothing, so that a changed Secret can be noticed by simply doing it.
             fresh = self._provision(config, self.current)
         except ConfigError as error:
+            now = self._clock()
+            self._refused, self._again_at = config, now + REST * (now - began)
             if str(error) != self.error:
                 self.error = str(error)
                 self._metrics.config_reloads.labels("refused").inc()
                 for problem in error.problems:
                     log.error("the new configuration is refused, the old one stays in force: %s", problem)
             return False
+        self._refused = None
         if self.error is not None:
             log.info("the configuration's files are in order again")
             self.error = None
@@ -124,7 +136,8 @@ class Reloader:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                self.check()
+                if not self._rests():
+                    self.check()
             except Exception as error:
                 # Whatever a file makes fail: the next one must still be seen.
                 self.error = f"{type(error).__name__}: {error}"
@@ -141,6 +154,15 @@ class Reloader:
         await self.current.store.close()
         if self.current.hooks is not None:
             self.current.hooks.close()
+
+    def _rests(self) -> bool:
+        """Say whether the file is as it was when it was refused, and it took too long to be tried again already."""
+        if self._refused is None or self._clock() >= self._again_at:
+            return False
+        try:
+            return self._read() is self._refused
+        except ConfigError:
+            return False
 
     async def _retire(self, old: Runtime, fresh: Runtime) -> None:
         await old.drained()

@@ -2,14 +2,19 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
+from llmcache_gateway.config import GatewayConfig
 from llmcache_gateway.errors import ConfigError
-from llmcache_gateway.reload import ConfigFile
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.reload import ConfigFile, Reloader
+from llmcache_gateway.runtime import Runtime
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 
@@ -154,3 +159,42 @@ def test_a_file_is_parsed_when_its_text_changes_and_only_then(tmp_path: Path) ->
     config["spec"]["prefix"]["version"] = "v2"
     path.write_text(yaml.safe_dump(config))
     assert file.read().spec.prefix.version == "v2"
+
+
+async def test_what_took_long_to_be_refused_is_tried_again_seldom_and_at_once_when_the_file_has_changed(
+    gateway: TestGateway, provider: Provider
+) -> None:
+    """Models that load for half a second, to be refused each time, stopped all requests once a second."""
+    now, polls, tried = [0.0], [0], list[GatewayConfig]()
+    file, in_force = ConfigFile(gateway.config, None), gateway.running.reloader.current
+
+    def read() -> GatewayConfig:
+        polls[0] += 1
+        return file.read()
+
+    def provision(config: GatewayConfig, previous: Runtime | None) -> Runtime:
+        if previous is None:
+            return in_force
+        tried.append(config)
+        now[0] += 1
+        raise ConfigError(["it is of no use"])
+
+    async def until(holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not holds():  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.05)
+
+    reloader = Reloader(read=read, provision=provision, metrics=Metrics(CollectorRegistry()), clock=lambda: now[0])
+    watching = asyncio.create_task(reloader.watch())
+    try:
+        await until(lambda: bool(tried))
+        before = polls[0]
+        await until(lambda: polls[0] > before + 2)
+        assert len(tried) == 1
+        now[0] += 20
+        await until(lambda: len(tried) == 2)
+        gateway.rewrite(manifest(provider.base_url, prefix={"version": "v2"}))
+        await until(lambda: len(tried) == 3)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
