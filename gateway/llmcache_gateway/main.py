@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import gc
 import os
 import re
@@ -44,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(BAD_CONFIG)
-    except OSError as error:  # a port that is in use, above all
-        print(f"llmcache-gateway: {error}", file=sys.stderr)
+    except OSError as error:
+        instead = "; end what listens there, or give another --port or --admin-port"
+        print(f"llmcache-gateway: {error}{instead if error.errno == errno.EADDRINUSE else ''}", file=sys.stderr)
         sys.exit(1)
 
 

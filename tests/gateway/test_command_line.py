@@ -92,6 +92,18 @@ async def test_serve_exits_2_on_an_address_of_redis_it_cannot_use(source: str, u
     assert (code, err) == (2, f"{source}: expected an address, such as redis://127.0.0.1:6379/0\n")
 
 
+@pytest.mark.parametrize("other", ["--port", "--admin-port"])
+async def test_serve_on_a_port_that_is_taken_says_what_to_do(other: str) -> None:
+    async with serving(QUICKSTART) as (_, lines):
+        taken = address(lines, "gateway").rpartition(":")[2]
+        ports = {"--port": "0", "--admin-port": "0"} | {other: taken}
+        given = [part for name_and_port in ports.items() for part in name_and_port]
+        code, _, err = await finish(await start("serve", "--config", str(QUICKSTART), *given))
+    assert code == 1
+    assert taken in err
+    assert err.endswith("end what listens there, or give another --port or --admin-port\n")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
