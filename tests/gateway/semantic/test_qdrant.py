@@ -221,7 +221,9 @@ async def test_a_server_that_is_away_is_an_error_that_says_so() -> None:
     index = open_qdrant(
         QdrantAccess("http://127.0.0.1:9"), namespace="x", model="m", max_points=9, max_of_tenant=9, clock=time.time
     )
-    with pytest.raises(StoreError, match="qdrant: All connection attempts failed"):
+    with pytest.raises(
+        StoreError, match=r"qdrant at spec\.semantic\.index\.url gave no answer: All connection attempts failed"
+    ):
         await index.nearest("s", vector(1), 4)
     await index.close()
 

@@ -276,7 +276,8 @@ async def _asked(call: Awaitable[_T]) -> _T:
             raise _ThereAlreadyError(told) from None
         raise StoreError(f"qdrant answered {error.status_code}: {told}") from None
     except ResponseHandlingException as error:
-        raise StoreError(f"qdrant: {str(error.source) or type(error.source).__name__}") from None
+        told = str(error.source) or type(error.source).__name__
+        raise StoreError(f"qdrant at spec.semantic.index.url gave no answer: {told}") from None
     except (ApiException, QdrantException) as error:
         raise StoreError(f"qdrant: {error}") from None
 
