@@ -9,6 +9,7 @@ from llmcache_gateway.contents import google
 from llmcache_gateway.contents.owner import Account, Owner
 from llmcache_gateway.errors import RequestError
 from llmcache_gateway.exchange import Question
+from llmcache_gateway.heads import Head
 from llmcache_gateway.hints import gemini
 from llmcache_gateway.hints.experiment import is_alternative
 from llmcache_gateway.hints.hinter import CACHED_CONTENT, Asked, Hinted
@@ -16,7 +17,7 @@ from llmcache_gateway.hints.standdowns import Refusal, names_hint, refuses
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import overridden
 from llmcache_gateway.runtime import Runtime
-from llmcache_gateway.upstreams.base import Call
+from llmcache_gateway.upstreams.base import Call, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,21 @@ def _owner(runtime: Runtime, question: Question, hints: Hints, home: google.Home
         must_pay=hints.mode != "always" and prices is not None,
     )
     return Owner(question.upstream, model, home, google.speaker(call.headers), account)
+
+
+def refuse_to_list(runtime: Runtime, upstream: Upstream, head: Head) -> None:
+    """Raise RequestError for a list that would name what gateways keep for others, for the upstream's own credential.
+
+    Whoever knows a cached content's name can have it used, and ask what it says.
+    """
+    if runtime.contents is None or upstream.passthrough:
+        return
+    if google.lists_contents(head.method, head.path, head.headers):
+        message = (
+            "This list would name cached contents that are kept for other clients (hints.cachedContents). Ask for one "
+            "of your own by its name."
+        )
+        raise RequestError(403, message, code="not_for_clients")
 
 
 def hint_is_refused(runtime: Runtime, question: Question, status: int, body: bytes, metrics: Metrics) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from llmcache_gateway import alike, canonical, freshness, hooked, hot, key, replay, report, trusted
+from llmcache_gateway import alike, canonical, freshness, hinting, hooked, hot, key, replay, report, trusted
 from llmcache_gateway.bodies import invite_body, read_body, without_cache_member
 from llmcache_gateway.dialects import Dialect, dialect_of, kin_of
 from llmcache_gateway.dialects.base import Request
@@ -377,6 +377,7 @@ class Handler:
         http, head, runtime = exchange.http, exchange.head, exchange.runtime
         runtime.tenants.tenant(head.headers)  # where clients need a key, they need it here too
         upstream = choice.for_path(runtime.upstreams, kin_of(head.path, head.headers))
+        hinting.refuse_to_list(runtime, upstream, head)
         exchange.upstream = upstream.name
         exchange.outcome, exchange.reason = "BYPASS", UNKNOWN_PATH
         headers = head.headers.copy()

@@ -6,6 +6,7 @@ name is the provider's; of a request that uses it, model and project must be the
 
 import re
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
@@ -17,9 +18,13 @@ from llmcache_gateway.upstreams.base import Call
 ALSO_SAID: Final = ("x-goog-user-project",)
 """Headers beside a credential that say who pays."""
 
+METHOD_OVERRIDE: Final = "X-HTTP-Method-Override"
+
 _NAME: Final = re.compile(
     r"(?:projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/[A-Za-z0-9-]+/)?cachedContents/[A-Za-z0-9_-]{1,128}"
 )
+
+_LIST: Final = re.compile(r"/cachedContents[/.:;]*$", re.IGNORECASE)
 
 _MODEL: Final = re.compile(
     r"/(?P<version>v1(?:(?:alpha|beta)[0-9]*)?)/(?P<parent>projects/[^/]+/locations/[^/]+/)?"
@@ -51,6 +56,12 @@ def home_of(target: str) -> Home | None:
         return None
     version, parent = place["version"], place["parent"] or ""
     return Home(version, parent, place[0].removeprefix(f"/{version}/"))
+
+
+def lists_contents(method: str, path: str, headers: Headers) -> bool:
+    """Say whether a request may ask which cached contents there are. Google takes another method in a header, too."""
+    asks = method != "POST" or METHOD_OVERRIDE in headers
+    return asks and _LIST.search(unquote(path)) is not None
 
 
 def payers(headers: Headers) -> list[str]:

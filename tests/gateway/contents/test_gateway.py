@@ -350,6 +350,39 @@ async def test_the_upstreams_own_credential_makes_them_and_tenants_share_none(
     assert {call["headers"]["x-goog-api-key"] for call in google.calls} == {"AIzaSy-own"}
 
 
+@pytest.mark.parametrize("provider", ["gemini", "vertex"])
+async def test_no_client_is_told_what_is_kept_for_others_with_the_upstreams_own_credential(
+    start_gateway: StartGateway, google: GoogleProvider, provider: str
+) -> None:
+    """Whoever knew the name of a content could ask the model what it holds: another tenant's instructions."""
+    listed = (
+        "/v1beta/cachedContents" if provider == "gemini" else "/v1/projects/p/locations/europe-west4/cachedContents"
+    )
+    own = config(google, provider=provider)
+    own["spec"]["upstreams"][0]["credential"] = {"env": "OWN"}
+    other = {"x-goog-api-key": "AIzaSy-two"}
+    async with (
+        start_gateway(own, environment={"OWN": "AIzaSy-own"}) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, headers=other) as client,
+    ):
+        name = await make_one(gateway, google, GEMINI if provider == "gemini" else VERTEX)
+        assert name in google.contents
+        spelled = (listed, f"{listed}?pageSize=5", f"{listed}/", listed.replace("cached", "c%61ched"))
+        given = [await client.get(path) for path in spelled]
+        given.append(await client.post(listed, json={}, headers={"X-HTTP-Method-Override": "GET"}))
+        assert [one.status_code for one in given] == [403] * 5
+        assert "kept for other clients" in given[0].text
+
+
+async def test_a_client_with_its_own_credential_lists_its_own(
+    start_gateway: StartGateway, google: GoogleProvider
+) -> None:
+    async with start_gateway(config(google)) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
+        name = await make_one(gateway, google)
+        given = await client.get("/v1beta/cachedContents", headers=CLIENT)
+    assert given.json() == {"cachedContents": [{"name": name}]}
+
+
 async def test_what_it_does_is_shown_in_metrics_status_log_and_to_a_client_that_asks(
     start_gateway: StartGateway, google: GoogleProvider, caplog: pytest.LogCaptureFixture
 ) -> None:

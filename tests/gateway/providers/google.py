@@ -109,6 +109,8 @@ class GoogleProvider:
             self.asked_to_make += 1
             await self.make.wait()
             return self._made(parent, owner, body)
+        if method == "GET" and not found["id"]:
+            return {"cachedContents": [{"name": name} for name, one in self.contents.items() if one.owner == owner]}
         name = f"{parent}cachedContents{found['id'] or ''}"
         kept = self._own(name, owner)
         if method == "DELETE":
