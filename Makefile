@@ -43,7 +43,7 @@ bench: $(DEV) ## the gateway beside a bare aiohttp handler and nginx, in one run
 	@scripts/system-packages bench
 	@$(BIN)/python -m bench
 
-bench-vectors: $(DEV) ## each semantic index with 100,000 questions beside 2,000 in process; ten minutes
+bench-vectors: $(DEV) ## each semantic index with 100,000 questions beside 2,000 in process; some minutes
 	@$(BIN)/python -m bench.vectors
 
 bench-operator: $(DEV) ## the operator with 300 LLMCaches on a real cluster, beside a bare kopf handler

@@ -1,7 +1,7 @@
 """`make bench-vectors`: the lookup of each index with 100,000 questions, beside the in-process one with 2,000.
 
 All questions are of one scope, the hardest case. The indexes are asked in turn, in rounds, in one run: only the ratios
-mean anything. To build the graphs is what takes long: `--vectors 10000` takes a minute where 100,000 take ten.
+mean anything. To build the graphs is what takes long: `--vectors 10000` takes a minute where 100,000 take several.
 """
 
 import argparse
