@@ -361,22 +361,22 @@ def test_a_gateways_own_configuration_is_evaluated_and_an_upstream_that_makes_no
     assert "spec.semantic.embedding.upstream: must name an upstream of provider openai, " in capsys.readouterr().err
 
 
-TARGETS = Path(__file__).parent / "data" / "question-pairs.jsonl"
-"""Pairs written for this test alone: no training and no choice of a threshold has seen them."""
+DATA = Path(__file__).parent / "data"
 
 
-def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_has_never_seen(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.44), ("question-pairs", 0.54)])
+def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_was_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, served: float
 ) -> None:
     """The figures of docs/semantic-evaluation.md, with room for another processor's rounding."""
-    arguments = write(tmp_path, {"enabled": True}, TARGETS.read_text().splitlines())
+    arguments = write(tmp_path, {"enabled": True}, (DATA / f"{file}.jsonl").read_text().splitlines())
 
-    assert run([*arguments, "--json", "--max-wrong", "4%"]) == 0
+    assert run([*arguments, "--json", "--max-wrong", "4.4%"]) == 0
 
     told = json.loads(capsys.readouterr().out)
-    assert told["served"] >= 0.25
+    assert told["served"] >= served
     for kind, one in told["kinds"].items():
-        if one["wrong"] is not None and one["pairs"] >= 15:
-            assert one["wrong"] <= 0.12, kind
+        if one["wrong"] is not None and one["pairs"] >= 40:
+            assert one["wrong"] <= 0.085, kind
     cosine = {point["threshold"]: point for point in told["cosine"]}
-    assert cosine[0.9]["wrong"] > 5 * told["wrong"]
+    assert cosine[0.9]["wrong"] > 4 * told["wrong"]

@@ -465,7 +465,7 @@ async def test_judge_example_takes_a_question_for_another_whose_answer_is_alike(
     config["spec"]["semantic"]["judge"] |= {"leastScore": 0.01}
     # Several, so that of whatever verifier comes with the gateway there is one that it is not sure of.
     near = [
-        "Where can I download my invoice?",
+        "Where can I open my invoice?",
         "How do I find an invoice?",
         "Where is my invoice?",
         "Where do I find my invoices from the shop?",

@@ -69,6 +69,12 @@ APART = [
     ("order", "Cheap trains from Bern to Basel?", "Cheap trains to Bern from Basel?"),
     ("order", "Is tin heavier than lead?", "Is lead heavier than tin?"),
     ("order", "Can a tenant sue a landlord?", "Can a landlord sue a tenant?"),
+    ("order", "How do I turn a PNG into a JPEG?", "How can I convert a JPEG to PNG?"),
+    ("order", "How do I assign a role to a team member?", "How can I assign a member to a role?"),
+    ("order", "May I invite a colleague?", "May a colleague invite me?"),
+    ("opposite", "What is the quickest way to dry paint?", "How do I dry paint slowly?"),
+    ("opposite", "How do I reset my password?", "How do I change my password?"),
+    ("opposite", "Do heels make you taller?", "Do heels make you look shorter?"),
     ("question", "When was the bridge built?", "Why was the bridge built?"),
     ("question", "How many tickets are left?", "Where are tickets left?"),
 ]
@@ -95,6 +101,9 @@ TOGETHER = [
     ("Which is the best college for law in Pune?", "Which is the best college in Pune for law?"),
     ("Why is the sky blue?", "What is the reason that the sky is blue?"),
     ("From when are you open on Sundays?", "On Sunday, what time do you open?"),
+    ("How do I convert a PNG to a JPEG?", "How can I turn a PNG into a JPEG?"),
+    ("How do I get a refund?", "Can you tell me how to get a refund?"),
+    ("May I invite a colleague?", "Would you let me invite a colleague?"),
     ('What does "idempotent" mean?', "What is the meaning of idempotent?"),
 ]
 

@@ -201,7 +201,7 @@ class Judge(Model, frozen=True, kw_only=True):
     least_score: Annotated[
         Similarity,
         described(
-            "Least score of the verifier from which on a question is judged, up to what is served anyway (about 0.7)."
+            "Least score of the verifier from which on a question is judged, up to what is served anyway (about 0.55)."
         ),
     ] = 0.3
     deadline: Annotated[Duration, described("Longest that one judgement may take. No request waits for it.")] = "10s"

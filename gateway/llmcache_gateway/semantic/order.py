@@ -38,7 +38,14 @@ _AROUND: Final = frozenset(
 
 def exchanged(one: Facts, other: Facts) -> bool:
     """Whether the same things have changed places, and their places matter."""
-    return _ways_crossed(one, other) or _compared(one, other) or _swapped(one, other)
+    return (
+        _ways_crossed(one, other)
+        or _turned_around(one, other)
+        or _compared(one, other)
+        or _swapped(one, other)
+        or _done_to_me(one, other)
+        or _done_to_me(other, one)
+    )
 
 
 def _ways_crossed(one: Facts, other: Facts) -> bool:
@@ -67,6 +74,35 @@ def _way(facts: Facts) -> tuple[set[str], set[str]]:
                 found[place].add(stem(following))
                 room -= 1
     return found
+
+
+def _turned_around(one: Facts, other: Facts) -> bool:
+    """ "x to y" and "y into x": what is put somewhere, or made into something, has changed places with that."""
+    return not _put(one).isdisjoint((target, thing) for thing, target in _put(other))
+
+
+def _put(facts: Facts) -> set[tuple[str, str]]:
+    """Stems of the content word before each "to", "into" and "onto", with each of the two after it."""
+    found: set[tuple[str, str]] = set()
+    for at, word in enumerate(facts.words):
+        if word not in _TO:
+            continue
+        before = [each for each in reversed(facts.words[max(at - 2, 0) : at]) if each not in LEXICON.common]
+        after = [each for each in facts.words[at + 1 : at + 4] if each not in LEXICON.common]
+        found |= {(stem(each), stem(place)) for each in before[:1] for place in after[:2]}
+    return found
+
+
+def _done_to_me(one: Facts, other: Facts) -> bool:
+    """ "Can I bring a guest" and "can a guest bring me": who does it is the other's whom it is done to."""
+    if "i" not in one.words or "me" not in other.words or "i" in other.words:
+        return False
+    mine, whom = one.stems[one.words.index("i") + 1 :], other.words.index("me")
+    doing = other.stems[whom - 1] if whom else ""
+    if doing not in mine or other.words[whom - 1] in LEXICON.common:
+        return False
+    objects = {word for word in mine[mine.index(doing) + 1 :] if word not in LEXICON.common}
+    return not objects.isdisjoint(other.stems[: whom - 1])
 
 
 def _compared(one: Facts, other: Facts) -> bool:

@@ -76,7 +76,7 @@ class Verifier:
         return self.scores(asked, [stored])[0]
 
     def scores(self, asked: str, stored: Sequence[str]) -> list[float]:
-        """The same for several stored questions, which are read in one pass."""
+        """The same for several stored questions."""
         return [
             0.0 if odds is None else self._weigh(asked, other, odds)
             for other, odds in zip(stored, self._reader.log_odds(asked, stored), strict=True)
@@ -108,25 +108,19 @@ class _Reader:
     def log_odds(self, asked: str, stored: Sequence[str]) -> list[float | None]:
         """Of each stored question; None when it or the one asked has no tokens, or too many."""
         first, *others = (each.ids for each in self._tokenizer.encode_batch([asked, *stored], add_special_tokens=False))
-        read = [at for at, other in enumerate(others) if 0 < len(first) <= WINDOW and 0 < len(other) <= WINDOW]
-        result: list[float | None] = [None] * len(others)
-        if read:
-            for at, odds in zip(read, self._run(first, [others[at] for at in read]), strict=True):
-                result[at] = float(odds)
-        return result
+        return [
+            self._read(first, other) if 0 < len(first) <= WINDOW and 0 < len(other) <= WINDOW else None
+            for other in others
+        ]
 
-    def _run(self, first: list[int], others: list[list[int]]) -> Floats:
-        rows = [[_START, *first, _END, *other, _END] for other in others]
-        length = max(map(len, rows))
-        ids = np.zeros((len(rows), length), np.int64)
-        mask, side = np.zeros_like(ids), np.zeros_like(ids)
-        for at, row in enumerate(rows):
-            ids[at, : len(row)] = row
-            mask[at, : len(row)] = 1
-            side[at, len(first) + 2 : len(row)] = 1
-        states = word_vectors(self._packed[ids], self._scales[ids]) + self._places[:length] + self._sides[side]
-        feeds = {"states": states, "mask": mask.astype(np.float32), "side": side.astype(np.float32)}
-        return np.asarray(self._session.run(None, feeds)[0], np.float32)
+    def _read(self, first: list[int], second: list[int]) -> float:
+        """One pair at a time: 8-bit arithmetic rounds by the largest number of a batch, so company would change it."""
+        ids = np.array([_START, *first, _END, *second, _END], np.int64)
+        side = np.zeros_like(ids)
+        side[len(first) + 2 :] = 1
+        states = word_vectors(self._packed[ids], self._scales[ids]) + self._places[: len(ids)] + self._sides[side]
+        feeds = {"states": states, "mask": np.ones(len(ids), np.float32), "side": side.astype(np.float32)}
+        return float(self._session.run(None, {name: value[None] for name, value in feeds.items()})[0][0])
 
 
 def word_vectors(packed: NDArray[np.uint8], scales: NDArray[np.float16]) -> Floats:
