@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from llmcache_gateway.stores.marks import PACE
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 from tests.gateway.redis_stores import entries, shared
@@ -208,4 +209,11 @@ async def test_after_a_failover_to_a_replica_that_lagged_nothing_older_is_served
             await until(taken_over, within_seconds=60)
             for gateway in (one, other):
                 assert await store_with_tag(gateway, "a", f"through {gateway.url}") == "MISS"
+
+            async def knows_redis_again() -> bool:
+                return await store_with_tag(one, "a", f"through {one.url}") == "HIT"
+
+            # Only who took it back knows of it, until it reads the marks again; then the other has its usual time.
+            await until(knows_redis_again, within_seconds=60)
+            await asyncio.sleep(PACE.trust_seconds)
             assert await store_with_tag(other, "a", "taken back") == "MISS"
