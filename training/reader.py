@@ -19,7 +19,7 @@ INNER: Final = 1536
 WORDS: Final = 30522
 PLACES: Final = 512
 LAYERS: Final = 3
-"""Read: three of six take 2 ms a pair on one core, with 8-bit weights."""
+"""Read: three of six take 2 to 3 ms a pair on one core, with 8-bit weights."""
 
 
 class Layer(nn.Module):

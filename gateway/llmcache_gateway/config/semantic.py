@@ -290,7 +290,7 @@ class Semantic(Model, frozen=True, kw_only=True):
         Verifier,
         described(
             "A learned model that compares two questions, asked when a neighbour passed the threshold and the guards: "
-            "`small`, 2 ms a pair on one core; `large`, three times that, and right a little more often; `none`."
+            "`small`, 2 to 3 ms a pair on one core; `large`, up to five times that, and right more often; `none`."
         ),
     ] = "small"
     judge: Annotated[
