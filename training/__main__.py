@@ -41,9 +41,10 @@ def main() -> None:
     if options.stage == "install":
         install(options.out)
         return
+    labelled = pairs.split(pairs.read(options.pairs))
     for stage in stages if options.stage == "all" else [options.stage]:
         print(f"== {stage}", flush=True)
-        stages[stage](options.out, pairs.split(pairs.read(options.pairs)))
+        stages[stage](options.out, labelled)
 
 
 def _vectors(out: Path, labelled: tuple[list[pairs.Pair], list[pairs.Pair]]) -> None:

@@ -73,13 +73,14 @@ def weigh(held: dict[str, Measured]) -> dict[str, dict[str, object]]:
         model.fit(scaled, same, sample_weight=weights)
         factors = model.coef_[0] / scaler.scale_
         parts = dict(zip(held, np.split(scores, ends[:-1]), strict=True))
+        least = threshold(held["sets"], parts["sets"])
         result[size] = {
-            "threshold": threshold(held["sets"], parts["sets"]),
+            "threshold": least,
             "bias": round(float(model.intercept_[0] - factors @ scaler.mean_), 4),
             "weights": [round(float(each), 4) for each in factors],
         }
         for name, each in held.items():
-            served = each.passed & (parts[name] >= float(str(result[size]["threshold"])))
+            served = each.passed & (parts[name] >= least)
             print(
                 f"{size}, {name}: {served[each.same].mean():.3f} served, {served[~each.same].mean():.3f} wrong, "
                 f"precision {each.same[served].mean():.3f}"
