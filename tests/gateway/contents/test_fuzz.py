@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.gateway.conftest import StartGateway
-from tests.gateway.contents.test_gateway import CLIENT, GEMINI, MODEL, VERTEX, config
+from tests.gateway.contents.clients import CLIENT, GEMINI, MODEL, VERTEX, config
 from tests.gateway.hints import requests
 from tests.gateway.hints.test_stub import corpus
 from tests.gateway.providers.google import GoogleProvider

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import StartGateway, TestGateway
-from tests.gateway.contents.test_gateway import (
+from tests.gateway.contents.clients import (
     CLIENT,
     EVENTS,
     GEMINI,
