@@ -1,8 +1,11 @@
 """Opens what a configuration judges with: its embedding model, here or at an upstream, and its verifier."""
 
+import random
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -10,6 +13,7 @@ import aiohttp
 from llmcache_gateway.config import Problem, Semantic
 from llmcache_gateway.config import Upstream as UpstreamConfig
 from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.evaluate.patience import PatientUpstream
 from llmcache_gateway.secrets import Secrets
 from llmcache_gateway.semantic.embedders import Embedder, ModelFilesError
 from llmcache_gateway.semantic.provision import open_embedder
@@ -25,6 +29,7 @@ async def embedder_of(
     """Give the embedder for the length of the block; ConfigError when its model, or its credential, is none.
 
     Of the upstreams only the one that makes the vectors is opened: nobody needs the other ones' credentials for this.
+    It is waited for where it asks for that, and stderr says so.
     """
     asked = [(at, one) for at, one in enumerate(upstreams) if one.name == semantic.embedding.upstream]
     if not asked:
@@ -37,7 +42,8 @@ async def embedder_of(
         raise ConfigError(secrets.problems)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         upstream = open_upstream(config, key, path=path, session=session, minted=Minted(time.time), clock=time.time)
-        yield open_embedder(semantic.embedding, [upstream])
+        patient = PatientUpstream(upstream, partial(print, file=sys.stderr, flush=True), random=random.random)
+        yield open_embedder(semantic.embedding, [patient])
 
 
 def verifier_of(semantic: Semantic) -> Verifier | None:

@@ -25,8 +25,11 @@ async def ask(upstream: Upstream, target: str, asked: dict[str, Any], *, what: s
             if len(held) > most:
                 raise UpstreamError(f"upstream {upstream.name!r} gave too large an answer for {what}")
         if answer.status != 200:
-            said = (
-                "" if answer.status in _OF_CREDENTIALS else " ".join(held[:MOST_SAID].decode(errors="replace").split())
-            )
+            said = "" if answer.status in _OF_CREDENTIALS else worded(held)
             raise UpstreamError(f"upstream {upstream.name!r} answered {answer.status} for {what}", said=said)
     return bytes(held)
+
+
+def worded(refusal: bytes | bytearray) -> str:
+    """Return the beginning of a refusal as one line of text."""
+    return " ".join(refusal[:MOST_SAID].decode(errors="replace").split())

@@ -10,6 +10,7 @@ import httpx
 
 from llmcache_gateway.dialects import google_paths
 from llmcache_gateway.headers import CREDENTIAL_HEADERS
+from llmcache_gateway.retry_after import LATER
 from llmcache_gateway.trusted import ADMIN_HEADER, TENANT_HEADER, VERSION_HEADER
 from llmcache_gateway.warm.lines import Line
 from llmcache_gateway.warm.outcome import Outcome, outcome
@@ -71,7 +72,7 @@ class Sender:
             except httpx.HTTPError as error:
                 return Outcome("failed", f"{type(error).__name__}: {error}".rstrip(": "))
             else:
-                if status not in (429, 503):
+                if status not in LATER:
                     one = outcome(status, answered)
                     return await self._confirmed(line, headers) if one.kind == "untold" else one
                 last, retry_after = outcome(status, answered), answered.get("Retry-After")

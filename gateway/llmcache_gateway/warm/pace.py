@@ -1,9 +1,10 @@
 """When the next request may be sent, and how long a refused one waits."""
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Final
+
+from llmcache_gateway.retry_after import grown_seconds, told_seconds
 
 MAX_WAIT_SECONDS: Final = 60.0
 """Longest wait that a Retry-After is obeyed for."""
@@ -41,17 +42,7 @@ class Pace:
 def wait_seconds(retry_after: str | None, attempt: int, now: datetime) -> float:
     """Return how long to wait before attempt `attempt` (1 is the first repeat) of a refused request.
 
-    `retry_after` is the answer's header (RFC 9110, section 10.2.3: seconds or a date); without one that can be read
-    each wait is twice the one before.
+    `retry_after` is the answer's header; without one that can be read each wait is twice the one before.
     """
-    wait = float(2 ** (attempt - 1))
-    if retry_after is not None and re.fullmatch(r"[0-9]{1,9}", retry_after.strip()):
-        wait = float(retry_after)
-    elif retry_after is not None:
-        try:
-            at = parsedate_to_datetime(retry_after)
-        except ValueError:
-            pass
-        else:
-            wait = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now.timestamp()
-    return min(max(wait, 0.0), MAX_WAIT_SECONDS)
+    told = told_seconds(retry_after, now)
+    return min(grown_seconds(attempt) if told is None else told, MAX_WAIT_SECONDS)
