@@ -10,6 +10,7 @@ import numpy as np
 from llmcache_gateway.errors import EmbeddingError
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.indexes.base import Vector
+from llmcache_gateway.semantic.suitability import MAX_CHARACTERS
 
 MAX_TOGETHER: Final = 64
 """Most texts in one call."""
@@ -21,7 +22,8 @@ MAX_WAITING: Final = 2000
 """Most texts that wait. Beyond it a vector is not made: a slow service must not fill the memory."""
 
 MAX_REMEMBERED: Final = 2000
-"""Most vectors that are remembered: of what is asked again before its answer is there."""
+"""Most vectors that are remembered: of what is asked again before its answer is there. Never of a text longer than a
+question can be: answers can be as long as they like, and are not compared again."""
 
 LENGTH_TOLERANCE: Final = 0.01
 """By how much a vector's length may differ from 1."""
@@ -84,7 +86,8 @@ class Embeddings:
             else:
                 for text, future, vector in zip(texts, futures, vectors, strict=True):
                     future.set_result(vector)
-                    self._known[text] = vector
+                    if len(text) <= MAX_CHARACTERS:
+                        self._known[text] = vector
                 while len(self._known) > MAX_REMEMBERED:
                     self._known.popitem(last=False)
             finally:

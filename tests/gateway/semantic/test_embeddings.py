@@ -16,6 +16,7 @@ from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from llmcache_gateway.errors import ConfigError, EmbeddingError
 from llmcache_gateway.semantic.embedders import Vectors
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, Embeddings
+from llmcache_gateway.semantic.suitability import MAX_CHARACTERS
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Behaviour, Provider
 from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, until
@@ -59,6 +60,18 @@ async def test_what_is_asked_for_while_calls_are_under_way_goes_together() -> No
     before = len(embedder.calls)
     await embeddings.vector("3")
     assert len(embedder.calls) == before  # remembered
+    await embeddings.close()
+
+
+async def test_what_is_longer_than_any_question_is_not_remembered() -> None:
+    """Answers that are compared can be as long as they like, and thousands of them would fill the memory."""
+    embedder = Counting()
+    embedder.go.set()
+    embeddings = Embeddings(embedder)
+    for text in ("a" * MAX_CHARACTERS, "b" * (MAX_CHARACTERS + 1)):
+        for _ in range(2):
+            await embeddings.vector(text)
+    assert [call[0][0] for call in embedder.calls] == ["a", "b", "b"]
     await embeddings.close()
 
 
