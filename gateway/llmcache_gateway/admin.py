@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from llmcache_gateway.budgets import Budgets
+from llmcache_gateway.budgets import Budgets, Measured
 from llmcache_gateway.hints.droughts import REASONS
 from llmcache_gateway.hot import shown
 from llmcache_gateway.meter import Meter
@@ -99,7 +99,8 @@ def admin_app(
 
     async def counted(_: web.Request) -> web.Response:
         meter.settle()
-        return _json(stats.shown())
+        measured = {one.policy: _rate(one) for one in budgets.measured(reloader.current)}
+        return _json(stats.shown() | {"falseHits": measured})
 
     async def hot(request: web.Request) -> web.Response:
         wanted = request.query.get("limit", "100000")
@@ -127,6 +128,17 @@ def admin_app(
 def _prefix(prefix: Prefix) -> dict[str, object]:
     following = None if prefix.next is None else {"version": prefix.next, "percent": prefix.percent}
     return {"name": prefix.name, "version": prefix.active, "next": following}
+
+
+def _rate(one: Measured) -> dict[str, object]:
+    """Return how many of a policy's hits were wrong, as far as is known."""
+    found = one.estimate
+    return {
+        "mode": one.mode,
+        "compared": found.sampled,
+        "wrong": found.wrong,
+        "rate": {"low": found.low, "estimate": found.share, "high": found.high},
+    }
 
 
 def _hints(runtime: Runtime, meter: Meter) -> dict[str, object]:

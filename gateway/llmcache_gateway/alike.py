@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.exchange import Exchange, Question
+from llmcache_gateway.exchange import Exchange, Question, Withheld
 from llmcache_gateway.false_hits import FalseHits
 from llmcache_gateway.freshness import Use
 from llmcache_gateway.giving import give_stored
@@ -106,7 +106,7 @@ async def look_up(
     if match.similarity:
         exchange.similarity = match.similarity
         metrics.semantic_similarity.observe(match.similarity)
-    served, question.grey = match.found is not None, match.grey
+    question.grey = match.grey
     outcome = match.why if match.why in ("served", "none", ALIAS) else "rejected"
     metrics.semantic_lookups.labels(semantic.mode, outcome).inc()
     if outcome == "rejected":
@@ -114,4 +114,7 @@ async def look_up(
     if exchange.explained:
         unsure = "; unsure" if match.grey is not None else ""
         exchange.explained = {**exchange.explained, DEBUG: f"{match.why}; similarity={match.similarity:.4f}{unsure}"}
-    return match if served and semantic.mode == "serve" else None
+    if match.found is not None and semantic.mode == "shadow":
+        question.withheld = Withheld(match.key, match.found.entry.stored_at, match.similarity, match.why == ALIAS)
+        return None
+    return match if match.found is not None else None

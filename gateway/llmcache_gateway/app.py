@@ -34,6 +34,7 @@ from llmcache_gateway.hit_heads import HitHeads
 from llmcache_gateway.hook_runner import HookLoader
 from llmcache_gateway.invalidate import Invalidator
 from llmcache_gateway.judging import Judging
+from llmcache_gateway.labelling import Labelling
 from llmcache_gateway.meter import Meter
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.prices import shipped_prices
@@ -41,6 +42,7 @@ from llmcache_gateway.refresh import Refresher
 from llmcache_gateway.reload import ConfigFile, Reloader, not_in_force
 from llmcache_gateway.runtime import Resources, provision
 from llmcache_gateway.server import Handler
+from llmcache_gateway.shadowing import Shadowing
 from llmcache_gateway.stats import Stats
 from llmcache_gateway.upstreams.minted import Minted
 
@@ -134,10 +136,12 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             )
         )
         judging = Judging(metrics, options.clock)
-        forwarder = Forwarder(metrics, meter, options.clock, judging)
-        refresher = Refresher(forwarder, metrics)
         budgets = Budgets(metrics, options.clock)
-        false_hits = FalseHits(forwarder, metrics, budgets, random.random)
+        compared, sampled = Labelling(metrics, budgets), Labelling(metrics, budgets)
+        shadowing = Shadowing(compared, options.clock, random.random)
+        forwarder = Forwarder(metrics, meter, options.clock, judging, shadowing)
+        refresher = Refresher(forwarder, metrics)
+        false_hits = FalseHits(forwarder, sampled, random.random)
         handler = Handler(
             lambda: reloader.current,
             forwarder,
@@ -204,7 +208,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             await public.cleanup()
             await forwarder.close()
             await refresher.close()
-            await false_hits.close()
+            await sampled.close()
+            await compared.close()
             await judging.close()
             await invalidator.close()
             await reloader.close()

@@ -1,4 +1,4 @@
-"""The error budgets of all policies: what samples have told, here and at gateways that share a Redis."""
+"""The error budgets of all policies: what hits have told, here and at gateways that share a Redis."""
 
 import asyncio
 import logging
@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmcache_gateway.config import share
+from llmcache_gateway.config.semantic import SemanticMode
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.labels import Drift, Label, Told
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import Settings
 from llmcache_gateway.runtime import Runtime
-from llmcache_gateway.semantic.budget import NOTHING, Budget
+from llmcache_gateway.semantic.budget import NOTHING, Budget, Estimate, is_looked_into
 
 if TYPE_CHECKING:
     from llmcache_gateway.stores.labels import LabelKeeper
@@ -44,12 +45,30 @@ class ExactOnly(NamedTuple):
     wrong: int
 
 
-class _Bounded(NamedTuple):
-    """A budget, the bound that it is to keep to, and whose hits it is about."""
+class Measured(NamedTuple):
+    """How often a policy's hits were wrong, of those that count still; in mode `shadow` they were not served."""
 
+    policy: str
+    mode: SemanticMode
+    estimate: Estimate
+
+
+class _Kept(NamedTuple):
+    """What is known of a policy's hits, the bound that it is to keep to, and by what they were decided.
+
+    Without a bound it is only measured: nothing follows from it.
+    """
+
+    policy: str
+    mode: SemanticMode
     budget: Budget
-    bound: float
+    bound: float | None
     judged_by: str
+
+    @property
+    def threshold(self) -> float:
+        """The least similarity that the bound allows."""
+        return 0.0 if self.bound is None else self.budget.threshold(0.0, self.bound)
 
 
 class Budgets:
@@ -68,25 +87,24 @@ class Budgets:
     def threshold(self, runtime: Runtime, question: Question) -> float:
         """Return the least similarity that the error budget allows: 0 where there is none, or nothing against any."""
         found = self._of(runtime, question.settings)
-        return 0.0 if found is None else found.budget.threshold(0.0, found.bound)
+        return 0.0 if found is None else found.threshold
 
     async def learn(self, runtime: Runtime, question: Question, similarity: float, *, wrong: bool) -> None:
-        """Take in what came of a sampled hit, and tell others."""
-        policy, bounded = question.settings.policy, self._of(runtime, question.settings)
-        if bounded is None:
+        """Take in what came of a hit, and tell others."""
+        kept = self._of(runtime, question.settings)
+        if kept is None:
             return
-        budget, bound, judged_by = bounded
-        before = budget.threshold(0.0, bound)
+        before = kept.threshold
         found: list[Label | Drift] = [Label(similarity, wrong, self._clock(), secrets.token_hex(8))]
-        budget.learn(found[0])
-        drift = budget.drift(bound)
+        kept.budget.learn(found[0])
+        drift = kept.budget.drift(kept.bound) if kept.bound is not None else None
         if drift is not None:
             found.append(drift)
-            self._let_go(policy, budget, drift)
-        self._show(policy, budget, bound, before)
+            self._let_go(kept.policy, kept.budget, drift)
+        self._show(kept, before)
         keeper = runtime.semantic.labels if runtime.semantic is not None else None
         if keeper is not None:
-            self._untold.extend(Told(policy, judged_by, what) for what in found)
+            self._untold.extend(Told(kept.policy, kept.judged_by, what) for what in found)
             await self._tell(keeper)
 
     async def follow(self, current: Callable[[], Runtime]) -> None:
@@ -95,7 +113,7 @@ class Budgets:
         while True:
             runtime = current()
             keeper = runtime.semantic.labels if runtime.semantic is not None else None
-            if keeper is not None and runtime.config.spec.semantic.max_false_hit_rate is not None:
+            if keeper is not None and any(self._in_force(runtime)):
                 runtime.enter()  # its store must not be closed under it
                 try:
                     await self._catch_up(runtime, keeper)
@@ -113,10 +131,15 @@ class Budgets:
 
     def exact_only(self, runtime: Runtime) -> Iterator[ExactOnly]:
         """Yield the policies that serve equal requests only."""
-        for policy, budget, bound in self._in_force(runtime):
-            if budget.threshold(0.0, bound) == NOTHING:
-                found = budget.estimate()
-                yield ExactOnly(policy, found.sampled, found.wrong)
+        for kept in self._in_force(runtime):
+            if kept.threshold == NOTHING:
+                found = kept.budget.estimate()
+                yield ExactOnly(kept.policy, found.sampled, found.wrong)
+
+    def measured(self, runtime: Runtime) -> Iterator[Measured]:
+        """Yield what is known of each policy's hits, of those whose hits are looked into."""
+        for kept in self._in_force(runtime):
+            yield Measured(kept.policy, kept.mode, kept.budget.estimate())
 
     async def _catch_up(self, runtime: Runtime, keeper: "LabelKeeper") -> None:
         await self._tell(keeper)
@@ -124,13 +147,13 @@ class Budgets:
             news = await keeper.news()
         if not news:
             return
-        before = {policy: budget.threshold(0.0, bound) for policy, budget, bound in self._in_force(runtime)}
+        before = {kept.policy: kept.threshold for kept in self._in_force(runtime)}
         for number, one in enumerate(news, 1):
             self._budget(one.policy, one.judged_by).learn(one.what)
             if number % LEARNED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        for policy, budget, bound in self._in_force(runtime):
-            self._show(policy, budget, bound, before[policy])
+        for kept in self._in_force(runtime):
+            self._show(kept, before[kept.policy])
 
     async def _tell(self, keeper: "LabelKeeper") -> None:
         """Tell others what they have not been told; what can't be told now is told later."""
@@ -147,20 +170,22 @@ class Budgets:
                 self._untold.appendleft(told)
                 return
 
-    def _in_force(self, runtime: Runtime) -> Iterator[tuple[str, Budget, float]]:
-        """Yield the policies that have a budget, with it and its bound."""
+    def _in_force(self, runtime: Runtime) -> Iterator[_Kept]:
+        """Yield what is known of each policy's hits, of those whose hits are looked into."""
         for settings in runtime.policies.all:
             found = self._of(runtime, settings)
             if found is not None:
-                yield settings.policy, found.budget, found.bound
+                yield found
 
-    def _of(self, runtime: Runtime, settings: Settings) -> _Bounded | None:
-        """Return the budget of a policy; None where it has none."""
+    def _of(self, runtime: Runtime, settings: Settings) -> _Kept | None:
+        """Return what is known of a policy's hits; None where nobody looks into them."""
         semantic = settings.semantic
-        if runtime.semantic is None or semantic is None or semantic.max_false_hit_rate is None:
+        if runtime.semantic is None or semantic is None or not is_looked_into(semantic):
             return None
         judged_by = runtime.semantic.judged_by(semantic)
-        return _Bounded(self._budget(settings.policy, judged_by), share(semantic.max_false_hit_rate), judged_by)
+        bound = None if semantic.max_false_hit_rate is None else share(semantic.max_false_hit_rate)
+        budget = self._budget(settings.policy, judged_by)
+        return _Kept(settings.policy, semantic.mode, budget, bound, judged_by)
 
     def _budget(self, policy: str, judged_by: str) -> Budget:
         name = (policy, judged_by)
@@ -181,11 +206,13 @@ class Budgets:
             before - budget.estimate().sampled,
         )
 
-    def _show(self, policy: str, budget: Budget, bound: float, before: float) -> None:
+    def _show(self, kept: _Kept, before: float) -> None:
         """Show where a policy stands, and say so where its threshold is another than before."""
-        found, after = budget.estimate(), budget.threshold(0.0, bound)
+        policy, found, after = kept.policy, kept.budget.estimate(), kept.threshold
         for name, value in (("low", found.low), ("estimate", found.share), ("high", found.high)):
             self._metrics.false_hit_rate.labels(policy, name).set(value)
+        if kept.bound is None:
+            return
         self._metrics.semantic_threshold.labels(policy).set(2.0 if after == NOTHING else after)
         if after != before:
             log.warning(

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from llmcache_gateway.semantic.suitability import Asked
 
 
+class Withheld(msgspec.Struct, frozen=True):
+    """A hit by meaning that mode `shadow` did not serve: the entry, by its key and when it was stored."""
+
+    key: str
+    stored_at: float
+    similarity: float
+    alias: bool
+    """Whether a judge had found the two questions to be one."""
+
+
 class Question(msgspec.Struct):
     """A request that a dialect has read, and all that is needed to ask it upstream and to record the answer."""
 
@@ -68,6 +78,9 @@ class Question(msgspec.Struct):
 
     grey: "Neighbour | None" = None
     """The stored question that it may be, for a judge to decide once it has been answered."""
+
+    withheld: Withheld | None = None
+    """What it would have been answered with, to be compared with its answer once that is there."""
 
     def call(self, body: bytes | None = None) -> Call:
         """Return the request as it goes upstream, with a body of its own where one is given."""

@@ -23,6 +23,7 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.replicas import Claim
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.semantic.suitability import unfit
+from llmcache_gateway.shadowing import Shadowing
 from llmcache_gateway.sse import CONTENT_TYPE, MAX_EVENT_BYTES, EventSplitter
 from llmcache_gateway.stores.guarded_leases import GuardedLeases
 from llmcache_gateway.stores.leases import Lease
@@ -46,11 +47,14 @@ class Fetched:
 class Forwarder:
     """Asks upstream for an exchange, writes the answer to its client, and stores it where that is right."""
 
-    def __init__(self, metrics: Metrics, meter: Meter, clock: Callable[[], float], judging: Judging) -> None:
+    def __init__(
+        self, metrics: Metrics, meter: Meter, clock: Callable[[], float], judging: Judging, shadowing: Shadowing
+    ) -> None:
         self._metrics = metrics
         self._meter = meter
         self._clock = clock
         self._judging = judging
+        self._shadowing = shadowing
         self._flights = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leading: set[asyncio.Task[None]] = set()
@@ -263,6 +267,8 @@ class Forwarder:
                 self._linger(flight)
         else:
             self._not_stored(flight, key, verdict.reason)
+        if key is not None:
+            self._shadowing.compare_soon(runtime, question, key, recording if flight.stored else None)
         if not flight.events:
             flight.begin(flight.status, flight.headers, events=False)
             flight.add([recording.body])

@@ -138,7 +138,7 @@ class Judging:
         if case.judge.upstream is not None:
             verdict = await self._ask(case)
         else:
-            verdict = await case.cache.compared(text_of(case.question.dialect, stored.entry), fresh)
+            verdict = await case.cache.compared(text_of(case.question.dialect, stored.entry), fresh, guarded=True)
         if verdict == "same":
             case.cache.aliases.remember(
                 case.asked,

@@ -153,13 +153,19 @@ class Metrics:
         )
         self.false_hits_sampled = Counter(
             "llmcache_false_hits_sampled",
-            "Hits by meaning that were asked again, by whether the answer was right.",
+            "Hits by meaning, served or withheld, that were compared with a fresh answer, by what that showed.",
             ["policy", "verdict"],
+            registry=registry,
+        )
+        self.false_hits_skipped = Counter(
+            "llmcache_false_hits_skipped",
+            "Hits by meaning that were to be compared with a fresh answer and were not, by reason.",
+            ["policy", "reason"],
             registry=registry,
         )
         self.false_hit_rate = Gauge(
             "llmcache_false_hit_rate",
-            "Share of sampled hits that were wrong, with its 95 % confidence interval (low, high).",
+            "Share of those hits that were wrong, with its 95 % confidence interval (low, high).",
             ["policy", "bound"],
             registry=registry,
         )

@@ -418,8 +418,15 @@ async def test_semantic_example_answers_a_question_in_other_words_and_only_measu
         asked = question("How can I reset my password?")
         hit = await once_taken_in(gateway, asked)
         assert 'detail="semantic"' in hit.headers["Cache-Status"]
-        measured = await gateway.post({**asked, "model": "gpt-4o"})
-        assert measured.headers["X-LLMCache"] == "MISS"
+        measured = {**asked, "model": "gpt-4o"}
+        async with asyncio.timeout(30):
+            while not await gateway.metric('llmcache_semantic_lookups_total{mode="shadow",outcome="served"}'):
+                await gateway.post(measured, headers={"Cache-Control": "only-if-cached"})
+        assert (await gateway.post(measured)).headers["X-LLMCache"] == "MISS"
+        async with asyncio.timeout(30):  # what came says nearly what would have been served
+            right = 'llmcache_false_hits_sampled_total{policy="measured",verdict="right"}'
+            while not await gateway.metric(right):  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.05)
         assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
 
 

@@ -253,7 +253,11 @@ class Semantic(Model, frozen=True, kw_only=True):
         ),
     ] = None
     mode: Annotated[
-        SemanticMode, described("`shadow`: look, decide and count, but answer as if there were no semantic cache.")
+        SemanticMode,
+        described(
+            "`shadow`: look, decide and count, but answer as if there were no semantic cache; what would have been "
+            "served is compared with what came."
+        ),
     ] = "serve"
     threshold: Annotated[
         Similarity | None,

@@ -11,8 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from llmcache_gateway.config import Semantic, share
 from llmcache_gateway.labels import Drift, Label
 from llmcache_gateway.semantic.drift import began
+
+DEFAULT_SAMPLE: Final = 0.05
+"""Share of the hits that are asked again, where none is set."""
 
 MAX_LABELS: Final = 2000
 """Most sampled hits that are remembered: newer ones say more of what is served now."""
@@ -104,6 +108,26 @@ class Budget:
         self._known.difference_update(label.id for label in self._labels[: len(self._labels) - len(labels)])
         self._labels = labels
         self._reckoned.clear()
+
+
+def share_asked_again(semantic: Semantic) -> float:
+    """Return the share of the hits that are asked again: none where nothing bounds how many may be wrong."""
+    if semantic.max_false_hit_rate is None:
+        return 0.0
+    return DEFAULT_SAMPLE if semantic.sample is None else share(semantic.sample)
+
+
+def share_compared(semantic: Semantic) -> float:
+    """Return the share of the hits withheld by mode `shadow` that are compared with the answers that came instead.
+
+    All where that asks nobody. Where an upstream makes the vectors of answers, it is paid for as a sample is.
+    """
+    return 1.0 if semantic.embedding.upstream is None else share_asked_again(semantic)
+
+
+def is_looked_into(semantic: Semantic) -> bool:
+    """Say whether any hit by these settings, served or withheld, is compared with a fresh answer."""
+    return (share_compared(semantic) if semantic.mode == "shadow" else share_asked_again(semantic)) > 0
 
 
 def _supported(labels: list[Label], threshold: float) -> float:

@@ -87,6 +87,7 @@ class SemanticCache:
         """By size: all that the settings name, but for `none`."""
 
         self._embedding = Circuit("embedding", "embed", metrics)
+        self._comparing = asyncio.Lock()
         self._searching = Circuit(index.name, "search", metrics)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -156,26 +157,31 @@ class SemanticCache:
         else:
             self._begin(self._remember(asked, key, entry, admitted))
 
-    async def similarity(self, one: str, other: str) -> float | None:
-        """Return the cosine of two texts; None when their vectors are not to be had."""
-        vectors = [await self._vector(text) for text in (one, other)]
-        first, second = vectors
-        return None if first is None or second is None else float(first @ second)
+    async def compared(self, stored: str | None, fresh: str | None, *, guarded: bool) -> Verdict:
+        """Say whether two answers are one: equal but for their writing, or alike.
 
-    async def compared(self, stored: str | None, fresh: str | None) -> Verdict:
-        """Say whether two answers are one: equal but for their writing, or alike where no guard holds them apart."""
+        `guarded`, what a guard holds apart is not: one answer may be given in words that another does not use, but for
+        ever is too long for one that differs in a number.
+        """
         if stored is None or fresh is None:
             return "unknown"
         if say_the_same(stored, fresh):
             return "same"
-        if rejected_by(fresh, stored) is not None:
+        if guarded and rejected_by(fresh, stored) is not None:
             return "different"
-        alike = await self.similarity(stored, fresh)
+        alike = await self._similarity(stored, fresh)
         return "unknown" if alike is None else "same" if alike >= ANSWERS_ALIKE else "different"
 
     async def forget(self, keys: Sequence[str]) -> None:
         """Remove the questions of these keys; StoreError when that can't be done."""
         await self._index.remove(keys)
+
+    async def _similarity(self, one: str, other: str) -> float | None:
+        """Return the cosine of two texts; None when their vectors are not to be had."""
+        # One answer at a time: questions, which somebody waits for, must find room beside it.
+        async with self._comparing:
+            first, second = [await self._vector(text) for text in (one, other)]
+        return None if first is None or second is None else float(first @ second)
 
     async def _vector(self, text: str) -> Vector | None:
         """Return a text's vector; None when there is none to be had, which is counted."""

@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmcache_gateway.config import Embedding, Semantic
 from llmcache_gateway.labels import Drift, Label
-from llmcache_gateway.semantic.budget import LABEL_SECONDS, MAX_LABELS, NOTHING, Budget, calibrated, estimate
+from llmcache_gateway.semantic.budget import (
+    LABEL_SECONDS,
+    MAX_LABELS,
+    NOTHING,
+    Budget,
+    calibrated,
+    estimate,
+    is_looked_into,
+    share_asked_again,
+    share_compared,
+)
 from llmcache_gateway.semantic.drift import began
 
 
@@ -208,3 +219,26 @@ def test_an_interval_is_wilsons(sampled: int, wrong: int, low: float, high: floa
     assert found.low == pytest.approx(low, abs=0.001)
     assert found.high == pytest.approx(high, abs=0.001)
     assert found.low <= found.share <= found.high
+
+
+UPSTREAM = Embedding(upstream="vectors")
+
+
+@pytest.mark.parametrize(
+    ("semantic", "asked_again", "compared", "looked_into"),
+    [
+        (Semantic(), 0, 1, False),
+        (Semantic(max_false_hit_rate="1%"), 0.05, 1, True),
+        (Semantic(max_false_hit_rate="1%", sample="20%"), 0.2, 1, True),
+        (Semantic(mode="shadow"), 0, 1, True),
+        (Semantic(mode="shadow", embedding=UPSTREAM), 0, 0, False),  # each comparison would be paid for
+        (Semantic(mode="shadow", embedding=UPSTREAM, max_false_hit_rate="1%"), 0.05, 0.05, True),
+        (Semantic(mode="shadow", embedding=UPSTREAM, max_false_hit_rate="1%", sample="20%"), 0.2, 0.2, True),
+    ],
+)
+def test_how_many_hits_are_looked_into_is_what_that_costs_and_what_was_allowed(
+    semantic: Semantic, asked_again: float, compared: float, looked_into: bool
+) -> None:
+    assert share_asked_again(semantic) == asked_again
+    assert share_compared(semantic) == compared
+    assert is_looked_into(semantic) is looked_into
