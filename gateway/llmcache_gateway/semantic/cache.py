@@ -76,6 +76,7 @@ class SemanticCache:
     ) -> None:
         self._embedder = embedder
         self._embeddings = Embeddings(embedder)
+        self._answers = Embeddings(embedder, remembered=0)  # they can be long, and are not compared again
         self._index = index
         self._store = store
         self._metrics = metrics
@@ -110,6 +111,7 @@ class SemanticCache:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._embeddings.close()
+        await self._answers.close()
         await self._index.close()
 
     async def look_up(
@@ -177,11 +179,21 @@ class SemanticCache:
         await self._index.remove(keys)
 
     async def _similarity(self, one: str, other: str) -> float | None:
-        """Return the cosine of two texts; None when their vectors are not to be had."""
-        # One answer at a time: questions, which somebody waits for, must find room beside it.
-        async with self._comparing:
-            first, second = [await self._vector(text) for text in (one, other)]
-        return None if first is None or second is None else float(first @ second)
+        """Return the cosine of two answers; None when their vectors are not to be had.
+
+        Questions, which clients wait for, never suffer from it: two at a time are compared, in a call of their own, and
+        that a model does not take one, as too long say, is no reason to ask it for no question.
+        """
+        if not self._embedding.closed:
+            return None
+        try:
+            async with self._comparing:
+                first, second = await asyncio.gather(*map(self._answers.vector, (one, other)))
+        except EmbeddingError as error:
+            self._embedding.count()
+            log.info("two answers can't be compared: %s", error)
+            return None
+        return float(first @ second)
 
     async def _vector(self, text: str) -> Vector | None:
         """Return a text's vector; None when there is none to be had, which is counted."""

@@ -10,7 +10,6 @@ import numpy as np
 from llmcache_gateway.errors import EmbeddingError
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.indexes.base import Vector
-from llmcache_gateway.semantic.suitability import MAX_CHARACTERS
 
 MAX_TOGETHER: Final = 64
 """Most texts in one call."""
@@ -22,18 +21,21 @@ MAX_WAITING: Final = 2000
 """Most texts that wait. Beyond it a vector is not made: a slow service must not fill the memory."""
 
 MAX_REMEMBERED: Final = 2000
-"""Most vectors that are remembered: of what is asked again before its answer is there. Never of a text longer than a
-question can be: answers can be as long as they like, and are not compared again."""
+"""Most vectors that are remembered: of what is asked again before its answer is there."""
 
 LENGTH_TOLERANCE: Final = 0.01
 """By how much a vector's length may differ from 1."""
 
 
 class Embeddings:
-    """Asks an embedder. Who stops waiting takes nothing from the others, nor from who asks again."""
+    """Asks an embedder. Who stops waiting takes nothing from the others, nor from who asks again.
 
-    def __init__(self, embedder: Embedder) -> None:
+    Of `remembered` texts the vectors are kept.
+    """
+
+    def __init__(self, embedder: Embedder, *, remembered: int = MAX_REMEMBERED) -> None:
         self._embedder = embedder
+        self._remembered = remembered
         self._known: OrderedDict[str, Vector] = OrderedDict()
         self._asked: dict[str, asyncio.Future[Vector]] = {}
         self._waiting: list[str] = []
@@ -86,9 +88,8 @@ class Embeddings:
             else:
                 for text, future, vector in zip(texts, futures, vectors, strict=True):
                     future.set_result(vector)
-                    if len(text) <= MAX_CHARACTERS:
-                        self._known[text] = vector
-                while len(self._known) > MAX_REMEMBERED:
+                    self._known[text] = vector
+                while len(self._known) > self._remembered:
                     self._known.popitem(last=False)
             finally:
                 for text in texts:

@@ -16,7 +16,6 @@ from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from llmcache_gateway.errors import ConfigError, EmbeddingError
 from llmcache_gateway.semantic.embedders import Vectors
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, Embeddings
-from llmcache_gateway.semantic.suitability import MAX_CHARACTERS
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Behaviour, Provider
 from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, until
@@ -63,16 +62,16 @@ async def test_what_is_asked_for_while_calls_are_under_way_goes_together() -> No
     await embeddings.close()
 
 
-async def test_what_is_longer_than_any_question_is_not_remembered() -> None:
-    """Answers that are compared can be as long as they like, and thousands of them would fill the memory."""
+async def test_no_more_is_remembered_than_was_said() -> None:
     embedder = Counting()
     embedder.go.set()
-    embeddings = Embeddings(embedder)
-    for text in ("a" * MAX_CHARACTERS, "b" * (MAX_CHARACTERS + 1)):
-        for _ in range(2):
+    for remembered, calls in ((1, ["a", "b", "a"]), (0, ["a", "a", "b", "a"])):
+        embeddings = Embeddings(embedder, remembered=remembered)
+        embedder.calls.clear()
+        for text in "aaba":
             await embeddings.vector(text)
-    assert [call[0][0] for call in embedder.calls] == ["a", "b", "b"]
-    await embeddings.close()
+        assert embedder.calls == [[text] for text in calls]
+        await embeddings.close()
 
 
 async def test_who_stops_waiting_takes_nothing_from_who_asks_again() -> None:
