@@ -1,5 +1,6 @@
 """The pages name what is there: files, headings, fields, metrics, options of the commands."""
 
+import ast
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ from llmcache_operator.metrics import Metrics as OperatorMetrics
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bench", "charts", "crds", "docs", "e2e", "examples", "gateway", "operator", "scripts", "tests", "training")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+KINDS = {"Counter": "_total", "Tally": "_total", "Gauge": "", "Balance": "", "Histogram": "", "TimeTally": ""}
+"""What makes a metric, and what /metrics adds to its name."""
+
+TARGET_LABELS = ("namespace", "service")
+"""Labels that Prometheus adds to what it reads."""
+
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -57,6 +64,32 @@ def test_metrics_are_there(page: Path) -> None:
     packages = {"llmcache_gateway", "llmcache_operator"}
     named = re.findall(r"(?<!grep )\b(llmcache_[a-z_]+[a-z])\b(?!/)", page.read_text())
     assert set(named) - packages <= set(metrics())
+
+
+@pytest.fixture(scope="module")
+def labels() -> dict[str, tuple[str, ...]]:
+    """Return the labels of each metric by its name, from the sources: no registry tells of labels before they are used."""
+    found: dict[str, tuple[str, ...]] = {}
+    for source in (*ROOT.glob("gateway/**/*.py"), *ROOT.glob("operator/**/*.py")):
+        for call in ast.walk(ast.parse(source.read_text())):
+            match call:
+                case ast.Call(ast.Name(kind), [ast.Constant(str(name)), ast.Constant(str()), *others]):
+                    if kind in KINDS and name.startswith("llmcache_"):
+                        found[name + KINDS[kind]] = tuple(ast.literal_eval(others[0])) if others else ()
+    return found
+
+
+def test_each_metric_stands_on_its_page_with_its_labels(labels: dict[str, tuple[str, ...]]) -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(llmcache_\w+)(?:\{([\w,]+)\})?` \|", page, re.MULTILINE)
+    assert sorted(labels) == sorted(metrics())
+    assert sorted((name, tuple(filter(None, named.split(",")))) for name, named in rows) == sorted(labels.items())
+
+
+@each_page
+def test_metrics_have_these_labels(page: Path, labels: dict[str, tuple[str, ...]]) -> None:
+    for name, named in re.findall(r"\b(llmcache_[a-z_]+[a-z])\{([^}]*)\}", page.read_text()):
+        assert {one.partition("=")[0].strip() for one in named.split(",")} <= {*labels[name], *TARGET_LABELS}
 
 
 def options(command: Callable[[list[str]], None], verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:

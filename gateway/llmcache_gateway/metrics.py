@@ -52,7 +52,7 @@ class Metrics:
         )
         self._request_seconds = TimeTally(
             "llmcache_request_seconds",
-            "Time from a request's body to its answer's end.",
+            "Time from a request's beginning to its answer's end.",
             ["outcome"],
             _REQUEST_BUCKETS,
             registry,
