@@ -51,6 +51,12 @@ def test_paths_are_there(page: Path) -> None:
     assert [name for name in named if not any(ROOT.glob(name))] == []
 
 
+def test_each_example_is_named_on_a_page() -> None:
+    text = "".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
+    examples = [folder.name for folder in (ROOT / "examples").iterdir() if folder.is_dir()]
+    assert [name for name in sorted(examples) if f"examples/{name}" not in text] == []
+
+
 def metrics() -> Iterator[str]:
     shown = CollectorRegistry()
     GatewayMetrics(shown)
@@ -68,7 +74,7 @@ def test_metrics_are_there(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def labels() -> dict[str, tuple[str, ...]]:
-    """Return the labels of each metric by its name, from the sources: no registry tells of labels before they are used."""
+    """Return each metric's labels by its name, from the sources: no registry tells of labels before they are used."""
     found: dict[str, tuple[str, ...]] = {}
     for source in (*ROOT.glob("gateway/**/*.py"), *ROOT.glob("operator/**/*.py")):
         for call in ast.walk(ast.parse(source.read_text())):
