@@ -125,6 +125,8 @@ async def test_each_form_follows_each(gateway: TestGateway, provider: Provider, 
     assert len(provider.calls) == 1
     assert other.headers["Cache-Status"].startswith("llmcache; fwd=miss; ")
     assert "; collapsed; key=" in other.headers["Cache-Status"]
+    if first is GOOD or second is GOOD:  # then it is whole, and stored, before its head is written
+        assert "; stored; collapsed; key=" in other.headers["Cache-Status"]
     assert "; collapsed" not in one.headers["Cache-Status"]
     assert "Set-Cookie" not in other.headers  # it is the first client's connection that it is for
     if first is second:
