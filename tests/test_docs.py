@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -15,6 +15,7 @@ from llmcache_gateway.metrics import Metrics as GatewayMetrics
 from llmcache_operator.crd import definition
 from llmcache_operator.main import main as operator
 from llmcache_operator.metrics import Metrics as OperatorMetrics
+from llmcache_operator.rollout.state import Phase, Reason
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bench", "charts", "crds", "docs", "e2e", "examples", "gateway", "operator", "scripts", "tests", "training")
@@ -96,6 +97,11 @@ def test_each_metric_stands_on_its_page_with_its_labels(labels: dict[str, tuple[
 def test_metrics_have_these_labels(page: Path, labels: dict[str, tuple[str, ...]]) -> None:
     for name, named in re.findall(r"\b(llmcache_[a-z_]+[a-z])\{([^}]*)\}", page.read_text()):
         assert {one.partition("=")[0].strip() for one in named.split(",")} <= {*labels[name], *TARGET_LABELS}
+
+
+def test_each_phase_and_reason_of_a_rollout_stands_on_its_page() -> None:
+    rows = re.findall(r"^\| `([A-Z]\w+)` \|", (ROOT / "docs" / "rollouts.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted([*get_args(Phase), *get_args(Reason)])
 
 
 def options(command: Callable[[list[str]], None], verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:

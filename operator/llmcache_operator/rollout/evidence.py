@@ -3,10 +3,10 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from llmcache_gateway.config import Analysis, share
-from llmcache_operator.rollout.state import Counts, Evidence, Mark
+from llmcache_operator.rollout.state import Counts, Evidence, Mark, Reason
 
 MIN_FAILURES = 3
 """One or two misses that fail prove nothing."""
@@ -26,11 +26,11 @@ class Stats(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the evidence says. Only `good` lets a rollout go on by itself."""
+    """What the evidence says: why to give a version up, or why to wait. Where neither, a rollout goes on by itself."""
 
-    kind: Literal["good", "bad", "open"]
     text: str
-    reason: str = ""
+    abort: Reason | None = None
+    wait: Reason | None = None
 
 
 def begin(
@@ -79,21 +79,21 @@ def judge(evidence: Evidence, analysis: Analysis, le: Sequence[float]) -> Verdic
     if _failing(target, analysis):
         if active.failed >= MIN_FAILURES and _failing(active, analysis):
             both = f"{failed}; of the active version's, {active.failed} of {active.misses} failed as well"
-            return Verdict("open", both, "UpstreamFails")
+            return Verdict(both, wait="UpstreamFails")
         # So many that those still to come up to the minimum could not make up for them.
         if target.failed >= MIN_FAILURES and target.failed > analysis.min_requests * share(analysis.max_error_rate):
-            return Verdict("bad", failed, "MissesFail")
-        return Verdict("open", f"{counted}; {failed}, which is too little to tell", "TooFewRequests")
+            return Verdict(failed, abort="MissesFail")
+        return Verdict(f"{counted}; {failed}, which is too little to tell", wait="TooFewRequests")
     if target.requests < analysis.min_requests:
-        return Verdict("open", counted, "TooFewRequests")
+        return Verdict(counted, wait="TooFewRequests")
     slow, fast = (quantile(counts.within, le) for counts in (target, active))
     limit = float(analysis.max_latency_ratio)
     if slow is not None and fast is not None and slow > limit * fast:
         text = (
             f"nine in ten misses take up to {slow:.2f} s, more than {limit:g} times the active version's {fast:.2f} s"
         )
-        return Verdict("bad", text, "MissesSlow")
-    return Verdict("good", f"{counted}, {target.failed} of {target.misses} misses failed")
+        return Verdict(text, abort="MissesSlow")
+    return Verdict(f"{counted}, {target.failed} of {target.misses} misses failed")
 
 
 def quantile(within: Sequence[int], le: Sequence[float]) -> float | None:

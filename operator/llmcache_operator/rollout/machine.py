@@ -6,19 +6,20 @@ out is carried out again.
 """
 
 from datetime import datetime, timedelta
+from typing import Final, Literal
 
 from msgspec.structs import replace
 
 from llmcache_gateway.config import PROGRESS_DEADLINE, Analysis, seconds
 from llmcache_operator.rollout import evidence, keeping, stages, steer
 from llmcache_operator.rollout.evidence import Verdict
-from llmcache_operator.rollout.state import UNDER_WAY, Phase, RolloutStatus, State, served
+from llmcache_operator.rollout.state import UNDER_WAY, Phase, Reason, RolloutStatus, State, served
 from llmcache_operator.rollout.turn import Asked, Note, Purge, Seen, Start, Step, Stop
 
 POLL = timedelta(seconds=5)
 """How often gateways are asked for their counters during a step."""
 
-NO_GATEWAY = "NoGateway"
+NO_GATEWAY: Final[Reason] = "NoGateway"
 """Why a purge waits: entries in a shared store are removed by a gateway, and none runs."""
 
 WARMING_GRACE = timedelta(seconds=60)
@@ -94,7 +95,8 @@ def _rested(state: State, seen: Seen, now: datetime) -> State:
     if rollout.phase in UNDER_WAY or rollout.phase == "Aborted":
         return state
     phase: Phase = "Stable"
-    reason = message = ""
+    reason: Reason | Literal[""] = ""
+    message = ""
     if prefix.purging and not seen.removable:
         phase, reason = "Purging", NO_GATEWAY
         message = f"the entries of {', '.join(prefix.purging_versions)} are removed once a gateway runs"
@@ -109,7 +111,7 @@ def _rested(state: State, seen: Seen, now: datetime) -> State:
 
 
 def _at_rest(
-    phase: Phase, message: str, before: RolloutStatus, now: datetime | None, reason: str = ""
+    phase: Phase, message: str, before: RolloutStatus, now: datetime | None, reason: Reason | Literal[""] = ""
 ) -> RolloutStatus:
     return RolloutStatus(
         phase=phase, reason=reason, message=message, since=now, shown=before.shown, steered=before.steered
@@ -209,8 +211,8 @@ def _canary(done: Step, asked: Asked, seen: Seen, now: datetime) -> None:
     le = next((stats.le for stats in seen.stats.values()), ())
     verdict = evidence.judge(gathered, asked.rollout.analysis or Analysis(), le)
     done.state = State(prefix, replace(rollout, evidence=gathered))
-    if verdict.kind == "bad":
-        stages.abort(done, verdict.reason, verdict.text, asked, now)
+    if verdict.abort is not None:
+        stages.abort(done, verdict.abort, verdict.text, asked, now)
     elif not held:
         _weigh(done, asked, seen, verdict, patience, now)
 
@@ -225,12 +227,12 @@ def _weigh(done: Step, asked: Asked, seen: Seen, verdict: Verdict, patience: tim
     elif now < ends:
         message = f"{rollout.percent}% on {prefix.target}, {verdict.text}, until {ends:%H:%M:%S} UTC"
         done.state = State(prefix, replace(rollout, phase="Canary", reason="", message=message[:1024]))
-    elif verdict.kind == "good" and seen.everywhere:
+    elif verdict.wait is None and seen.everywhere:
         stages.leave(done, verdict.text, asked, now)
     elif now - ends > patience:
-        stages.abort(done, verdict.reason or "StepNotReached", f"no progress: {verdict.text}", asked, now)
+        stages.abort(done, verdict.wait or "StepNotReached", f"no progress: {verdict.text}", asked, now)
     else:
-        stages.pause(done, verdict.reason or "GatewaysBehind", f"until there is more to go by: {verdict.text}")
+        stages.pause(done, verdict.wait or "GatewaysBehind", f"until there is more to go by: {verdict.text}")
 
 
 def _add_duties(done: Step, before: State, seen: Seen) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from llmcache_operator.rollout import keeping
-from llmcache_operator.rollout.state import MAX_SHOWN, PrefixStatus, RolloutStatus, State
+from llmcache_operator.rollout.state import MAX_SHOWN, PrefixStatus, Reason, RolloutStatus, State
 from llmcache_operator.rollout.turn import Asked, Note, Step
 
 
@@ -83,7 +83,7 @@ def promoting(state: State, steps: int, now: datetime) -> State:
     return State(state.prefix, fresh)
 
 
-def abort(done: Step, reason: str, why: str, asked: Asked, now: datetime) -> None:
+def abort(done: Step, reason: Reason, why: str, asked: Asked, now: datetime) -> None:
     """Give the target up: every request is given to the active version, and spec stays as it is."""
     prefix, rollout = done.state
     message = f"{prefix.target} was aborted at {rollout.percent}%: {why}. Every request is given to {prefix.active}"
@@ -101,7 +101,7 @@ def abort(done: Step, reason: str, why: str, asked: Asked, now: datetime) -> Non
     done.state = State(prefix, fresh)
 
 
-def pause(done: Step, reason: str, why: str) -> None:
+def pause(done: Step, reason: Reason, why: str) -> None:
     """Stay at this stage until the reason for it is gone."""
     prefix, rollout = done.state
     message = f"{rollout.percent}% on {prefix.target}; paused {why}"[:1024]

@@ -9,6 +9,20 @@ from llmcache_gateway.config import described
 from llmcache_operator.status_part import StatusPart, Text, Version
 
 Phase = Literal["Warming", "Canary", "Paused", "Promoting", "Retaining", "Purging", "Stable", "Aborted"]
+Reason = Literal[
+    "TooFewRequests",
+    "UpstreamFails",
+    "MissesFail",
+    "MissesSlow",
+    "GatewaysBehind",
+    "StepNotReached",
+    "WaitingForPromotion",
+    "PausedByHand",
+    "AbortedByHand",
+    "NoGateway",
+]
+"""Why a phase is what it is; docs/rollouts.md tells of each."""
+
 Happened = Literal["Promoted", "Superseded", "Aborted", "Purged"]
 Count = Annotated[int, Meta(ge=0)]
 
