@@ -20,7 +20,15 @@ from llmcache_operator.rollout.state import Phase, Reason
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bench", "charts", "crds", "docs", "e2e", "examples", "gateway", "operator", "scripts", "tests", "training")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
-KINDS = {"Counter": "_total", "Tally": "_total", "Gauge": "", "Balance": "", "Histogram": "", "TimeTally": ""}
+KINDS = {
+    "Counter": "_total",
+    "Tally": "_total",
+    "Gauge": "",
+    "Balance": "",
+    "Histogram": "",
+    "TimeTally": "",
+    "Reading": "",
+}
 """What makes a metric, and what /metrics adds to its name."""
 
 TARGET_LABELS = ("namespace", "service")

@@ -133,12 +133,7 @@ def _prefix(prefix: Prefix) -> dict[str, object]:
 def _rate(one: Measured) -> dict[str, object]:
     """Return how many of a policy's hits were wrong, as far as is known."""
     found = one.estimate
-    return {
-        "mode": one.mode,
-        "compared": found.sampled,
-        "wrong": found.wrong,
-        "rate": {"low": found.low, "estimate": found.share, "high": found.high},
-    }
+    return {"mode": one.mode, "compared": found.sampled, "wrong": found.wrong, "rate": found.bounds}
 
 
 def _hints(runtime: Runtime, meter: Meter) -> dict[str, object]:

@@ -137,6 +137,8 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         )
         judging = Judging(metrics, options.clock)
         budgets = Budgets(metrics, options.clock)
+        metrics.false_hit_rate.watch(lambda: budgets.rates(reloader.current))
+        metrics.semantic_threshold.watch(lambda: budgets.thresholds(reloader.current))
         compared, sampled = Labelling(metrics, budgets), Labelling(metrics, budgets)
         shadowing = Shadowing(compared, options.clock, random.random)
         forwarder = Forwarder(metrics, meter, options.clock, judging, shadowing)

@@ -101,7 +101,7 @@ class Budgets:
         if drift is not None:
             found.append(drift)
             self._let_go(kept.policy, kept.budget, drift)
-        self._show(kept, before)
+        _tell_change(kept, before)
         keeper = runtime.semantic.labels if runtime.semantic is not None else None
         if keeper is not None:
             self._untold.extend(Told(kept.policy, kept.judged_by, what) for what in found)
@@ -141,6 +141,23 @@ class Budgets:
         for kept in self._in_force(runtime):
             yield Measured(kept.policy, kept.mode, kept.budget.estimate())
 
+    def rates(self, runtime: Runtime) -> dict[tuple[str, ...], float]:
+        """Return the share of wrong hits by policy and bound, of those policies of whose hits something is known."""
+        return {
+            (one.policy, bound): value
+            for one in self.measured(runtime)
+            if one.estimate.sampled
+            for bound, value in one.estimate.bounds.items()
+        }
+
+    def thresholds(self, runtime: Runtime) -> dict[tuple[str, ...], float]:
+        """Return the least similarity by policy, of those with an error budget; 2 where nothing is similar enough."""
+        return {
+            (kept.policy,): 2.0 if kept.threshold == NOTHING else kept.threshold
+            for kept in self._in_force(runtime)
+            if kept.bound is not None
+        }
+
     async def _catch_up(self, runtime: Runtime, keeper: "LabelKeeper") -> None:
         await self._tell(keeper)
         async with asyncio.timeout(MAX_SECONDS):
@@ -153,7 +170,7 @@ class Budgets:
             if number % LEARNED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         for kept in self._in_force(runtime):
-            self._show(kept, before[kept.policy])
+            _tell_change(kept, before[kept.policy])
 
     async def _tell(self, keeper: "LabelKeeper") -> None:
         """Tell others what they have not been told; what can't be told now is told later."""
@@ -206,19 +223,16 @@ class Budgets:
             before - budget.estimate().sampled,
         )
 
-    def _show(self, kept: _Kept, before: float) -> None:
-        """Show where a policy stands, and say so where its threshold is another than before."""
-        policy, found, after = kept.policy, kept.budget.estimate(), kept.threshold
-        for name, value in (("low", found.low), ("estimate", found.share), ("high", found.high)):
-            self._metrics.false_hit_rate.labels(policy, name).set(value)
-        if kept.bound is None:
-            return
-        self._metrics.semantic_threshold.labels(policy).set(2.0 if after == NOTHING else after)
-        if after != before:
-            log.warning(
-                "policy %s: of %d sampled hits %d were wrong; questions are served %s",
-                policy,
-                found.sampled,
-                found.wrong,
-                "when they are equal only" if after == NOTHING else f"from a similarity of {after:.4f} on",
-            )
+
+def _tell_change(kept: _Kept, before: float) -> None:
+    """Say where a policy stands now, if its threshold is another than before."""
+    after = kept.threshold
+    if after != before:
+        found = kept.budget.estimate()
+        log.warning(
+            "policy %s: of %d sampled hits %d were wrong; questions are served %s",
+            kept.policy,
+            found.sampled,
+            found.wrong,
+            "when they are equal only" if after == NOTHING else f"from a similarity of {after:.4f} on",
+        )

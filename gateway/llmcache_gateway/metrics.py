@@ -4,6 +4,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from llmcache_gateway.readings import Reading
 from llmcache_gateway.tallies import Balance, Tally, TimeTally
 
 _LOOKUP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -163,17 +164,17 @@ class Metrics:
             ["policy", "reason"],
             registry=registry,
         )
-        self.false_hit_rate = Gauge(
+        self.false_hit_rate = Reading(
             "llmcache_false_hit_rate",
             "Share of those hits that were wrong, with its 95 % confidence interval (low, high).",
             ["policy", "bound"],
-            registry=registry,
+            registry,
         )
-        self.semantic_threshold = Gauge(
+        self.semantic_threshold = Reading(
             "llmcache_semantic_threshold",
             "Least similarity that the error budget allows; 0: any, 2: none.",
             ["policy"],
-            registry=registry,
+            registry,
         )
         self.semantic_drifts = Counter(
             "llmcache_semantic_drifts",

@@ -41,6 +41,11 @@ class Estimate:
     share: float
     high: float
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The share and the ends of its interval, by what they are called where they are shown."""
+        return {"low": self.low, "estimate": self.share, "high": self.high}
+
 
 class Budget:
     """Labels of one policy, and what follows from them. `clock` returns seconds since the epoch."""
