@@ -243,6 +243,7 @@ def test_waits_follow_retry_after_within_bounds() -> None:
     assert wait_seconds("Thu, 01 Jan 2015 00:00:07 GMT", 1, now) == 0
     assert [wait_seconds(None, attempt, now) for attempt in (1, 2, 3)] == [1, 2, 4]
     assert wait_seconds("soon", 2, now) == 2
+    assert wait_seconds("Thu, 01 Jan 2026 00:00:99999999999 GMT", 2, now) == 2
 
 
 @pytest.mark.parametrize(
