@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from llmcache_gateway.config import Judge, seconds
+from llmcache_gateway.config import Judge, Semantic, seconds
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Question
 from llmcache_gateway.metrics import Metrics
@@ -17,7 +17,7 @@ from llmcache_gateway.plainjson import dumps, loads
 from llmcache_gateway.record import Recording
 from llmcache_gateway.runtime import Runtime
 from llmcache_gateway.semantic.allowance import Allowance
-from llmcache_gateway.semantic.answers import text_of
+from llmcache_gateway.semantic.answers import text_of, whole_text
 from llmcache_gateway.semantic.asking import ask
 from llmcache_gateway.semantic.judge import Verdict, Words, asked_of, estimated_tokens, read_verdict
 from llmcache_gateway.usage import read_usage
@@ -43,6 +43,7 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 class _Case:
     """A question to be judged: by whom, the key of its own request, and the stored question that it may be."""
 
+    semantic: Semantic
     judge: Judge
     runtime: Runtime
     cache: "SemanticCache"
@@ -78,14 +79,14 @@ class Judging:
         semantic, asked, grey, cache = question.settings.semantic, question.asked, question.grey, runtime.semantic
         if semantic is None or semantic.judge is None or asked is None or grey is None or cache is None:
             return
-        case = _Case(semantic.judge, runtime, cache, question, key, asked, grey)
+        case = _Case(semantic, semantic.judge, runtime, cache, question, key, asked, grey)
         reason = self._left_out(case)
         if reason is not None:
             self._metrics.semantic_judge_skipped.labels(reason).inc()
             return
         fresh = None
         if case.judge.upstream is None and not recording.too_large:
-            fresh = question.dialect.answer_text(recording.answer())
+            fresh = whole_text(question.dialect, question.request, recording.answer())
         task = asyncio.create_task(self._judge(case, fresh))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -138,7 +139,8 @@ class Judging:
         if case.judge.upstream is not None:
             verdict = await self._ask(case)
         else:
-            verdict = await case.cache.compared(text_of(case.question.dialect, stored.entry), fresh, guarded=True)
+            given = text_of(case.question.dialect, stored.entry)
+            verdict = await case.cache.compared(given, fresh, case.semantic, guarded=True)
         if verdict == "same":
             case.cache.aliases.remember(
                 case.asked,

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
+from llmcache_gateway.config import Semantic
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.exchange import Question, Withheld
 from llmcache_gateway.freshness import remaining
 from llmcache_gateway.labelling import Hit, Labelling
 from llmcache_gateway.record import Recording
 from llmcache_gateway.runtime import Runtime
-from llmcache_gateway.semantic.answers import text_of
+from llmcache_gateway.semantic.answers import text_of, whole_text
 from llmcache_gateway.semantic.budget import share_compared
 from llmcache_gateway.semantic.judge import Verdict
 
@@ -34,9 +35,9 @@ class Shadowing:
             self._labelling.leave_out(question.settings.policy, "embedding")
         elif self._draw() < share:
             hit = Hit(runtime, question, key, withheld.key, withheld.similarity, withheld.alias)
-            self._labelling.begin(hit, lambda: self._compare(hit, withheld, recording))
+            self._labelling.begin(hit, lambda: self._compare(hit, semantic, withheld, recording))
 
-    async def _compare(self, hit: Hit, withheld: Withheld, recording: Recording | None) -> Verdict:
+    async def _compare(self, hit: Hit, semantic: Semantic, withheld: Withheld, recording: Recording | None) -> Verdict:
         """Say whether a fresh answer is what was withheld."""
         runtime, question = hit.runtime, hit.question
         if recording is None or runtime.semantic is None:
@@ -44,8 +45,8 @@ class Shadowing:
         found = await runtime.store.get(withheld.key)
         if found is None or not is_still(found.entry, withheld, self._clock(), question.settings.ttl):
             return "unknown"
-        fresh = question.dialect.answer_text(recording.answer())
-        return await runtime.semantic.compared(text_of(question.dialect, found.entry), fresh, guarded=False)
+        fresh = whole_text(question.dialect, question.request, recording.answer())
+        return await runtime.semantic.compared(text_of(question.dialect, found.entry), fresh, semantic)
 
 
 def is_still(entry: Entry, withheld: Withheld, now: float, ttl: float) -> bool:

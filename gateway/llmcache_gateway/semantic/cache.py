@@ -11,7 +11,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import EmbeddingError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.aliases import Aliases
-from llmcache_gateway.semantic.answers import ANSWERS_ALIKE, say_the_same
+from llmcache_gateway.semantic.answers import ANSWERS_ALIKE, MOST_CHARACTERS, is_legible, say_the_same
 from llmcache_gateway.semantic.budget import NOTHING
 from llmcache_gateway.semantic.decide import Candidate, Limits, decide, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
@@ -159,18 +159,22 @@ class SemanticCache:
         else:
             self._begin(self._remember(asked, key, entry, admitted))
 
-    async def compared(self, stored: str | None, fresh: str | None, *, guarded: bool) -> Verdict:
+    async def compared(
+        self, stored: str | None, fresh: str | None, semantic: Semantic, *, guarded: bool = False
+    ) -> Verdict:
         """Say whether two answers are one: equal but for their writing, or alike.
 
         `guarded`, what a guard holds apart is not: one answer may be given in words that another does not use, but for
         ever is too long for one that differs in a number.
         """
-        if stored is None or fresh is None:
+        if stored is None or fresh is None or max(len(stored), len(fresh)) > MOST_CHARACTERS:
             return "unknown"
         if say_the_same(stored, fresh):
             return "same"
         if guarded and rejected_by(fresh, stored) is not None:
             return "different"
+        if not (is_legible(stored, semantic) and is_legible(fresh, semantic)):
+            return "unknown"
         alike = await self._similarity(stored, fresh)
         return "unknown" if alike is None else "same" if alike >= ANSWERS_ALIKE else "different"
 
@@ -193,7 +197,7 @@ class SemanticCache:
             self._embedding.count()
             log.info("two answers can't be compared: %s", error)
             return None
-        return float(first @ second)
+        return float(first @ second) if first.any() and second.any() else None
 
     async def _vector(self, text: str) -> Vector | None:
         """Return a text's vector; None when there is none to be had, which is counted."""

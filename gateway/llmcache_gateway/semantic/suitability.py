@@ -105,11 +105,16 @@ def unsuitable(text: str, semantic: Semantic) -> str | None:
         return "not-text"
     if len(text) > MAX_CHARACTERS:
         return "too-long"
-    if "other-scripts" not in semantic.admit and OTHER_LETTERS.search(text):
+    if is_foreign(text, semantic):
         return "script"
     if "time-sensitive" not in semantic.admit and TIME_WORDS.search(text):
         return "time-sensitive"
     return None
+
+
+def is_foreign(text: str, semantic: Semantic) -> bool:
+    """Say whether a text has letters of a script that the embedding model is not said to know."""
+    return "other-scripts" not in semantic.admit and OTHER_LETTERS.search(text) is not None
 
 
 def _offers_tools(members: dict[str, Any]) -> bool:

@@ -105,16 +105,25 @@ async def test_nothing_is_asked_again_without_a_bound_or_that_is_not_drawn(
         assert len(provider.calls) == 1
 
 
-async def test_a_hit_that_can_not_be_asked_again_says_nothing(start_gateway: StartGateway, provider: Provider) -> None:
+async def fails(request: web.Request) -> web.Response:
+    return web.json_response({"error": {"message": "overloaded"}}, status=503)
+
+
+async def is_cut_off(request: web.Request) -> web.Response:
+    return web.json_response(completion(1, "gpt-4o", "Bananas", finish_reason="length"))
+
+
+@pytest.mark.parametrize("behave", [fails, is_cut_off])
+async def test_a_hit_that_can_not_be_asked_again_says_nothing(
+    start_gateway: StartGateway, provider: Provider, behave: Any
+) -> None:
     answering(provider, "So.")
-    async with start_gateway(bounded(provider)) as gateway:
+    config = bounded(provider)
+    config["spec"]["cache"] = {"storeAlso": ["truncated"]}  # for who asks the very same
+    async with start_gateway(config) as gateway:
         (question, other), *_ = pairs()
         await gateway.post(chat(question))
-
-        async def fails(request: web.Request) -> web.Response:
-            return web.json_response({"error": {"message": "overloaded"}}, status=503)
-
-        provider.behave = fails
+        provider.behave = behave
         await ask_until_hit(gateway, chat(other))
 
         async def is_unknown() -> bool:

@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from aiohttp import web
+from safetensors.numpy import load_file, save_file
 
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.exchange import Withheld
 from llmcache_gateway.labelling import MAX_AT_ONCE
+from llmcache_gateway.semantic.embedders import BUILT_IN, load_tokenizer
 from llmcache_gateway.shadowing import is_still
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway
 from tests.gateway.provider import Provider, chunks_of, completion, send_events
@@ -187,12 +191,13 @@ async def calls_a_tool(request: web.Request) -> web.StreamResponse:
     return web.json_response(completion(1, "gpt-4o", "", message=message, finish_reason="tool_calls"))
 
 
+@pytest.mark.parametrize("store_also", [[], ["truncated"]])
 @pytest.mark.parametrize("behave", [cut_off, fails, is_torn, calls_a_tool])
 async def test_an_answer_that_can_not_be_compared_says_nothing(
-    start_gateway: StartGateway, provider: Provider, behave: Any
+    start_gateway: StartGateway, provider: Provider, behave: Any, store_also: list[str]
 ) -> None:
     answering(provider, SETTINGS)
-    async with start_gateway(shadowed(provider)) as gateway:
+    async with start_gateway(shadowed(provider, cache={"storeAlso": store_also})) as gateway:
         await gateway.post(chat(RESET))
         await would_serve(gateway)
         provider.behave = behave
@@ -201,6 +206,43 @@ async def test_an_answer_that_can_not_be_compared_says_nothing(
         told = await compared(gateway)
         assert (told["default"]["compared"], told["default"]["wrong"]) == (0, 0)
         assert await sampled(gateway, "right") == await sampled(gateway, "wrong") == 0
+
+
+@pytest.mark.parametrize(
+    ("stored", "fresh", "verdict"),
+    [
+        # The model that comes with the gateway knows none of these signs: what is not one is alike to it, too.
+        ("您可以在设置中重置密码。", "香蕉富含钾并生长在热带地区。", "unknown"),
+        ("您可以在设置中重置密码。", "您可以在设置中重置密码", "right"),
+        ("👍", "👎", "unknown"),
+        ("👍", "👍!", "right"),
+        (SETTINGS * 2000, SETTINGS * 2001, "unknown"),
+    ],
+)
+async def test_answers_that_nobody_can_read_say_nothing_unless_they_are_equal(
+    start_gateway: StartGateway, provider: Provider, stored: str, fresh: str, verdict: str
+) -> None:
+    answering(provider, stored, fresh)
+    async with start_gateway(shadowed(provider)) as gateway:
+        await gateway.post(chat(RESET))
+        await would_serve(gateway)
+        await gateway.post(chat(SAME))
+        await until_sampled(gateway, verdict)
+
+
+async def test_an_answer_in_which_the_model_sees_nothing_says_nothing(
+    start_gateway: StartGateway, provider: Provider, tmp_path: Path
+) -> None:
+    model = load_file(next(BUILT_IN.glob("*.safetensors")))
+    model["vectors"][load_tokenizer(BUILT_IN).encode(BANANAS, add_special_tokens=False).ids] = 0
+    save_file(model, tmp_path / "vectors.safetensors")
+    shutil.copy(BUILT_IN / "tokenizer.json", tmp_path)
+    answering(provider, SETTINGS, BANANAS)
+    async with start_gateway(shadowed(provider, {"embedding": {"local": {"path": str(tmp_path)}}})) as gateway:
+        await gateway.post(chat(RESET))
+        await would_serve(gateway)
+        await gateway.post(chat(SAME))
+        await until_sampled(gateway, "unknown")
 
 
 @pytest.mark.parametrize("directive", ["no-store", "no-cache"])

@@ -1,0 +1,28 @@
+"""What counts as one answer."""
+
+import pytest
+
+from llmcache_gateway.semantic.answers import say_the_same
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Open the settings, and click.", "open the Settings and click", True),
+        ("Use `git pull`.", "use git pull", True),
+        ("2026-11-26", "2026/11/26", True),
+        ("- first\n- second", "First; second!", True),
+        ("a + b", "a+b", True),
+        ("Yes.", "No.", False),
+        ("-5", "5", False),
+        ("5 > 3", "5 < 3", False),
+        ("$5", "€5", False),
+        ("C++", "C#", False),
+        ("👍", "👎", False),
+        ("?", "!", False),
+        ("?", "?", True),
+    ],
+)
+def test_answers_are_one_that_are_equal_but_for_case_space_and_punctuation(one: str, other: str, same: bool) -> None:
+    assert say_the_same(one, other) is same
+    assert say_the_same(other, one) is same
