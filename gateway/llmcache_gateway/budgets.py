@@ -230,9 +230,10 @@ def _tell_change(kept: _Kept, before: float) -> None:
     if after != before:
         found = kept.budget.estimate()
         log.warning(
-            "policy %s: of %d sampled hits %d were wrong; questions are served %s",
+            "policy %s: of %d sampled hits %d were wrong; questions %s %s",
             kept.policy,
             found.sampled,
             found.wrong,
+            "would be served" if kept.mode == "shadow" else "are served",
             "when they are equal only" if after == NOTHING else f"from a similarity of {after:.4f} on",
         )

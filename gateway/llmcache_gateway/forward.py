@@ -267,12 +267,12 @@ class Forwarder:
                 self._linger(flight)
         else:
             self._not_stored(flight, key, verdict.reason)
-        if key is not None:
-            self._shadowing.compare_soon(runtime, question, key, recording if flight.stored else None)
         if not flight.events:
             flight.begin(flight.status, flight.headers, events=False)
             flight.add([recording.body])
         flight.finish(None if recording.too_large else recording)
+        if key is not None:  # behind the clients, who have their turn first
+            self._shadowing.compare_soon(runtime, question, key, recording if flight.stored else None)
 
     def _not_stored(self, flight: Flight, key: str | None, reason: str) -> None:
         if key is not None:

@@ -57,9 +57,10 @@ class Labelling:
         if len(self._tasks) >= MAX_AT_ONCE:
             self.leave_out(hit.policy, "busy")
             return
+        hit.runtime.enter()  # its store must not be closed under it, nor before it has begun
         task = asyncio.create_task(self._label(hit, find))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._end(task, hit.runtime))
 
     def leave_out(self, policy: str, reason: str) -> None:
         """Count a hit of which nothing is found out although it could be."""
@@ -72,20 +73,20 @@ class Labelling:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _label(self, hit: Hit, find: Callable[[], Awaitable[Verdict]]) -> None:
-        hit.runtime.enter()  # its store must not be closed under it
-        try:
-            verdict = await _in_time(find)
-            called = CALLED[verdict]
-            self._metrics.false_hits_sampled.labels(hit.policy, called).inc()
-            log.info("COMPARED", extra={"fields": {"verdict": called, "key": hit.key, "stored": hit.stored}})
-            if verdict == "different" and hit.alias:
-                await _take_back(hit)
-            if verdict != "unknown":
-                # What a judge has found is served whatever the threshold is: for the budget, as similar as can be.
-                similarity = 1.0 if hit.alias else hit.similarity
-                await self.budgets.learn(hit.runtime, hit.question, similarity, wrong=verdict == "different")
-        finally:
-            hit.runtime.leave()
+        verdict = await _in_time(find)
+        called = CALLED[verdict]
+        self._metrics.false_hits_sampled.labels(hit.policy, called).inc()
+        log.info("COMPARED", extra={"fields": {"verdict": called, "key": hit.key, "stored": hit.stored}})
+        if verdict == "different" and hit.alias:
+            await _take_back(hit)
+        if verdict != "unknown":
+            # What a judge has found is served whatever the threshold is: for the budget, as similar as can be.
+            similarity = 1.0 if hit.alias else hit.similarity
+            await self.budgets.learn(hit.runtime, hit.question, similarity, wrong=verdict == "different")
+
+    def _end(self, task: asyncio.Task[None], runtime: Runtime) -> None:
+        self._tasks.discard(task)
+        runtime.leave()
 
 
 async def _in_time(find: Callable[[], Awaitable[Verdict]]) -> Verdict:

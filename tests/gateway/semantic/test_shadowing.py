@@ -3,19 +3,24 @@
 import asyncio
 import logging
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from safetensors.numpy import load_file, save_file
 
+from llmcache_gateway.budgets import Budgets
 from llmcache_gateway.entry import Entry
-from llmcache_gateway.exchange import Withheld
-from llmcache_gateway.labelling import MAX_AT_ONCE
+from llmcache_gateway.exchange import Question, Withheld
+from llmcache_gateway.labelling import MAX_AT_ONCE, Hit, Labelling
+from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.embedders import BUILT_IN, load_tokenizer
+from llmcache_gateway.semantic.judge import Verdict
 from llmcache_gateway.shadowing import is_still
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway
 from tests.gateway.provider import Provider, chunks_of, completion, send_events
@@ -140,7 +145,7 @@ async def test_a_hit_that_would_have_been_wrong_is_counted_as_such(
 
 
 async def test_what_shadow_has_found_out_holds_once_hits_are_served(
-    start_gateway: StartGateway, provider: Provider
+    start_gateway: StartGateway, provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     bound = {"maxFalseHitRate": "20%"}
     async with start_gateway(shadowed(provider, bound)) as gateway:
@@ -158,6 +163,7 @@ async def test_what_shadow_has_found_out_holds_once_hits_are_served(
             await until_sampled(gateway, "wrong", number)
         assert await is_strict()
         wrong = await sampled(gateway, "wrong")
+        assert caplog.messages[-1].endswith("questions would be served when they are equal only")
         exact_only = {"exactOnly": [{"policy": "default", "sampled": wrong, "wrong": wrong}]}
         assert (await gateway.status())["semantic"] == exact_only
         before = (await gateway.status())["revision"]
@@ -243,6 +249,20 @@ async def test_an_answer_in_which_the_model_sees_nothing_says_nothing(
         await would_serve(gateway)
         await gateway.post(chat(SAME))
         await until_sampled(gateway, "unknown")
+
+
+async def test_what_is_begun_keeps_its_configuration_in_use_from_then_on(gateway: TestGateway) -> None:
+    runtime, metrics = gateway.running.reloader.current, Metrics(CollectorRegistry())
+    labelling = Labelling(metrics, Budgets(metrics, time.time))
+
+    async def find() -> Verdict:
+        return "unknown"
+
+    before = runtime.in_flight
+    labelling.begin(Hit(runtime, cast("Question", None), "k", "other", 0.9, alias=False), find)
+    assert runtime.in_flight == before + 1
+    await labelling.close()
+    assert runtime.in_flight == before
 
 
 @pytest.mark.parametrize("directive", ["no-store", "no-cache"])
