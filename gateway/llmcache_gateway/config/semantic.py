@@ -274,7 +274,11 @@ class Semantic(Model, frozen=True, kw_only=True):
         ),
     ] = None
     sample: Annotated[
-        Percent | None, described("Share of the hits that are asked again, at the provider's price; 5% when left out.")
+        Percent | None,
+        described(
+            "Share of the hits that are asked again, at the provider's price; 5% when left out. With mode `shadow` "
+            "nobody is asked again: there it only bounds for how many an embedding upstream is asked."
+        ),
     ] = None
     embedding: Annotated[Embedding, described("What makes the vectors.")] = field(default_factory=Embedding)
     index: Annotated[VectorIndex, described("Where vectors are searched.")] = field(default_factory=VectorIndex)
