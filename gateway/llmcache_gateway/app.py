@@ -19,6 +19,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from llmcache_gateway import gauges
 from llmcache_gateway.about import About
 from llmcache_gateway.admin import admin_app
 from llmcache_gateway.admin_cache import CacheRoutes
@@ -137,8 +138,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
         )
         judging = Judging(metrics, options.clock)
         budgets = Budgets(metrics, options.clock)
-        metrics.false_hit_rate.watch(lambda: budgets.rates(reloader.current))
-        metrics.semantic_threshold.watch(lambda: budgets.thresholds(reloader.current))
+        gauges.watch(metrics, lambda: reloader.current, budgets)
         compared, sampled = Labelling(metrics, budgets), Labelling(metrics, budgets)
         shadowing = Shadowing(compared, options.clock, random.random)
         forwarder = Forwarder(metrics, meter, options.clock, judging, shadowing)

@@ -89,11 +89,11 @@ class Metrics:
         self.store_errors = Counter(
             "llmcache_store_errors", "Store calls that failed or timed out.", ["store", "op"], registry=registry
         )
-        self.store_circuit_open = Gauge(
+        self.store_circuit_open = Reading(
             "llmcache_store_circuit_open",
             "1 while a store is not asked because it failed, by what it is not asked for.",
             ["store", "op"],
-            registry=registry,
+            registry,
         )
         self.hook_errors = Counter(
             "llmcache_hook_errors",
@@ -206,10 +206,8 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
-        self.entries = Gauge("llmcache_entries", "Entries held, by tier.", ["tier"], registry=registry)
-        self.bytes = Gauge(
-            "llmcache_bytes", "Bytes held, as counted against the bound, by tier.", ["tier"], registry=registry
-        )
+        self.entries = Reading("llmcache_entries", "Entries held, by tier.", ["tier"], registry)
+        self.bytes = Reading("llmcache_bytes", "Bytes held, as counted against the bound, by tier.", ["tier"], registry)
         self.evictions = Counter(
             "llmcache_evictions", "Entries that left for want of room, by tier.", ["tier"], registry=registry
         )

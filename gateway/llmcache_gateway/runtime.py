@@ -443,17 +443,12 @@ def _values(config: GatewayConfig) -> ValueFormat:
 
 
 def _memory(bounds: MemoryBounds, resources: Resources) -> MemoryStore:
-    metrics = resources.metrics
-    store = MemoryStore(
+    return MemoryStore(
         max_entries=bounds.entries,
         max_bytes=byte_count(bounds.bytes),
         clock=resources.clock,
-        evicted=metrics.evictions.labels("memory").inc,
+        evicted=resources.metrics.evictions.labels("memory").inc,
     )
-    # The newest store is the one that is shown; one that a reload replaced is emptied when its requests are over.
-    metrics.entries.labels("memory").set_function(lambda: store.entries)
-    metrics.bytes.labels("memory").set_function(lambda: store.bytes)
-    return store
 
 
 def _spoken_to(config: UpstreamConfig, key: str | None, path: str, resources: Resources) -> Iterator[Upstream]:

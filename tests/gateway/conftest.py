@@ -58,14 +58,19 @@ class TestGateway:
             return await client.post(self.url + path, json=body, **more)
 
     async def status(self) -> Any:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=20) as client:
             return (await client.get(f"{self.admin_url}/admin/v1/status", headers=ADMIN)).json()
 
     async def metric(self, name: str) -> float:
         """Return the value of one sample, named with its labels as /metrics shows it; 0 when it is not there."""
-        async with httpx.AsyncClient() as client:
-            text = (await client.get(f"{self.admin_url}/metrics")).text
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.rsplit(" ", 1)[0] == name)
+        return (await self.samples(name)).get(name, 0.0)
+
+    async def samples(self, beginning: str) -> dict[str, float]:
+        """Return the samples whose names begin so, each named with its labels as /metrics shows it."""
+        async with httpx.AsyncClient(timeout=20) as client:
+            lines = (await client.get(f"{self.admin_url}/metrics")).text.splitlines()
+        found = [line.rsplit(" ", 1) for line in lines if line.startswith(beginning)]
+        return {name: float(value) for name, value in found}
 
 
 StartGateway = Callable[..., AbstractAsyncContextManager[TestGateway]]

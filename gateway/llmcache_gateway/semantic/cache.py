@@ -21,7 +21,8 @@ from llmcache_gateway.semantic.indexes.base import Index, Neighbour, Point, Vect
 from llmcache_gateway.semantic.judge import ALIAS, Verdict
 from llmcache_gateway.semantic.suitability import Asked
 from llmcache_gateway.stores.base import Found
-from llmcache_gateway.stores.circuit import Circuit
+from llmcache_gateway.stores.breaker import State
+from llmcache_gateway.stores.circuit import Circuit, Op
 from llmcache_gateway.stores.guarded import GuardedStore
 from llmcache_gateway.stores.labels import LabelKeeper
 
@@ -91,6 +92,11 @@ class SemanticCache:
         self._comparing = asyncio.Lock()
         self._searching = Circuit(index.name, "search", metrics)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def circuits(self) -> dict[tuple[str, Op], State]:
+        """The state of each circuit, by what it is of and what that is asked for."""
+        return {("embedding", "embed"): self._embedding.state, (self._index.name, "search"): self._searching.state}
 
     @property
     def identity(self) -> str:

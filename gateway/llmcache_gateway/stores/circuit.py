@@ -1,4 +1,4 @@
-"""A store's circuit for one kind of call: its breaker, and what log and metrics say of it."""
+"""A store's circuit for one kind of call: its breaker, and what the log says of it."""
 
 import logging
 import time
@@ -20,7 +20,6 @@ class Circuit:
         self._op = op
         self._metrics = metrics
         self._breaker = Breaker()
-        metrics.store_circuit_open.labels(store, op).set(0)
 
     @property
     def state(self) -> State:
@@ -43,7 +42,6 @@ class Circuit:
         """Note a call that did what it should."""
         if self._breaker.succeeded():
             log.info("store %s works again (%s): circuit closed", self._store, self._op)
-            self._metrics.store_circuit_open.labels(self._store, self._op).set(0)
 
     def failed(self, error: Exception) -> None:
         """Note, and count, a call that failed."""
@@ -52,7 +50,6 @@ class Circuit:
             # Once, not per request: a store that is away for an hour must not fill the log.
             reason = str(error) or "no answer in time"
             log.warning("store %s failed (%s): %s; circuit open, going on without it", self._store, self._op, reason)
-            self._metrics.store_circuit_open.labels(self._store, self._op).set(1)
 
     def partly_failed(self) -> None:
         """Note, and count, a call whose part of the store is away: no reason to do without the others."""

@@ -142,6 +142,12 @@ class GuardedStore:
         return {op: circuit.state for op, circuit in self._circuits.items()}
 
     @property
+    def held(self) -> dict[str, tuple[int, int]]:
+        """Entries and their bytes by tier, of those that count them: memory does."""
+        memory = self._store if self._near is None else self._near
+        return {memory.name: (memory.entries, memory.bytes)} if isinstance(memory, MemoryStore) else {}
+
+    @property
     def pending(self) -> tuple[int, int]:
         """Writes under way, and their bytes."""
         return len(self._writes), self._pending_bytes
