@@ -54,6 +54,8 @@ class Labelling:
 
     def begin(self, hit: Hit, find: Callable[[], Awaitable[Verdict]]) -> None:
         """Begin to find out what a hit was, with `find`: whether its answer says the same as a fresh one."""
+        if hit.stored == hit.key:
+            return  # its own entry, which the store did not give in time: two answers to one question tell nothing
         if len(self._tasks) >= MAX_AT_ONCE:
             self.leave_out(hit.policy, "busy")
             return
