@@ -13,44 +13,33 @@ from llmcache_gateway.semantic.verifier import WINDOW
 from training.reader import WIDTH, Reader, four_bits
 
 
-class _Judge(nn.Module):
-    """The reader from its states on, with the gateway's names and order of inputs."""
+class _Small(nn.Module):
+    """The first part of the reader, with the gateway's names and order of inputs."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def forward(self, states: Tensor, mask: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+        return self.reader.begin(states, mask, side)
+
+
+class _Large(nn.Module):
+    """The second part, which goes on from the states of the first."""
 
     def __init__(self, reader: Reader) -> None:
         super().__init__()
         self.reader = reader
 
     def forward(self, states: Tensor, mask: Tensor, side: Tensor) -> Tensor:
-        return self.reader.judge(states, mask, side)
+        return self.reader.go_on(states, mask, side)
 
 
 def export(reader: Reader, folder: Path) -> None:
-    """Write `verifier.onnx` and `words.safetensors`."""
+    """Write `small.onnx`, `large.onnx` and `words.safetensors`."""
     reader.eval()
-    whole = folder / "whole.onnx"
-    states, mask, side = torch.randn(2, 20, WIDTH), torch.ones(2, 20), torch.zeros(2, 20)
-    side[:, 10:] = 1
-    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        torch.onnx.export(
-            _Judge(reader),
-            (states, mask, side),
-            whole,
-            input_names=["states", "mask", "side"],
-            output_names=["logit"],
-            dynamic_shapes={"states": free, "mask": free, "side": free},
-            dynamo=True,
-            opset_version=18,
-            external_data=False,
-            verbose=False,
-        )
-    file = folder / "verifier.onnx"
-    quantize_dynamic(
-        whole, file, weight_type=QuantType.QInt8, per_channel=True, extra_options={"MatMulConstBOnly": True}
-    )
-    whole.unlink()
-    onnx.save(_without_notes(onnx.load(file)), file)
+    _export(_Small(reader), folder / "small.onnx", ["logit", "between"])
+    _export(_Large(reader), folder / "large.onnx", ["logit"])
     packed, scales = four_bits(reader.word.weight.detach().numpy())
     save_file(
         {
@@ -62,6 +51,32 @@ def export(reader: Reader, folder: Path) -> None:
         folder / "words.safetensors",
         metadata={"source": "all-MiniLM-L6-v2 (Apache-2.0)"},
     )
+
+
+def _export(part: nn.Module, file: Path, outputs: list[str]) -> None:
+    whole = file.with_suffix(".whole")
+    states, mask, side = torch.randn(2, 20, WIDTH), torch.ones(2, 20), torch.zeros(2, 20)
+    side[:, 10:] = 1
+    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        torch.onnx.export(
+            part,
+            (states, mask, side),
+            whole,
+            input_names=["states", "mask", "side"],
+            output_names=outputs,
+            dynamic_shapes={"states": free, "mask": free, "side": free},
+            dynamo=True,
+            opset_version=20,  # the first that has GELU as one step
+            external_data=False,
+            verbose=False,
+        )
+    quantize_dynamic(
+        whole, file, weight_type=QuantType.QInt8, per_channel=True, extra_options={"MatMulConstBOnly": True}
+    )
+    whole.unlink()
+    onnx.save(_without_notes(onnx.load(file)), file)
 
 
 def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:

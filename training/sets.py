@@ -49,10 +49,12 @@ def _texts(each: QuestionSet) -> tuple[str, ...]:
     return (*each.same, *(text for _, text in each.traps))
 
 
-def pairs(sets: Iterable[QuestionSet], random: Random) -> Iterator[Pair]:
-    """Every two of one meaning, each of them with each trap, and three pairs of traps a set."""
+def pairs(sets: Iterable[QuestionSet], random: Random, *, traps_with: int | None = None) -> Iterator[Pair]:
+    """Every two of one meaning, each trap with all of them or with so many, and three pairs of traps a set."""
     for same, traps in sets:
         yield from (Pair(a, b, True, "set-reworded") for a, b in itertools.combinations(same, 2))
-        yield from (Pair(a, b, False, f"set-{kind}") for a in same for kind, b in traps)
+        for kind, trap in traps:
+            beside = same if traps_with is None else random.sample(same, min(traps_with, len(same)))
+            yield from (Pair(question, trap, False, f"set-{kind}") for question in beside)
         two_traps = list(itertools.combinations([text for _, text in traps], 2))
         yield from (Pair(a, b, False, "set-traps") for a, b in random.sample(two_traps, min(3, len(two_traps))))

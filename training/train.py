@@ -1,4 +1,4 @@
-"""Trains the pair reader, on one core."""
+"""Trains the pair reader."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -26,31 +26,33 @@ REPORT_EACH: Final = 50
 Tokens = tuple[list[int], list[int], float]
 
 
-def train(reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate: float, seed: int) -> None:
-    """So many batches, the rate falling to nothing; saves along the way. The word vectors stay as they are.
+def train(
+    reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate: float, last_rate: float, seed: int
+) -> None:
+    """So many batches, the rate falling evenly; saves along the way. The word vectors stay as they are.
 
-    The head's rate is five times that of the layers, which know much already.
+    The heads' rate is five times that of the layers, which know much already.
     """
     torch.manual_seed(seed)
     random = Random(seed)
     items = tokens(pairs)
     for table in (reader.word, reader.typ, reader.pos):
         table.weight.requires_grad = False
-    head = list(reader.head.parameters())
-    body = [each for name, each in reader.named_parameters() if each.requires_grad and not name.startswith("head.")]
+    head = list(reader.heads.parameters())
+    body = [each for name, each in reader.named_parameters() if each.requires_grad and not name.startswith("heads.")]
     optimizer = torch.optim.AdamW([{"params": body}, {"params": head}], lr=rate, weight_decay=0.01, fused=True)
     chosen = batches(items, random)
     started, smooth = time.monotonic(), 0.7
     reader.train()
     for step in range(steps):
-        now = rate * min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
+        now = min(1.0, (step + 1) / 100) * (rate + (last_rate - rate) * step / steps)
         for group, factor in zip(optimizer.param_groups, (1, 5), strict=True):
             group["lr"] = now * factor
         picked = [(b, a, same) if random.random() < 0.5 else (a, b, same) for a, b, same in next(chosen)]
         ids, sides, mask = tensors(picked)
         with torch.autocast("cpu", torch.bfloat16):
-            odds = reader(ids, sides, mask, DROP)
-        loss = functional.binary_cross_entropy_with_logits(odds.float(), torch.tensor([same for *_, same in picked]))
+            small, large = reader(ids, sides, mask, DROP)
+        loss = _loss(small.float(), large.float(), torch.tensor([same for *_, same in picked]))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(body + head, 1.0)
@@ -63,18 +65,13 @@ def train(reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate:
             torch.save(reader.state_dict(), out)
 
 
-def log_odds(reader: Reader, pairs: Sequence[Pair]) -> list[float]:
-    """Of each pair, in eval mode."""
-    reader.eval()
-    items = tokens(pairs)
-    result = [0.0] * len(items)
-    by_length = sorted(range(len(items)), key=lambda at: _length(items[at]))
-    with torch.no_grad():
-        for start in range(0, len(items), BATCH):
-            at = by_length[start : start + BATCH]
-            for place, odds in zip(at, reader(*tensors([items[each] for each in at])).tolist(), strict=True):
-                result[place] = odds
-    return result
+def _loss(small: Tensor, large: Tensor, same: Tensor) -> Tensor:
+    """Of both depths. `small` learns from the label and from what `large` makes of the pair, half and half.
+
+    After Zhang et al., "Be Your Own Teacher", 2019 (arXiv 1905.08094).
+    """
+    told = functional.binary_cross_entropy_with_logits
+    return told(large, same) + 0.5 * told(small, same) + 0.5 * told(small, torch.sigmoid(large.detach()))
 
 
 def tokens(pairs: Sequence[Pair]) -> list[Tokens]:

@@ -23,7 +23,7 @@ LEAST_SIMILARITY: Final = 0.5
 
 def token_vectors(encoder: Path) -> Vectors:
     """Of each token, the mean state of `[CLS] token [SEP]`: `[tokens, width]`."""
-    reader = Reader(layers=6)
+    reader = Reader()
     load_encoder(reader, encoder, rounded=False)
     reader.eval()
     table = np.zeros((WORDS, reader.word.embedding_dim), np.float32)

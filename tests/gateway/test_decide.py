@@ -32,8 +32,9 @@ def test_guards_can_be_left_out() -> None:
 def test_the_verifier_has_the_last_word_and_sees_only_what_is_left() -> None:
     seen: list[Sequence[str]] = []
 
-    def scores(asked: str, stored: Sequence[str]) -> list[float]:
+    def scores(asked: str, stored: Sequence[str], doubts: Sequence[int]) -> list[float]:
         assert asked == ASKED
+        assert list(doubts) == [0] * len(stored)
         seen.append(stored)
         return [0.4, 0.9][: len(stored)]
 
@@ -46,8 +47,31 @@ def test_the_verifier_has_the_last_word_and_sees_only_what_is_left() -> None:
     assert seen == [[SAME.text, other.text], [SAME.text]]
 
 
+TOLD = Candidate("I have 3 bikes and never lock them outside. How do I pick a new secret word to get in?", 0.8)
+
+
+def test_a_doubt_is_left_to_the_verifier_and_named_when_it_says_no() -> None:
+    doubted: list[Sequence[int]] = []
+
+    def scores(_: str, __: Sequence[str], doubts: Sequence[int]) -> list[float]:
+        doubted.append(doubts)
+        return [0.7]
+
+    assert decide(ASKED, [TOLD], Limits(0.5)) == Decision(None, "number", 0.8)
+    assert decide(ASKED, [TOLD], Limits(0.5, least_score=0.6), scores) == Decision(0, "served", 0.8, 0.7)
+    assert decide(ASKED, [TOLD], Limits(0.5, least_score=0.9), scores) == Decision(None, "number", 0.8, 0.7)
+    assert decide(ASKED, [TOLD], Limits(0.5, guards=False, least_score=0.6), scores).served == 0
+    assert doubted == [[2], [2], [0]]
+
+
+def test_a_doubted_one_may_be_judged() -> None:
+    decision = decide(ASKED, [TOLD], Limits(0.5, least_score=0.9, grey_from=0.3), lambda *_: [0.4])
+
+    assert decision == Decision(None, "number", 0.8, 0.4, grey=0)
+
+
 def test_an_equal_text_needs_no_verifier() -> None:
-    def scores(_: str, stored: Sequence[str]) -> list[float]:
+    def scores(_: str, stored: Sequence[str], __: Sequence[int]) -> list[float]:
         raise AssertionError(stored)
 
     decision = decide(ASKED, [LIKE, Candidate(ASKED, 1.0)], Limits(0.5, least_score=0.9), scores)

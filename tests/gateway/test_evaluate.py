@@ -174,7 +174,9 @@ def test_intervals_hold_for_small_numbers() -> None:
 
 
 def test_a_curve_falls_as_its_threshold_rises() -> None:
-    pairs = [Judged(at % 3 > 0, "k", at / 100, "name" if at % 7 == 0 else None, at / 100) for at in range(100)]
+    pairs = [
+        Judged(at % 3 > 0, "k", at / 100, "name" if at % 7 == 0 else None, at % 7 == 0, at / 100) for at in range(100)
+    ]
 
     points = curve(pairs, [0.0, 0.5, 0.9], lambda least: configured(least, 0.2, guards=True))
 
@@ -364,19 +366,19 @@ def test_a_gateways_own_configuration_is_evaluated_and_an_upstream_that_makes_no
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.44), ("question-pairs", 0.54)])
+@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.55), ("question-pairs", 0.63)])
 def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_was_not_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, served: float
 ) -> None:
     """The figures of docs/semantic-evaluation.md, with room for another processor's rounding."""
     arguments = write(tmp_path, {"enabled": True}, (DATA / f"{file}.jsonl").read_text().splitlines())
 
-    assert run([*arguments, "--json", "--max-wrong", "4.4%"]) == 0
+    assert run([*arguments, "--json", "--max-wrong", "4.7%"]) == 0
 
     told = json.loads(capsys.readouterr().out)
     assert told["served"] >= served
     for kind, one in told["kinds"].items():
         if one["wrong"] is not None and one["pairs"] >= 40:
-            assert one["wrong"] <= 0.085, kind
+            assert one["wrong"] <= (0.17 if kind == "order" else 0.095), kind
     cosine = {point["threshold"]: point for point in told["cosine"]}
     assert cosine[0.9]["wrong"] > 4 * told["wrong"]

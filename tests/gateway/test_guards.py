@@ -1,11 +1,14 @@
 """Guards: facts that hold two questions apart, and rewordings that they let through."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcache_gateway.semantic.facts import Facts
-from llmcache_gateway.semantic.guards import GUARDS, rejected_by
+from llmcache_gateway.semantic.guards import GUARDS, differences, rejected_by
 
 APART = [
     ("number", "Is 20 mg of melatonin safe?", "Is 200 mg of melatonin safe?"),
@@ -70,6 +73,16 @@ APART = [
     ("order", "Is tin heavier than lead?", "Is lead heavier than tin?"),
     ("order", "Can a tenant sue a landlord?", "Can a landlord sue a tenant?"),
     ("order", "How do I turn a PNG into a JPEG?", "How can I convert a JPEG to PNG?"),
+    ("order", "png -> jpg", "jpg -> png"),
+    ("number", "What does a 5-star hotel offer?", "What does a 4-star hotel offer?"),
+    ("identifier", "Is 4-aminophenol toxic?", "Is 4-nitrophenol toxic?"),
+    ("identifier", "Does the PS4 have an HDMI port?", "Does the PS5 have an HDMI port?"),
+    ("direction", "dose for a child >12", "dose for a child below 12"),
+    ("direction", "loan <5000", "loan above 5000"),
+    ("direction", "Is a fee due for less than 5 days?", "Is a fee due for over 5 days?"),
+    ("sign", "What does -> mean in PHP?", "What does => mean in PHP?"),
+    ("sign", "What does a -> b mean in Rust?", "What does a => b mean in Rust?"),
+    ("sign", "What does p->next do in C?", "What does p.next do in C?"),
     ("order", "How do I assign a role to a team member?", "How can I assign a member to a role?"),
     ("order", "May I invite a colleague?", "May a colleague invite me?"),
     ("opposite", "What is the quickest way to dry paint?", "How do I dry paint slowly?"),
@@ -102,10 +115,79 @@ TOGETHER = [
     ("Why is the sky blue?", "What is the reason that the sky is blue?"),
     ("From when are you open on Sundays?", "On Sunday, what time do you open?"),
     ("How do I convert a PNG to a JPEG?", "How can I turn a PNG into a JPEG?"),
+    ("How do I convert a PNG to a JPEG?", "convert png -> jpg"),
+    ("Can I cancel without a fee?", "cancel w/o fee"),
+    ("Do I declare cash of more than 10,000 euros?", "declare cash >10k EUR"),
+    ("What does a deposit of 12 months yield?", "12-month deposit yield"),
     ("How do I get a refund?", "Can you tell me how to get a refund?"),
     ("May I invite a colleague?", "Would you let me invite a colleague?"),
     ('What does "idempotent" mean?', "What is the meaning of idempotent?"),
 ]
+
+DOUBTED = [
+    (
+        "number",
+        "I have 3 cats and live by a busy road. May they roam at night?",
+        "Should pets stay indoors after dark?",
+    ),
+    ("date", "Since Monday my knee has hurt on the stairs. Which doctor do I see?", "Who treats joint pain?"),
+    ("name", "In Peru they told me to boil it. How long until it can be drunk?", "How is water from a well made safe?"),
+    ("negation", "I've never made bread. Where does one begin?", "What does a first loaf take, step by step?"),
+    (
+        "code",
+        "Someone sent me a .docx and my tablet shows nothing. Help?",
+        "How are Word documents opened on mobile devices?",
+    ),
+    ("quote", 'My son said "sus" at dinner. Is that rude?', "Does that slang of young people offend anybody?"),
+    (
+        "identifier",
+        "Our Q7 rattles at speed. Does that need a garage?",
+        "Is noise from a car's chassis dangerous to drive with?",
+    ),
+    ("sign", "My cat :-( won't eat what I give her. What now?", "Which food is liked by a picky kitten?"),
+]
+OF_BOTH = [
+    ("number", "I have 3 cats. May they roam the road at night?", "Should all of 5 pets stay indoors after dark?"),
+    (
+        "date",
+        "Since Monday my knee has hurt on the stairs. Which doctor?",
+        "Who treats joint pain that began on Friday?",
+    ),
+    ("quote", 'My son said "sus" at dinner. Is that rude?', 'Does the slang word "mid" offend anybody at school?'),
+    (
+        "unit",
+        "What does a litre of milk cost at the market in Rome?",
+        "How expensive is dairy by the gallon over there?",
+    ),
+    ("name", "My aunt from Lima keeps bees. What do they eat?", "On which food do hives in Oslo get through frost?"),
+    ("opposite", "How do I make the font bigger in this editor?", "Which key lets me decrease letters on the screen?"),
+    ("direction", "Can I take aspirin before surgery?", "Is it OK for me to have painkillers after an operation?"),
+    ("question", "When was the old bridge over the river built?", "Why did people put up that crossing at this spot?"),
+    ("number", "Wie hoch ist die Strafe bei 30 km/h zu viel?", "Welche Strafe bekomme ich, wenn ich zu schnell fahre?"),
+    ("date", "Is the museum still open at 9 pm on Wednesdays?", "Does the museum open its doors on Fridays at 9 pm?"),
+]
+
+
+@pytest.mark.parametrize(("guard", "asked", "stored"), DOUBTED)
+def test_what_may_be_told_by_the_way_is_a_doubt(guard: str, asked: str, stored: str) -> None:
+    for found in (differences(asked, stored), differences(stored, asked)):
+        assert found.refusing(verified=False) == guard
+        assert found.refusing(verified=True) is None
+        assert found.doubts >= 1
+
+
+@pytest.mark.parametrize(("guard", "asked", "stored"), OF_BOTH)
+def test_facts_of_both_that_differ_are_no_matter_of_words(guard: str, asked: str, stored: str) -> None:
+    assert guard in [name for name, firm in differences(asked, stored).found if firm]
+    assert guard in [name for name, firm in differences(stored, asked).found if firm]
+
+
+@pytest.mark.parametrize(("guard", "asked", "stored"), APART)
+def test_where_two_are_worded_alike_every_guard_decides(guard: str, asked: str, stored: str) -> None:
+    found = differences(asked, stored)
+
+    assert found.refusing(verified=True) == guard
+    assert found.doubts == 0
 
 
 @pytest.mark.parametrize(("guard", "asked", "stored"), APART)
@@ -133,6 +215,20 @@ def test_any_text_is_itself(text: str) -> None:
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_two_texts_can_be_compared(asked: str, stored: str) -> None:
     assert rejected_by(asked, stored) in (None, *GUARDS)
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_it_does_not_matter_which_of_two_was_asked_first(one: str, other: str) -> None:
+    assert differences(one, other) == differences(other, one)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parent / "data").glob("question-pairs*.jsonl")), ids=lambda f: f.stem
+)
+def test_nor_does_it_for_questions_that_people_ask(file: Path) -> None:
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+
+    assert [row for row in rows if differences(row["a"], row["b"]) != differences(row["b"], row["a"])] == []
 
 
 def test_a_long_text_is_compared_in_linear_time() -> None:

@@ -1,6 +1,7 @@
 """The learned judge of question pairs, as it comes with the gateway."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def verifier(request: pytest.FixtureRequest) -> Verifier:
 
 def test_a_rewording_is_told_from_another_question(verifier: Verifier) -> None:
     same, other, far = verifier.scores(
-        ASKED, ["How can I reset my password?", "How do I reset my router?", "Which wine goes with salmon?"]
+        ASKED, ["How can I reset my password?", "How do I reset my router?", "Which wine goes with salmon?"], [0, 0, 0]
     )
 
     assert same > verifier.threshold > other
@@ -34,18 +35,39 @@ def test_scores_do_not_depend_on_what_is_asked_together(verifier: Verifier) -> N
         "Tell me at length how I would reset a lost password, please",
     ]
 
-    together = verifier.scores(ASKED, texts)
+    together = verifier.scores(ASKED, texts, [0, 1, 0])
 
-    assert together == [verifier.score(ASKED, text) for text in texts]
-    assert verifier.scores(ASKED, []) == []
+    assert together == [verifier.score(ASKED, text, doubts) for text, doubts in zip(texts, [0, 1, 0], strict=True)]
+    assert verifier.scores(ASKED, [], []) == []
 
 
 def test_what_is_too_long_to_be_read_is_never_the_same(verifier: Verifier) -> None:
     long = "reset my password " * WINDOW
 
     assert verifier.score(long, long + "?") == 0.0
-    assert verifier.scores(ASKED, [long, "", "How can I reset my password?"])[:2] == [0.0, 0.0]
+    assert verifier.scores(ASKED, [long, "", "How can I reset my password?"], [0, 0, 0])[:2] == [0.0, 0.0]
     assert verifier.score(ASKED, "How can I reset my password?") > 0.0
+
+
+def test_a_doubt_makes_a_pair_less_likely_one(verifier: Verifier) -> None:
+    scores = [verifier.score(ASKED, "How can I reset my password?", doubts) for doubts in range(3)]
+
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > scores[2]
+
+
+def test_what_is_read_is_weighed_as_the_notes_say(tmp_path: Path) -> None:
+    shutil.copytree(BUILT_IN / "verifier", tmp_path, dirs_exist_ok=True)
+    told = {"threshold": 0.5, "bias": 0.5, "weights": [0.25, 0.75], "doubt": -1.5}
+    (tmp_path / "verifier.json").write_text(json.dumps({"large": told}))
+    verifier = Verifier.load(tmp_path, "large")
+    other = "What do I do to have another password?"
+    (odds,) = verifier.log_odds(ASKED, [other])
+
+    score = verifier.score(ASKED, other, 2)
+
+    assert odds is not None
+    assert math.log(score / (1 - score)) == pytest.approx(0.25 * odds[0] + 0.75 * odds[1] + 0.5 - 3.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("text", ["何ですか", "🙂🙂🙂", "\x00", "a" * 5000, "¿Cómo restablezco mi contraseña?"])
@@ -58,13 +80,15 @@ def test_the_two_sizes_are_named_apart() -> None:
 
 
 def test_a_folder_without_a_verifier_says_what_is_missing(tmp_path: Path) -> None:
-    for name in ("words.safetensors", "verifier.onnx"):
+    for name in ("words.safetensors", "small.onnx"):
         shutil.copy(BUILT_IN / "verifier" / name, tmp_path)
 
     with pytest.raises(ModelFilesError, match=r"verifier\.json: says nothing of a verifier small"):
         Verifier.load(tmp_path)
 
-    (tmp_path / "verifier.json").write_text(json.dumps({"small": {"threshold": 0.5, "bias": 0, "weights": [1, 2]}}))
+    (tmp_path / "verifier.json").write_text(
+        json.dumps({"small": {"threshold": 0.5, "bias": 0, "doubt": 0, "weights": [1, 2]}})
+    )
     with pytest.raises(ModelFilesError, match="2 weights"):
         Verifier.load(tmp_path)
 

@@ -7,10 +7,13 @@ from random import Random
 
 import pytest
 
-from training import grammar, pairs, sets
+from training import corpus, grammar, pairs, sets
 from training.pairs import Pair
 
-MEASURED_ON = sorted((Path(__file__).parents[1] / "gateway" / "data").glob("question-pairs*.jsonl"))
+NOT_TRAINED_ON = [
+    *sorted((Path(__file__).parents[1] / "gateway" / "data").glob("question-pairs*.jsonl")),
+    corpus.CHOSEN_ON,
+]
 
 
 def plain(text: str) -> str:
@@ -24,15 +27,33 @@ def questions_trained_on() -> set[str]:
     return {plain(text) for text in (*by_hand, *(text for pair in made for text in pair[:2]))}
 
 
-@pytest.mark.parametrize("file", MEASURED_ON, ids=lambda file: file.stem)
-def test_what_is_measured_on_was_not_trained_on(file: Path) -> None:
+@pytest.mark.parametrize("file", NOT_TRAINED_ON, ids=lambda file: file.stem)
+def test_what_is_measured_on_or_chosen_on_was_not_trained_on(file: Path) -> None:
     measured = {plain(row[side]) for row in map(json.loads, file.read_text().splitlines()) for side in "ab"}
     assert not measured & questions_trained_on()
+
+
+def test_nothing_is_measured_on_what_was_chosen_on() -> None:
+    chosen = {plain(text) for pair in pairs.read(corpus.CHOSEN_ON) for text in pair[:2]}
+    for file in NOT_TRAINED_ON[:-1]:
+        assert not chosen & {
+            plain(row[side]) for row in map(json.loads, file.read_text().splitlines()) for side in "ab"
+        }
 
 
 def test_every_set_has_rewordings_and_traps() -> None:
     short = [each.same[0] for each in sets.read() if len(each.same) < 2 or len(each.traps) < 2]
     assert not short
+
+
+def test_a_trap_meets_as_many_questions_as_is_said() -> None:
+    one = sets.QuestionSet(("a?", "b?", "c?", "d?"), (("word", "x?"), ("name", "y?")))
+
+    everything, some = list(sets.pairs([one], Random(1))), list(sets.pairs([one], Random(1), traps_with=3))
+
+    assert [sum(pair.b == trap for pair in everything if pair.a in one.same) for trap in ("x?", "y?")] == [4, 4]
+    assert [len({pair.a for pair in some if pair.b == trap and pair.a in one.same}) for trap in ("x?", "y?")] == [3, 3]
+    assert sum(pair.same for pair in some) == sum(pair.same for pair in everything) == 6
 
 
 def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:

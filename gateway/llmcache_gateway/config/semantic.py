@@ -200,9 +200,7 @@ class Judge(Model, frozen=True, kw_only=True):
     ] = None
     least_score: Annotated[
         Similarity,
-        described(
-            "Least score of the verifier from which on a question is judged, up to what is served anyway (about 0.55)."
-        ),
+        described("Least score of the verifier from which on a question is judged, up to what is served anyway."),
     ] = 0.3
     deadline: Annotated[Duration, described("Longest that one judgement may take. No request waits for it.")] = "10s"
     calls_per_minute: Annotated[int, described("Most judgements in a minute, of each gateway.", ge=1, le=6000)] = 10
@@ -291,14 +289,14 @@ class Semantic(Model, frozen=True, kw_only=True):
         bool,
         described(
             "Refuse a neighbour whose numbers, units, dates, names, identifiers, quotes, code, negations or opposites "
-            "differ. `false` leaves only the similarity."
+            "differ. `false` leaves the similarity and the verifier."
         ),
     ] = True
     verifier: Annotated[
         Verifier,
         described(
             "A learned model that compares two questions, asked when a neighbour passed the threshold and the guards: "
-            "`small`, 2 to 3 ms a pair on one core; `large`, up to five times that, and right more often; `none`."
+            "`small`, about 2 ms a pair on one core; `large`, twice that, and right more often; `none`."
         ),
     ] = "small"
     judge: Annotated[

@@ -18,7 +18,7 @@ from llmcache_gateway.evaluate.settings import chosen
 from llmcache_gateway.semantic.decide import Limits, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, MAX_TOGETHER, Embeddings
-from llmcache_gateway.semantic.guards import rejected_by
+from llmcache_gateway.semantic.guards import differences
 from llmcache_gateway.semantic.suitability import unsuitable
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
 from llmcache_gateway.semantic.verifier import Verifier
@@ -57,7 +57,7 @@ async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[
     plot = _plotter() if options.plot is not None else None  # before anything is paid for
     verifier = verifier_of(semantic)
     async with embedder_of(semantic, spec.upstreams, options.secrets, options.environment) as embedder:
-        judged = await judge(pairs, embedder, verifier)
+        judged = await judge(pairs, embedder, verifier, guards=semantic.guards)
     least = least_similarity(semantic.threshold, embedder.threshold, verified=verifier is not None)
     limits = Limits(least, semantic.guards, verifier.threshold if verifier is not None else None)
     left_out = Counter(why for pair in pairs if (why := _left_out(pair, semantic)) is not None)
@@ -73,7 +73,7 @@ async def evaluate(config: LLMCache | GatewayConfig, options: Options) -> tuple[
     return text, f"wrong: {told['wrong']:.2%}, and --max-wrong allows {options.most_wrong:.2%}"
 
 
-async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | None) -> list[Judged]:
+async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | None, *, guards: bool) -> list[Judged]:
     """Everything that the configuration's parts say of each pair; every part is asked, whatever the others say.
 
     ConfigError when the embedding model gives no vectors.
@@ -85,9 +85,14 @@ async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | 
             chunk = pairs[start : start + AT_ONCE]
             vectors = await asyncio.gather(*(embeddings.vector(text) for pair in chunk for text in (pair.a, pair.b)))
             for pair, first, second in zip(chunk, vectors[::2], vectors[1::2], strict=True):
-                score = None if verifier is None else 1.0 if pair.a == pair.b else verifier.score(pair.a, pair.b)
-                guard = rejected_by(pair.a, pair.b)
-                judged.append(Judged(pair.same, pair.kind, float(first @ second), guard, score))
+                found = differences(pair.a, pair.b)
+                doubts = found.doubts if guards else 0
+                score = (
+                    None if verifier is None else 1.0 if pair.a == pair.b else verifier.score(pair.a, pair.b, doubts)
+                )
+                firm = found.refusing(verified=verifier is not None)
+                guard = firm or found.refusing(verified=False)
+                judged.append(Judged(pair.same, pair.kind, float(first @ second), guard, firm is not None, score))
     except EmbeddingError as error:
         said = f": {error.said}" if error.said else ""
         raise ConfigError([Problem("spec.semantic.embedding", f"{error}{said}")]) from None

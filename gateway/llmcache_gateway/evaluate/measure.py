@@ -30,12 +30,16 @@ PLAIN: Final = (0.80, 0.90, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A pair as the configuration sees it. `score` is None without a verifier; `guard` None when none refuses it."""
+    """A pair as the configuration sees it. `score` is None without a verifier.
+
+    `guard` found a difference, None when none did; `firm` says whether that decides, whatever the verifier says.
+    """
 
     same: bool
     kind: str
     similarity: float
     guard: str | None
+    firm: bool
     score: float | None
 
 
@@ -91,7 +95,7 @@ def configured(least_similarity: float, least_score: float | None, *, guards: bo
     """What a configuration serves, of pairs judged already."""
 
     def serves(pair: Judged) -> bool:
-        if pair.similarity < least_similarity or (guards and pair.guard is not None):
+        if pair.similarity < least_similarity or (guards and pair.firm):
             return False
         return least_score is None or pair.score is None or pair.score >= least_score
 

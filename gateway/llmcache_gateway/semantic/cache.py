@@ -44,8 +44,8 @@ class Verifier(Protocol):
     identity: str
     """What tells it from one that scores otherwise."""
 
-    def scores(self, asked: str, stored: Sequence[str]) -> Sequence[float]:
-        """Return, of a question and stored ones, how likely each is the same."""
+    def scores(self, asked: str, stored: Sequence[str], doubts: Sequence[int]) -> Sequence[float]:
+        """Return, of a question and stored ones, how likely each is the same, with so many doubts of the guards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from llmcache_gateway.semantic.guards import GuardName, rejected_by
+from llmcache_gateway.semantic.guards import Differences, GuardName, differences
 
 Why = GuardName | Literal["served", "none", "threshold", "verifier"]
 
@@ -14,8 +14,8 @@ UNCHECKED: Final = 0.92
 CHECKED: Final = 0.6
 """The same where a verifier decides: the similarity has to find candidates, no more."""
 
-Scores = Callable[[str, Sequence[str]], Sequence[float]]
-"""Of a question and stored ones, how likely each is the same: `Verifier.scores`."""
+Scores = Callable[[str, Sequence[str], Sequence[int]], Sequence[float]]
+"""Of a question, stored ones, and how many doubts there are of each, how likely each is the same: `Verifier.scores`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,10 @@ class Limits:
 class Decision:
     """Which candidate answers the question (its place in the list) or None, and why.
 
-    `why` is "served", "none" without candidates, or what kept the nearest candidate away: "threshold", a guard's name,
-    "verifier". `similarity` and `score` are that candidate's; `score` is None when the verifier was not asked.
-    `grey` is the place of the best one that only the verifier keeps away, and not by much.
+    `why` is "served", "none" without candidates, or what kept the nearest candidate away: "threshold", the name of a
+    guard that refused it or made the verifier doubt, "verifier". `similarity` and `score` are that candidate's; `score`
+    is None when the verifier was not asked. `grey` is the place of the best one that only the verifier keeps away, a
+    doubt included, and not by much.
     """
 
     served: int | None
@@ -69,12 +70,18 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
     """
     if not candidates:
         return Decision(None, "none")
+    verified = limits.least_score is not None
     left: list[int] = []
     refused: dict[int, Why] = {}
+    found: dict[int, Differences] = {}
     for at, candidate in enumerate(candidates):
-        why = _refused(asked, candidate, limits)
-        if why is not None:
-            refused[at] = why
+        if candidate.similarity < limits.least_similarity:
+            refused[at] = "threshold"
+            continue
+        found[at] = differences(asked, candidate.text) if limits.guards else Differences()
+        guard = found[at].refusing(verified=verified)
+        if guard is not None:
+            refused[at] = guard
         elif candidate.text == asked:
             return Decision(at, "served", candidate.similarity)
         else:
@@ -85,16 +92,14 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
         return Decision(None, refused[0], candidates[0].similarity)
     if scores is None:
         raise ValueError("limits name a least score, but there is no verifier to ask")
-    judged = dict(zip(left, scores(asked, [candidates[at].text for at in left]), strict=True)) if left else {}
+    judged: dict[int, float] = {}
+    if left:
+        texts, doubts = [candidates[at].text for at in left], [found[at].doubts for at in left]
+        judged = dict(zip(left, scores(asked, texts, doubts), strict=True))
     best = max(judged, key=judged.__getitem__, default=None)
     if best is not None and judged[best] >= limits.least_score:
         return Decision(best, "served", candidates[best].similarity, judged[best])
     unsure = limits.grey_from is not None and best is not None and judged[best] >= limits.grey_from
     grey = best if unsure else None
-    return Decision(None, refused.get(0, "verifier"), candidates[0].similarity, judged.get(0), grey)
-
-
-def _refused(asked: str, candidate: Candidate, limits: Limits) -> Why | None:
-    if candidate.similarity < limits.least_similarity:
-        return "threshold"
-    return rejected_by(asked, candidate.text) if limits.guards else None
+    why = refused.get(0) or found[0].refusing(verified=False) or "verifier"
+    return Decision(None, why, candidates[0].similarity, judged.get(0), grey)

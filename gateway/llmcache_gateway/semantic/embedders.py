@@ -93,12 +93,12 @@ class StaticEmbedder:
 class TransformerEmbedder:
     """An ONNX transformer; its token states' mean. Milliseconds a text, always in a thread."""
 
-    def __init__(self, folder: Path, *, model: Path | None = None, threads: int = 1) -> None:
-        """Load the folder's tokenizer and model, or that model; ModelFilesError when the files can't be used."""
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        """Load the folder's tokenizer and model; ModelFilesError when the files can't be used."""
         self._tokenizer = load_tokenizer(folder)
         self._tokenizer.enable_truncation(WINDOW)
         self._tokenizer.enable_padding()
-        file = folder / "model.onnx" if model is None else model
+        file = folder / "model.onnx"
         self._session = open_session(file, threads=threads)
         self._inputs = frozenset(each.name for each in self._session.get_inputs())
         unknown = self._inputs - {"input_ids", "attention_mask", "token_type_ids"}
@@ -115,16 +115,6 @@ class TransformerEmbedder:
 
     def embed_now(self, texts: Sequence[str]) -> Vectors:
         """The same, blocking."""
-        states, mask = self._run(texts)
-        sums = states if self._pooled else (states * mask[:, :, None]).sum(axis=1)
-        return _unit(np.asarray(sums, np.float32))
-
-    def states(self, text: str) -> Vectors:
-        """Of one text, the state of each token, `[tokens, dimensions]`. Blocks."""
-        states, _ = self._run([text])
-        return np.asarray(states[0], np.float32)
-
-    def _run(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.int64]]:
         encoded = self._tokenizer.encode_batch(list(texts))
         mask = np.array([each.attention_mask for each in encoded], np.int64)
         feeds = {
@@ -132,7 +122,9 @@ class TransformerEmbedder:
             "attention_mask": mask,
             "token_type_ids": np.zeros_like(mask),
         }
-        return self._session.run(None, {name: feeds[name] for name in self._inputs})[0], mask
+        states = self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
+        sums = states if self._pooled else (states * mask[:, :, None]).sum(axis=1)
+        return _unit(np.asarray(sums, np.float32))
 
 
 LocalEmbedder = StaticEmbedder | TransformerEmbedder
@@ -145,8 +137,11 @@ def load_local(folder: Path | None = None) -> LocalEmbedder:
     return TransformerEmbedder(folder) if (folder / "model.onnx").exists() else StaticEmbedder(folder)
 
 
-def open_session(file: Path, *, threads: int = 1) -> "InferenceSession":
-    """An ONNX model that uses so many threads and no spinning; ModelFilesError when it can't be used."""
+def open_session(file: Path, *, threads: int = 1, without: Sequence[str] = ()) -> "InferenceSession":
+    """An ONNX model that uses so many threads and no spinning, `without` these optimizers of onnxruntime.
+
+    ModelFilesError when it can't be used.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -157,7 +152,9 @@ def open_session(file: Path, *, threads: int = 1) -> "InferenceSession":
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+        )
     except Exception as error:  # its exceptions have no common class
         raise ModelFilesError(f"{file}: can't be used as an ONNX model: {error}") from error
 

@@ -34,6 +34,11 @@ _MONTH_OR_WORD = re.compile(
     r"|(?<=\b(?:from|this|next|last|late) )(?:May|March)\b|\b(?:May|March)(?= \d)|(?<=\d )(?:May|March)\b"
 )
 _LETTER = re.compile(r"(?<=[a-z] )[A-HJ-Z](?![\w'’.&+-])")
+_ARROW = re.compile(r"(?<=\w)\s+(?:->|→)\s+(?=\w)")
+_WITHOUT = re.compile(r"\bw/o\b", re.IGNORECASE)
+_UNDER = re.compile(r"(?:(?<=\s)|^)<(?=\d)|\b(?:less|fewer) than (?=[$€£¥₹]?\d)", re.IGNORECASE)
+_OVER = re.compile(r"(?:(?<=\s)|^)>(?=\d)|\bmore than (?=[$€£¥₹]?\d)", re.IGNORECASE)
+_COUNTED = re.compile(r"\d+-([a-z]{3,})(?:-[a-z]+)*")
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
@@ -50,15 +55,26 @@ class Facts:
     text: str
 
     @cached_property
+    def spelled(self) -> str:
+        """The text with what people type for words written out: `png -> jpg`, `w/o`, `<5` and `>5`."""
+        text = _WITHOUT.sub("without", _ARROW.sub(" to ", self.text))
+        return _OVER.sub("over ", _UNDER.sub("under ", text))
+
+    @cached_property
     def words(self) -> list[str]:
         """In lower case, in order."""
-        plain = unicodedata.normalize("NFKC", self.text).replace("’", "'")
+        plain = unicodedata.normalize("NFKC", self.spelled).replace("’", "'")
         return [word.lower().removesuffix("'s") for word in _WORD.findall(plain)]
 
     @cached_property
     def stems(self) -> list[str]:
         """Of each word, what remains when its ending is taken off."""
         return [stem(word) for word in self.words]
+
+    @cached_property
+    def content(self) -> list[str]:
+        """Stems of the words that are not too common to tell one question from another, in order."""
+        return [stem for word, stem in zip(self.words, self.stems, strict=True) if word not in LEXICON.common]
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
@@ -121,7 +137,8 @@ class Facts:
         plain = {
             each
             for each in mixed
-            if not re.fullmatch(r"\d+(?:st|nd|rd|th|s|[a-z]{1,3})", each) or each in LEXICON.aliases
+            if not (re.fullmatch(r"\d+(?:st|nd|rd|th|s|[a-z]{1,3})", each) or _is_count(each))
+            or each in LEXICON.aliases
         }
         # What a fraction can't tell apart is no number, but one's name.
         long = re.findall(r"\d{16,}", self.text)
@@ -145,7 +162,7 @@ class Facts:
 
         The models' tokens know few of them: to a model, questions that differ in them alone are often equal.
         """
-        text = unicodedata.normalize("NFC", self.text)
+        text = unicodedata.normalize("NFC", self.spelled)
         runs = (run for run in _SIGN_RUN.findall(text) if not _PUNCTUATION.issuperset(run) or ")" in run or "(" in run)
         single = (sign for sign in text if sign not in _NO_SIGNS and _is_sign(sign))
         reckoned = frozenset(re.sub(r"\s", "", found).rstrip(".") for found in _EXPRESSION.findall(text))
@@ -186,6 +203,12 @@ class Facts:
 def _is_sign(character: str) -> bool:
     category = unicodedata.category(character)
     return category[0] == "S" or category == "No"
+
+
+def _is_count(word: str) -> bool:
+    """Whether it is a number and what is counted: "12-month" and "5-star", not "2-butanol"."""
+    counted = _COUNTED.fullmatch(word)
+    return counted is not None and (_singular(counted[1]) in LEXICON.units or counted[1] in LEXICON.counted)
 
 
 def _quantity(worth: float, unit: str) -> tuple[str, float]:

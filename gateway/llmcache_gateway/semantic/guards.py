@@ -1,13 +1,20 @@
-"""Refuses two questions as one when a fact that decides the answer differs. Pure, and each guard has a name."""
+"""Refuses two questions as one when a fact that decides the answer differs. Pure, and each guard has a name.
+
+Where two are worded alike, what differs is what is asked. Where they are worded otherwise throughout, a fact that only
+one of them states may be said by the other in words that no list knows, or be told by the way: then a guard raises a
+doubt, which a verifier weighs. A fact that both state, and not the same, is never a matter of words.
+"""
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.lexicon import LEXICON, stem
-from llmcache_gateway.semantic.order import exchanged
+from llmcache_gateway.semantic.order import exchanged, sides
 
 GuardName = Literal[
     "number",
@@ -60,17 +67,71 @@ _INTERCHANGEABLE: Final = (
     frozenset({"how", "where"}),
     frozenset({"how", "how much"}),
     frozenset({"how long", "when"}),
+    frozenset({"how long", "how many"}),
     frozenset({"how long", "how far"}),
     frozenset({"how many", "how far"}),
 )
 
 
+ALIKE: Final = 3
+"""Content words that only one of two questions has, up to which they are worded alike."""
+
+SHARED: Final = 0.5
+"""The share of content words in both from which on they are worded alike."""
+
+ENGLISH: Final = 3
+"""Common English words that one of two questions has, at least, where anything is taken for a matter of words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What the guards found between two questions: each guard, in the order of GUARDS, and whether that decides."""
+
+    found: tuple[tuple[GuardName, bool], ...] = ()
+
+    def refusing(self, *, verified: bool) -> GuardName | None:
+        """The guard that holds the two apart, None when none does. A doubt does, where no verifier weighs it."""
+        return next((name for name, firm in self.found if firm or not verified), None)
+
+    @property
+    def doubts(self) -> int:
+        """How many guards found what may be a matter of words."""
+        return sum(not firm for _, firm in self.found)
+
+
+def differences(asked: str, stored: str) -> Differences:
+    """All that the guards find between the two."""
+    if asked == stored:
+        return Differences()
+    one, other = Facts(asked), Facts(stored)
+    alike = _worded_alike(one, other)
+    return Differences(
+        tuple((name, alike or _decides(name, one, other)) for name in GUARDS if _CHECKS[name](one, other))
+    )
+
+
 def rejected_by(asked: str, stored: str) -> GuardName | None:
-    """The first guard that holds the two apart, or None when none does."""
+    """The first guard that finds a difference, or None when none does."""
     if asked == stored:
         return None
     one, other = Facts(asked), Facts(stored)
     return next((name for name in GUARDS if _CHECKS[name](one, other)), None)
+
+
+def _worded_alike(one: Facts, other: Facts) -> bool:
+    """Whether their words are much the same. Where the words are not English nobody can tell, so they are."""
+    if max(sum(word in LEXICON.common for word in facts.words) for facts in (one, other)) < ENGLISH:
+        return True
+    mine, yours = set(one.content), set(other.content)
+    return len(mine ^ yours) <= ALIKE or len(mine & yours) >= SHARED * len(mine | yours)
+
+
+def _decides(name: GuardName, one: Facts, other: Facts) -> bool:
+    """Whether a difference holds even where the wording is another throughout: where both state the fact."""
+    extra = _EXTRA.get(name)
+    if extra is None:
+        return name not in _SAID_BY_ONE
+    return bool(extra(one, other)) and bool(extra(other, one))
 
 
 def _numbers(one: Facts, other: Facts) -> bool:
@@ -79,7 +140,7 @@ def _numbers(one: Facts, other: Facts) -> bool:
 
 def _units(one: Facts, other: Facts) -> bool:
     """Differs when each names a unit that the other does not; times with a number are compared as numbers already."""
-    if any(dimension == "time" for dimension, _ in one.quantities):
+    if any(dimension == "time" for dimension, _ in (*one.quantities, *other.quantities)):
         return False
     return bool(one.units - other.units) and bool(other.units - one.units)
 
@@ -114,6 +175,8 @@ def _bare(word: str) -> str:
 
 
 def _quotes(one: Facts, other: Facts) -> bool:
+    if one.quotes and other.quotes:
+        return one.quotes != other.quotes
     return any(
         not _says(facts, quote) for quotes, facts in ((one.quotes, other), (other.quotes, one)) for quote in quotes
     )
@@ -189,6 +252,20 @@ _CHECKS: Final[dict[GuardName, Callable[[Facts, Facts], bool]]] = {
     "question": _question,
 }
 
+_EXTRA: Final[dict[GuardName, Callable[[Facts, Facts], object]]] = {
+    "number": lambda one, other: Counter(one.quantities) - Counter(other.quantities),
+    "date": lambda one, other: (one.dates | one.dayparts) - (other.dates | other.dayparts),
+    "identifier": lambda one, other: one.identifiers - other.identifiers,
+    "sign": lambda one, other: Counter(one.signs[0]) - Counter(other.signs[0]) or one.signs[1] - other.signs[1],
+    "quote": lambda one, other: one.quotes - other.quotes,
+    "code": lambda one, other: one.code - other.code,
+    "name": lambda one, other: _unsaid(one, other),
+}
+"""What one question states and the other does not, of facts that may be stated by one alone."""
+
+_SAID_BY_ONE: Final[frozenset[GuardName]] = frozenset({"negation"})
+"""Guards that look for a word in one question only. Those in neither table find something in both."""
+
 
 def _says(facts: Facts, quote: str) -> bool:
     return quote in facts.text.lower() or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
@@ -206,6 +283,8 @@ def _unsaid(one: Facts, other: Facts) -> set[str]:
 def _mentions(facts: Facts, name: str) -> bool:
     if name in facts.names or name in facts.vocabulary or stem(name) in facts.vocabulary or name in facts.text.lower():
         return True
+    if any(len(word) > 2 and LEXICON.aliases.get(word) == name for word in facts.words):
+        return True
     if len(name) > 4 and any(word[:5] == name[:5] for word in facts.words):  # Mexico and Mexican
         return True
     initials = "".join(word[0] for word in facts.words if word not in LEXICON.common)
@@ -213,7 +292,7 @@ def _mentions(facts: Facts, name: str) -> bool:
 
 
 def _negated(facts: Facts) -> int:
-    text = _NO_NEGATION.sub(" ", facts.text.lower().replace("’", "'").strip())
+    text = _NO_NEGATION.sub(" ", facts.spelled.lower().replace("’", "'").strip())
     return len(_NEGATION.findall(text))
 
 
@@ -227,15 +306,9 @@ def _compared_the_other_way(one: Facts, other: Facts) -> bool:
     """ "Is a bigger than b" and "is b smaller than a": opposite words, and the sides exchanged."""
     if "than" not in one.words or "than" not in other.words:
         return False
-    left, right = _sides(one)
-    left2, right2 = _sides(other)
+    left, right = sides(one)
+    left2, right2 = sides(other)
     return bool(left & right2) and bool(right & left2)
-
-
-def _sides(facts: Facts) -> tuple[set[str], set[str]]:
-    at = facts.words.index("than")
-    content = [stem(word) if word not in LEXICON.common else "" for word in facts.words]
-    return set(content[:at]) - {""}, set(content[at + 1 :]) - {""}
 
 
 def _asks(text: str) -> str | None:

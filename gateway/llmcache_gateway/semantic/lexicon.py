@@ -41,6 +41,8 @@ class Lexicon:
     """Other names of the same."""
     common: frozenset[str]
     """Words too common to tell one question from another."""
+    counted: frozenset[str]
+    """Words that a number is joined to by a hyphen, as in "5-star"."""
     units: dict[str, tuple[str, float]]
     """Of a unit's name, its dimension and what one is worth in it."""
     numbers: dict[str, float]
@@ -104,6 +106,10 @@ def _names() -> tuple[dict[str, str], dict[str, str]]:
     return names, aliases
 
 
+def _words(name: str) -> frozenset[str]:
+    return frozenset(word for line in _lines(name) for word in line.split())
+
+
 def _named(name: str) -> dict[str, str]:
     """Lines `meaning: word word`."""
     lines = (line.split(": ", 1) for line in _lines(name))
@@ -123,7 +129,8 @@ def _load() -> Lexicon:
         directions=_pairs("directions.txt"),
         names=names,
         aliases=aliases,
-        common=frozenset(word for line in _lines("common.txt") for word in line.split()),
+        common=_words("common.txt"),
+        counted=_words("counted.txt"),
         units=_units(),
         numbers={word: float(number) for word, number in _named("numbers.txt").items()},
         scales={word: float(scale) for word, scale in _named("scales.txt").items()},

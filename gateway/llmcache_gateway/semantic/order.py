@@ -13,6 +13,25 @@ _SYMMETRIC: Final = re.compile(
 )
 _TOGETHER: Final = re.compile(r"\b(?:differ\w*|compar\w*|combin\w*|together|compatible|vs|versus|between|both)\b")
 _PASSIVE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being|get|got)\b.{1,40}\bby\b")
+_BEING_DONE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being|get|got)\b.{1,30}\w(?:ed|en)\b")
+_SENTENCE: Final = re.compile(
+    r"\b(?:is|are|was|were|do|does|did|can|could|may|might|must|should|will|would|has|have)\b"
+)
+_AUXILIARY: Final = r"(?:is|are|was|were|did|do|does|has|have|had|can|could|will|would|should)\b"
+_ASKS_WHO_DID: Final = re.compile(
+    rf"\bby whom\b|\bwho (?!{_AUXILIARY})[a-z]+|\bwho (?:has|have|had) \w+(?:ed|en)\b", re.IGNORECASE
+)
+_ASKS_TO_WHOM: Final = re.compile(
+    r"(?<!\bby )(?<!\bfrom )\bwhom\b|\bwho (?:did|do|does)\b|\bwho (?:was|were) \w+ by\b"
+    r"|\bwhose(?: \w+){1,2} (?:did|do|does)\b",
+    re.IGNORECASE,
+)
+_MUTUAL_VERBS: Final = (
+    "marry", "meet", "met", "border", "resemble", "equal", "differ", "match", "mix", "combine", "pair", "share",
+)  # fmt: skip
+_MUTUAL: Final = frozenset(map(stem, _MUTUAL_VERBS))
+"""Verbs that say the same of both, whichever comes first."""
+
 _FROM: Final = frozenset({"from", "off"})
 _TO: Final = frozenset({"to", "into", "onto"})
 _AROUND: Final = frozenset(
@@ -32,6 +51,9 @@ _AROUND: Final = frozenset(
         "in",
         "with",
         "of",
+        "when",
+        "if",
+        "while",
     }
 )
 
@@ -40,7 +62,11 @@ def exchanged(one: Facts, other: Facts) -> bool:
     """Whether the same things have changed places, and their places matter."""
     return (
         _ways_crossed(one, other)
+        or _sources_crossed(one, other)
         or _turned_around(one, other)
+        or _around_a_word(one, other)
+        or _asks_for_the_other(one, other)
+        or _asks_for_the_other(other, one)
         or _compared(one, other)
         or _swapped(one, other)
         or _done_to_me(one, other)
@@ -56,6 +82,13 @@ def _ways_crossed(one: Facts, other: Facts) -> bool:
     return bool(crossed - (source & source2) - (target & target2))
 
 
+def _sources_crossed(one: Facts, other: Facts) -> bool:
+    """ "visit Mexico from Canada" and "visit Canada from Mexico": each names the other's source as something else."""
+    source, source2 = _way(one)[0], _way(other)[0]
+    here, there = set(one.stems) - source, set(other.stems) - source2
+    return bool((source - source2) & there) and bool((source2 - source) & here)
+
+
 def _way(facts: Facts) -> tuple[set[str], set[str]]:
     """Stems of what stands after "from" and of what stands after "to", up to two content words each."""
     found: tuple[set[str], set[str]] = set(), set()
@@ -64,9 +97,8 @@ def _way(facts: Facts) -> tuple[set[str], set[str]]:
         place = 0 if word in _FROM or out_of else 1 if word in _TO else None
         if place is None:
             continue
-        room = (
-            1 if facts.words[at + 1 : at + 2] and facts.words[at + 1] not in LEXICON.common else 2
-        )  # "to turn it" names no place
+        verb_may_follow = place == 1 and facts.words[at + 1 : at + 2] and facts.words[at + 1] not in LEXICON.common
+        room = 1 if verb_may_follow else 2  # "to turn it" names no place
         for following in facts.words[at + 1 : at + 5]:
             if following in _FROM | _TO or room == 0:
                 break
@@ -87,10 +119,39 @@ def _put(facts: Facts) -> set[tuple[str, str]]:
     for at, word in enumerate(facts.words):
         if word not in _TO:
             continue
-        before = [each for each in reversed(facts.words[max(at - 2, 0) : at]) if each not in LEXICON.common]
+        before = [each for each in reversed(facts.words[max(at - 3, 0) : at]) if each not in LEXICON.common]
         after = [each for each in facts.words[at + 1 : at + 4] if each not in LEXICON.common]
-        found |= {(stem(each), stem(place)) for each in before[:1] for place in after[:2]}
+        thing = before[1:2] if before and before[0].endswith("ed") else before[:1]  # "get a merged into b"
+        found |= {(stem(each), stem(place)) for each in thing for place in after[:2]}
     return found
+
+
+def _around_a_word(one: Facts, other: Facts) -> bool:
+    """ "May a doctor refuse a patient" and "can a patient refuse his doctor": all around a word has changed sides."""
+    if any(
+        _PASSIVE.search(text) or _BEING_DONE.search(text) or not _SENTENCE.search(text)
+        for text in (one.text.lower(), other.text.lower())
+    ):
+        return False  # neither another voice nor a row of keywords tells by its order who does what
+    mine, yours = one.content, other.content
+    for word in set(mine) & set(yours) - _MUTUAL:
+        before, after = _parted(mine, word)
+        before2, after2 = _parted(yours, word)
+        if before & after2 and after & before2 and not (before & before2) | (after & after2):
+            return True
+    return False
+
+
+def _parted(content: list[str], word: str) -> tuple[set[str], set[str]]:
+    at = content.index(word)
+    return set(content[:at]), set(content[at + 1 :])
+
+
+def _asks_for_the_other(one: Facts, other: Facts) -> bool:
+    """ "Who succeeded her?" and "Whom did she succeed?": one asks who did it, the other to whom, or what."""
+    if not (_ASKS_WHO_DID.search(one.text) and _ASKS_TO_WHOM.search(other.text)):
+        return False
+    return len(set(one.content) & set(other.content)) >= 2
 
 
 def _done_to_me(one: Facts, other: Facts) -> bool:
@@ -106,67 +167,88 @@ def _done_to_me(one: Facts, other: Facts) -> bool:
 
 
 def _compared(one: Facts, other: Facts) -> bool:
-    """Both compare with "than", by the same word, and the sides are exchanged."""
+    """Both compare with "than", by much the same word, and the sides are exchanged."""
     if "than" not in one.words or "than" not in other.words:
         return False
-    (left, right), (left2, right2) = _sides(one), _sides(other)
-    shared = left & left2
-    return bool((left - left2) & right2) and bool((left2 - left) & right) and bool(shared)
+    (left, right), (left2, right2) = sides(one), sides(other)
+    alike = any(a == b or (len(a) > 4 and a[:5] == b[:5]) for a in left for b in left2)
+    opposed = ("less" in one.words) != ("less" in other.words)
+    return bool((left - left2) & right2) and bool((left2 - left) & right) and alike and not opposed
 
 
-def _sides(facts: Facts) -> tuple[set[str], set[str]]:
+def sides(facts: Facts) -> tuple[set[str], set[str]]:
+    """Stems of the content words before "than" and after it."""
     at = facts.words.index("than")
     content = ["" if word in LEXICON.common and word not in ("more", "most") else stem(word) for word in facts.words]
     return set(content[:at]) - {""}, set(content[at + 1 :]) - {""}
 
 
 def _swapped(one: Facts, other: Facts) -> bool:
-    """The same content words but for two that changed places, with one that holds them apart between them."""
-    mine, yours = _content(one), _content(other)
-    if len(mine) < 2 or Counter(mine) != Counter(yours):
+    """The same content words but for two, or two groups, that changed places around what holds them apart."""
+    mine, yours = _placed(one), _placed(other)
+    names, names2 = [name for name, _ in mine], [name for name, _ in yours]
+    if len(mine) < 2 or Counter(names) != Counter(names2):
         return _turned_passive(one, other)
-    differing = [at for at, (a, b) in enumerate(zip(mine, yours, strict=True)) if a != b]
-    if len(differing) != 2:
+    changed = [at for at, (a, b) in enumerate(zip(names, names2, strict=True)) if a != b]
+    if not changed:
         return False
-    first, second = differing
-    if mine[first] != yours[second] or mine[second] != yours[first]:
+    mine, yours = mine[changed[0] : changed[-1] + 1], yours[changed[0] : changed[-1] + 1]
+    groups = _exchanged_groups([name for name, _ in mine], [name for name, _ in yours])
+    if groups is None:
         return False
-    between, between2 = _between(one, mine[first], mine[second]), _between(other, mine[first], mine[second])
+    first, last = groups
+    between, between2 = _between(one, mine, first, last), _between(other, yours, last, first)
     if _SYMMETRIC.search(" ".join(between)) or _TOGETHER.search(one.text.lower()):
         return False
-    held_apart = second - first > 1 or any(word in _AROUND for word in between)
-    return held_apart and between == between2 and not _moved_along(one, other, mine[first], mine[second])
+    held_apart = first + last < len(mine) or any(word in _AROUND for word in between)
+    moved_along = _along(one, mine[0], other, yours[-first]) and _along(one, mine[-last], other, yours[0])
+    return held_apart and between == between2 and not moved_along
 
 
-def _moved_along(one: Facts, other: Facts, first: str, second: str) -> bool:
-    """Whether each took the word before it along, as in "for a in b" and "in b for a": then nothing changed."""
-    return all(_before(one, word) == _before(other, word) and _before(one, word) in _AROUND for word in (first, second))
+Placed = tuple[str, int]
 
 
-def _before(facts: Facts, word: str) -> str:
-    at = facts.stems.index(word)
-    return facts.words[at - 1] if at else ""
+def _placed(facts: Facts) -> list[Placed]:
+    """Its content words, names each by one name, and the places where they stand."""
+    return [
+        (LEXICON.names.get(word, facts.stems[at]), at)
+        for at, word in enumerate(facts.words)
+        if word not in LEXICON.common
+    ]
+
+
+def _exchanged_groups(mine: list[str], yours: list[str]) -> tuple[int, int] | None:
+    """Lengths of the first and the last words of one that are the last and the first of the other; None if none are."""
+    length = len(mine)
+    sizes = sorted(((a, b) for a in range(1, length) for b in range(1, length - a + 1)), key=sum)
+    return next(
+        ((a, b) for a, b in sizes if [*mine[length - b :], *mine[a : length - b], *mine[:a]] == yours),
+        None,
+    )
+
+
+def _between(facts: Facts, placed: list[Placed], first: int, last: int) -> list[str]:
+    """The words between so many at the beginning and so many at the end, without articles."""
+    words = facts.words[placed[first - 1][1] + 1 : placed[-last][1]]
+    return [word for word in words if word not in ("a", "an", "the")]
+
+
+def _along(one: Facts, here: Placed, other: Facts, there: Placed) -> bool:
+    """Whether it took the word before it along, as in "for a in b" and "in b for a": then nothing changed."""
+    before = one.words[here[1] - 1] if here[1] else ""
+    return before in _AROUND and there[1] > 0 and other.words[there[1] - 1] == before
 
 
 def _turned_passive(one: Facts, other: Facts) -> bool:
     """ "x bought y" and "x was bought by y": the same order of two names around one verb, in two voices."""
     if bool(_PASSIVE.search(one.text.lower())) == bool(_PASSIVE.search(other.text.lower())):
         return False
-    mine, yours = _content(one), _content(other)
+    mine, yours = one.content, other.content
     verbs = {word for word in mine if word in yours}
     if len(verbs) < 3 or len(mine) > 5 or len(yours) > 5:
         return False
     for a, b in combinations([word for word in mine if word in verbs], 2):
-        if yours.index(a) < yours.index(b) and mine.index(b) - mine.index(a) > 1:
+        apart = min(mine.index(b) - mine.index(a), yours.index(b) - yours.index(a))
+        if apart > 1:
             return True
     return False
-
-
-def _content(facts: Facts) -> list[str]:
-    return [stem(word) for word in facts.words if word not in LEXICON.common]
-
-
-def _between(facts: Facts, first: str, second: str) -> list[str]:
-    stems = facts.stems
-    at, to = stems.index(first), len(stems) - 1 - stems[::-1].index(second)
-    return [word for word in facts.words[min(at, to) + 1 : max(at, to)] if word not in ("a", "an", "the")]

@@ -115,7 +115,7 @@ def test_a_clock_that_is_put_back_holds_nothing_up_for_good() -> None:
 
 
 def scoring(*scores: float) -> Any:
-    def of(asked: str, stored: Sequence[str]) -> list[float]:
+    def of(_: str, stored: Sequence[str], __: Sequence[int]) -> list[float]:
         by_text = dict(zip(("one", "two", "three"), scores, strict=True))
         return [by_text[text] for text in stored]
 
@@ -141,7 +141,7 @@ def test_what_the_verifier_almost_took_for_the_question_is_grey(
 def test_what_a_guard_holds_apart_is_never_grey() -> None:
     stored = [Candidate("Reset it in 5 minutes", 0.99)]
     limits = Limits(0.6, least_score=0.7, grey_from=0.0)
-    decision = decide("Reset it in 6 minutes", stored, limits, lambda _, texts: [0.5] * len(texts))
+    decision = decide("Reset it in 6 minutes", stored, limits, lambda _, texts, __: [0.5] * len(texts))
     assert (decision.why, decision.grey) == ("number", None)
 
 
