@@ -235,3 +235,11 @@ def test_a_long_text_is_compared_in_linear_time() -> None:
     text = "the quick brown fox jumps over 13 lazy dogs from Rome to Oslo, doesn't it? " * 1300
 
     assert rejected_by(text, text + " Never!") == "negation"
+
+
+def test_long_texts_of_the_same_words_are_compared_as_fast() -> None:
+    words = [f"word{'abcdefghij'[at % 10]}{'klmnopqrst'[at // 10 % 10]}" * (1 + at // 100) for at in range(1000)]
+    text = f"Can it be {' '.join(words)}?"
+    turned = f"Can it be {' '.join(reversed(words))}?"
+
+    assert rejected_by(text * 10, turned * 10) in (None, *GUARDS)

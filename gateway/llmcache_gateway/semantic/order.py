@@ -32,6 +32,12 @@ _MUTUAL_VERBS: Final = (
 _MUTUAL: Final = frozenset(map(stem, _MUTUAL_VERBS))
 """Verbs that say the same of both, whichever comes first."""
 
+LONGEST: Final = 40
+"""Content words of a question up to which it is looked at word by word what stands on either side."""
+
+GROUP: Final = 3
+"""Most content words that change places together."""
+
 _FROM: Final = frozenset({"from", "off"})
 _TO: Final = frozenset({"to", "into", "onto"})
 _AROUND: Final = frozenset(
@@ -134,6 +140,8 @@ def _around_a_word(one: Facts, other: Facts) -> bool:
     ):
         return False  # neither another voice nor a row of keywords tells by its order who does what
     mine, yours = one.content, other.content
+    if max(len(mine), len(yours)) > LONGEST:
+        return False
     for word in set(mine) & set(yours) - _MUTUAL:
         before, after = _parted(mine, word)
         before2, after2 = _parted(yours, word)
@@ -220,9 +228,9 @@ def _placed(facts: Facts) -> list[Placed]:
 def _exchanged_groups(mine: list[str], yours: list[str]) -> tuple[int, int] | None:
     """Lengths of the first and the last words of one that are the last and the first of the other; None if none are."""
     length = len(mine)
-    sizes = sorted(((a, b) for a in range(1, length) for b in range(1, length - a + 1)), key=sum)
+    sizes = [(a, b) for a in range(1, GROUP + 1) for b in range(1, GROUP + 1) if a + b <= length]
     return next(
-        ((a, b) for a, b in sizes if [*mine[length - b :], *mine[a : length - b], *mine[:a]] == yours),
+        ((a, b) for a, b in sorted(sizes, key=sum) if [*mine[length - b :], *mine[a : length - b], *mine[:a]] == yours),
         None,
     )
 
