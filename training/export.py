@@ -1,6 +1,7 @@
 """Writes the reader as the gateway loads it: the layers as ONNX with 8-bit weights, the words' vectors in four bits."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -13,33 +14,23 @@ from llmcache_gateway.semantic.verifier import WINDOW
 from training.reader import WIDTH, Reader, four_bits
 
 
-class _Small(nn.Module):
-    """The first part of the reader, with the gateway's names and order of inputs."""
+class _Part(nn.Module):
+    """A part of the reader, with the gateway's names and order of inputs."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, read: Callable[..., Tensor | tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.reader = reader
+        self.read = read
 
-    def forward(self, states: Tensor, mask: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-        return self.reader.begin(states, mask, side)
-
-
-class _Large(nn.Module):
-    """The second part, which goes on from the states of the first."""
-
-    def __init__(self, reader: Reader) -> None:
-        super().__init__()
-        self.reader = reader
-
-    def forward(self, states: Tensor, mask: Tensor, side: Tensor) -> Tensor:
-        return self.reader.go_on(states, mask, side)
+    def forward(self, states: Tensor, mask: Tensor, side: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return self.read(self.reader, states, mask, side)
 
 
 def export(reader: Reader, folder: Path) -> None:
     """Write `small.onnx`, `large.onnx` and `words.safetensors`."""
     reader.eval()
-    _export(_Small(reader), folder / "small.onnx", ["logit", "between"])
-    _export(_Large(reader), folder / "large.onnx", ["logit"])
+    _export(_Part(reader, Reader.begin), folder / "small.onnx", ["logit", "between"])
+    _export(_Part(reader, Reader.go_on), folder / "large.onnx", ["logit"])
     packed, scales = four_bits(reader.word.weight.detach().numpy())
     save_file(
         {

@@ -255,8 +255,7 @@ def _turned_passive(one: Facts, other: Facts) -> bool:
     verbs = {word for word in mine if word in yours}
     if len(verbs) < 3 or len(mine) > 5 or len(yours) > 5:
         return False
-    for a, b in combinations([word for word in mine if word in verbs], 2):
-        apart = min(mine.index(b) - mine.index(a), yours.index(b) - yours.index(a))
-        if apart > 1:
-            return True
-    return False
+    return any(
+        mine.index(b) - mine.index(a) > 1 and yours.index(b) - yours.index(a) > 1
+        for a, b in combinations([word for word in mine if word in verbs], 2)
+    )

@@ -108,9 +108,8 @@ class _Reader:
         ids = np.array([_START, *first, _END, *second, _END], np.int64)
         side = np.zeros_like(ids)
         side[len(first) + 2 :] = 1
-        states = (word_vectors(self._packed[ids], self._scales[ids]) + self._places[: len(ids)] + self._sides[side])[
-            None
-        ]
+        words = word_vectors(self._packed[ids], self._scales[ids])
+        states = (words + self._places[: len(ids)] + self._sides[side])[None]
         told = {"mask": np.ones((1, len(ids)), np.float32), "side": side.astype(np.float32)[None]}
         odds: list[float] = []
         for number, part in enumerate(self._parts, 1):
