@@ -18,7 +18,7 @@ from tests.gateway.corpus.asking import asker, clients
 from tests.gateway.corpus.case import Case, Json
 from tests.gateway.corpus.provider import ASKED_FOR, ENTRY, CorpusProvider, running_corpus
 from tests.gateway.providers.bedrock import converse_answer
-from tests.gateway.semantic.test_semantic_gateway import RESET, SAME, until
+from tests.gateway.semantic.questions import RESET, SAME, until
 
 # Google's SDK derives its client from aiohttp's, of which aiohttp warns whoever does.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")

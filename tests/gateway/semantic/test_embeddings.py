@@ -18,7 +18,7 @@ from llmcache_gateway.semantic.embedders import Vectors
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, Embeddings
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Behaviour, Provider
-from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, until
+from tests.gateway.semantic.questions import DEBUG, RESET, SAME, ask_until_hit, chat, until
 
 KEY = {"env": "KEY"}
 MODEL = {"upstream": "vectors", "model": "text-embedding-3-small"}

@@ -7,13 +7,7 @@ from aiohttp import web
 
 from tests.gateway.conftest import StartGateway
 from tests.gateway.provider import Provider, completion
-from tests.gateway.semantic.test_semantic_gateway import DEBUG, ask_until_hit, chat, semantic, until
-
-WORDS = ("password", "invoice", "address", "calendar", "printer", "camera", "keyboard", "account")
-
-
-def pairs() -> list[tuple[str, str]]:
-    return [(f"How do I change my {word}?", f"How can I change my {word}?") for word in WORDS]
+from tests.gateway.semantic.questions import DEBUG, ask_until_hit, chat, pairs, semantic, until
 
 
 def answering(provider: Provider, text: str | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.conftest import StartGateway
 from tests.gateway.provider import Provider
 from tests.gateway.redis_stores import running
-from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, semantic, until
+from tests.gateway.semantic.questions import DEBUG, RESET, SAME, ask_until_hit, chat, semantic, until
 from tests.qdrant_server import running_qdrant
 from tests.redis_search import running_search
 

@@ -12,8 +12,8 @@ from llmcache_gateway.stores.labels import LabelKeeper, RedisLabels
 from tests.gateway.conftest import StartGateway, TestGateway
 from tests.gateway.provider import Provider
 from tests.gateway.redis_stores import KINDS, NAMESPACE, running, shared
-from tests.gateway.semantic.test_false_hits import answering, bounded, pairs
-from tests.gateway.semantic.test_semantic_gateway import DEBUG, ask_until_hit, chat, until
+from tests.gateway.semantic.questions import DEBUG, ask_until_hit, chat, pairs, until
+from tests.gateway.semantic.test_false_hits import answering, bounded
 from tests.redis_search import running_search
 from tests.redis_server import RedisServer
 

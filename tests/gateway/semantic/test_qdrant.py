@@ -20,8 +20,8 @@ from llmcache_gateway.semantic.indexes.qdrant import QdrantIndex, connect
 from llmcache_gateway.semantic.indexes.qdrant_access import QdrantAccess, open_qdrant
 from tests.gateway.conftest import StartGateway
 from tests.gateway.provider import Provider
+from tests.gateway.semantic.questions import DEBUG, RESET, SAME, ask_until_hit, chat, semantic
 from tests.gateway.semantic.test_indexes import DIMENSIONS, near, point, until, vector
-from tests.gateway.semantic.test_semantic_gateway import DEBUG, RESET, SAME, ask_until_hit, chat, semantic
 from tests.gateway.test_command_line import address, finish, serving
 from tests.gateway.test_invalidation import invalidate
 from tests.qdrant_server import CreateCollection, QdrantServer, running_qdrant

@@ -2,8 +2,8 @@
 
 from tests.gateway.conftest import StartGateway
 from tests.gateway.provider import Provider
-from tests.gateway.semantic.test_semantic_gateway import RESET, SAME, chat, until
-from tests.gateway.semantic.test_shadowing import BANANAS, SETTINGS, answering, shadowed, would_serve
+from tests.gateway.semantic.questions import BANANAS, RESET, SAME, SETTINGS, answering, chat, until
+from tests.gateway.semantic.shadows import shadowed, would_serve
 
 WEEK = 7 * 86400.0
 RATE = "llmcache_false_hit_rate"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -13,42 +12,9 @@ from aiohttp import web
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider, completion
 from tests.gateway.redis_stores import running
+from tests.gateway.semantic.questions import DEBUG, RESET, SAME, ask_until_hit, chat, semantic, until
 
-RESET = "How do I reset my password?"
-SAME = "How can I reset my password?"
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-DEBUG = {"X-LLMCache-Debug": "1"}
-LONG_SECONDS = 30.0
-
-
-def semantic(provider: Provider, **more: Any) -> dict[str, Any]:
-    spec = {
-        "semantic": {"enabled": True, "threshold": 0.7, "verifier": "none", "deadline": "5s"} | more.pop("semantic", {})
-    }
-    return manifest(provider.base_url, **(spec | more))
-
-
-def chat(text: str, **more: Any) -> dict[str, Any]:
-    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]} | more
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(LONG_SECONDS):
-        while not await holds():  # noqa: ASYNC110 (only asking tells)
-            await asyncio.sleep(0.05)
-
-
-async def ask_until_hit(gateway: TestGateway, body: dict[str, Any], **more: Any) -> httpx.Response:
-    """Ask until the question that was taken in in the background is found, without leaving an entry behind."""
-    answers: list[httpx.Response] = []
-
-    async def is_hit() -> bool:
-        more["headers"] = more.get("headers", {}) | {"Cache-Control": "only-if-cached"}
-        answers.append(await gateway.post(body, **more))
-        return answers[-1].status_code == 200
-
-    await until(is_hit)
-    return answers[-1]
 
 
 async def is_taken_in(gateway: TestGateway, text: str) -> None:
