@@ -20,16 +20,26 @@ class Proxy:
     port: int = 0
     fault: Fault = "none"
     slow_seconds: float = 0.3
+    only: bytes = b""
+    """What a request must have in it for its reply to be held back: all, until a test says otherwise."""
+
+    held: int = 0
+    """How many replies are held back now: their requests have been answered by the server."""
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    async def reply(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        if self.fault == "slow":
-            await asyncio.sleep(self.slow_seconds)
-        while self.fault == "hangs":  # noqa: ASYNC110 (only asking tells)
-            await asyncio.sleep(0.01)
+    async def holds(self, replies: int) -> None:
+        """Return when so many replies are held back."""
+        async with asyncio.timeout(20):
+            while self.held != replies:  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.01)
+
+    async def reply(self, data: bytes, writer: asyncio.StreamWriter, request: bytes | bytearray) -> None:
+        """Give a reply to what was last asked on its connection, as the fault has it."""
+        if self.only in request:
+            await self._hold_back()
         if self.fault == "refuses":
             writer.close()
             return
@@ -42,15 +52,26 @@ class Proxy:
         if self.fault == "cuts":
             writer.close()
 
+    async def _hold_back(self) -> None:
+        self.held += 1
+        try:
+            if self.fault == "slow":
+                await asyncio.sleep(self.slow_seconds)
+            while self.fault == "hangs":  # noqa: ASYNC110 (only asking tells)
+                await asyncio.sleep(0.01)
+        finally:
+            self.held -= 1
+
 
 @asynccontextmanager
 async def running_proxy(target: int) -> AsyncIterator[Proxy]:
     proxy = Proxy(target)
     tasks: set[asyncio.Task[None]] = set()
 
-    async def requests(reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+    async def requests(reader: asyncio.StreamReader, there: asyncio.StreamWriter, last: bytearray) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                last[:] = data
                 if proxy.fault == "drops":
                     there.write(data[: len(data) // 2])
                     break
@@ -67,12 +88,13 @@ async def running_proxy(target: int) -> AsyncIterator[Proxy]:
                 return
             back, there = await asyncio.open_connection("127.0.0.1", proxy.target)
             writers.append(there)
-            up = asyncio.create_task(requests(reader, there))
+            last = bytearray()
+            up = asyncio.create_task(requests(reader, there, last))
             tasks.add(up)
             up.add_done_callback(tasks.discard)
             with suppress(OSError):
                 while data := await back.read(65536):
-                    await proxy.reply(data, writer)
+                    await proxy.reply(data, writer, last)
             up.cancel()
         except asyncio.CancelledError:
             pass
