@@ -46,7 +46,8 @@ class RequestError(GatewayError):
 class UpstreamError(GatewayError):
     """An upstream that gave no whole answer: refused, reset, or silent for too long.
 
-    `said` is what it wrote instead: it may repeat what it was asked, so it is for who runs a command, not for logs.
+    `said` is what it wrote instead, in brief: it may repeat what it was asked, so it is for who runs a command, not for
+    logs.
     """
 
     def __init__(self, message: str, *, timed_out: bool = False, said: str = "") -> None:

@@ -229,6 +229,20 @@ def test_render_exits_with_2_and_a_line_for_each_error(tmp_path: Path, capsys: p
     ]
 
 
+def test_render_shows_what_a_manifest_says_and_a_terminal_obeys_none_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        "apiVersion: llmcache.dev/v1alpha1\nkind: LLMCache\nmetadata: {name: x}\n"
+        'spec: {"\\e[2J": 1, upstreams: [{name: main, provider: echo}], prefix: {version: v1}}\n'
+    )
+    with pytest.raises(SystemExit):
+        main(["render", "-f", str(file)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{file}: spec.\\x1b[2J: unknown field; ")
+
+
 def test_render_says_when_a_file_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         main(["render", "-f", "/nowhere.yaml"])

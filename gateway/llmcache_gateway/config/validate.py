@@ -15,6 +15,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct, UnsetType
 
 from llmcache_gateway.config.model import Model
+from llmcache_gateway.plaintext import visible
 
 _PLAINLY = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object with fields"}
 
@@ -27,7 +28,7 @@ class Problem(NamedTuple):
     of_rule: bool = False
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return visible(f"{self.path}: {self.message}")  # either may repeat what the file says
 
 
 def problems(value: Any, kind: Any, path: str = "") -> Iterator[Problem]:

@@ -9,8 +9,8 @@ from itertools import count
 from typing import Final
 
 from llmcache_gateway.errors import UpstreamError
+from llmcache_gateway.plaintext import brief
 from llmcache_gateway.retry_after import LATER, grown_seconds, told_seconds
-from llmcache_gateway.semantic.asking import worded
 from llmcache_gateway.upstreams.base import Answer, Call, Upstream
 
 MOST_SECONDS: Final = 300.0
@@ -97,7 +97,7 @@ class PatientUpstream:
 
     def _pause(self, answer: Answer, refusal: bytes, attempt: int) -> None:
         """Begin a pause after a refusal, and say so; UpstreamError when there is to be none."""
-        refused, said = f"upstream {self.name!r} answered {answer.status}", worded(refusal)
+        refused, said = f"upstream {self.name!r} answered {answer.status}", brief(refusal)
         if _FOR_GOOD in refusal:
             raise UpstreamError(refused, said=said)
         told = told_seconds(answer.headers.get("Retry-After"), datetime.now(UTC))

@@ -18,6 +18,7 @@ from llmcache_gateway.evaluate.measure import (
     curve,
     rounded,
 )
+from llmcache_gateway.plaintext import visible
 from llmcache_gateway.semantic.decide import Limits
 
 
@@ -93,7 +94,7 @@ def table(told: dict[str, Any]) -> str:
     for kind, row in rows:
         plain = (_plain(told, at, kind) for at in told["cosineKinds"])
         lines.append(
-            f"{kind[:17]:<18}{row['pairs']:>7}  {_cell(row, 'served'):<24}{_cell(row, 'wrong'):<24}"
+            f"{visible(kind)[:17]:<18}{row['pairs']:>7}  {_cell(row, 'served'):<24}{_cell(row, 'wrong'):<24}"
             + "".join(f"{cell:<17}" for cell in plain)
         )
     lines += ["", f"precision {_cell(told, 'precision') or '-'} at recall {_percent(told['recall'])}"]

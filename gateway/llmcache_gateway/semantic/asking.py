@@ -6,10 +6,8 @@ from multidict import CIMultiDict
 
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.plainjson import dumps
+from llmcache_gateway.plaintext import brief
 from llmcache_gateway.upstreams.base import Call, Upstream
-
-MOST_SAID: Final = 300
-"""Bytes of a refusal that are kept: its reason, where there is one, stands at its beginning."""
 
 _OF_CREDENTIALS: Final = frozenset({401, 403})
 """Refusals that may repeat the credential: nothing of them is kept."""
@@ -25,11 +23,6 @@ async def ask(upstream: Upstream, target: str, asked: dict[str, Any], *, what: s
             if len(held) > most:
                 raise UpstreamError(f"upstream {upstream.name!r} gave too large an answer for {what}")
         if answer.status != 200:
-            said = "" if answer.status in _OF_CREDENTIALS else worded(held)
+            said = "" if answer.status in _OF_CREDENTIALS else brief(held)
             raise UpstreamError(f"upstream {upstream.name!r} answered {answer.status} for {what}", said=said)
     return bytes(held)
-
-
-def worded(refusal: bytes | bytearray) -> str:
-    """Return the beginning of a refusal as one line of text."""
-    return " ".join(refusal[:MOST_SAID].decode(errors="replace").split())

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.plaintext import brief, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def choose(requests: Sequence[Asked], hot: Hot, tenant: str | None, *, as_tenant
     names = sorted({one.tenant for one in requests})
     if len(names) > 1 and not as_tenant:
         # One credential would put every tenant's prompts into one tenant's cache.
-        several = f"has requests of several tenants: choose one with --tenant, of {', '.join(names[:20])}"
+        some = ", ".join(visible(name) for name in names[:20])
+        several = f"has requests of several tenants: choose one with --tenant, of {some}"
         raise ConfigError([f"{', '.join(hot.urls)}: {several}; or fill each one's own with --as-tenant"])
     return [one.line for one in requests[: hot.top]]
 
@@ -123,7 +125,7 @@ async def _ask(client: httpx.AsyncClient, address: _Address, token: str | None) 
     name = {"sni_hostname": urlsplit(f"//{address.host}").hostname}
     answer = await client.get(f"{address.url}/admin/v1/hot", headers=headers, extensions=name)
     if answer.status_code != 200:
-        raise ConfigError([f"{address.name}/admin/v1/hot: status {answer.status_code}: {answer.text[:200]}"])
+        raise ConfigError([f"{address.name}/admin/v1/hot: status {answer.status_code}: {brief(answer.content)}"])
     try:
         return msgspec.json.decode(answer.content, type=Answer)
     except msgspec.DecodeError:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from llmcache_gateway.plaintext import brief
+
 STORED: Final = "stored"
 THERE: Final = "already there"
 UNTOLD: Final = "untold"
@@ -61,7 +63,7 @@ class Tally:
         elif one.kind == "already there":
             self.there += 1
         else:
-            self.failures[one.reason] += 1
+            self.failures[brief(one.reason)] += 1
 
     @property
     def failed(self) -> int:
