@@ -4,14 +4,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from llmcache_gateway import hinting, hooked, record, replay
+from llmcache_gateway.background import Background
 from llmcache_gateway.errors import LostCallError, UpstreamError
 from llmcache_gateway.exchange import Exchange, Question
 from llmcache_gateway.flights import Flight, Flights, Reader
@@ -56,15 +57,13 @@ class Forwarder:
         self._judging = judging
         self._shadowing = shadowing
         self._flights = Flights()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._leading: set[asyncio.Task[None]] = set()
+        self._flying = Background()
+        self._leading = Background()
 
     async def close(self) -> None:
         """Break off what is still asked: nobody waits for it any more, or other gateways ask again."""
-        for tasks in (self._tasks, self._leading):
-            for task in list(tasks):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flying.close()
+        await self._leading.close()
 
     async def forward(self, exchange: Exchange, question: Question) -> web.StreamResponse:
         """Give the upstream's answer; StaleInstead where it failed and the exchange has a stale entry to serve.
@@ -146,7 +145,7 @@ class Forwarder:
                 oldest=question.controls.oldest,
                 waited=exchange.lookup_seconds,
             )
-        task = _begin(self._fly(flight, exchange.runtime, question, key, claim), self._tasks)
+        task = self._flying.begin(self._fly(flight, exchange.runtime, question, key, claim))
         return flight.join(question.controls.ttl)
 
     async def _fly(
@@ -163,7 +162,7 @@ class Forwarder:
                         self._linger(flight)
                     return
                 if flight.lease is not None:
-                    _begin(_lead(flight, runtime, claim), self._leading)
+                    self._leading.begin(_lead(flight, runtime, claim))
             while not await self._ask(flight, runtime, question, key):
                 pass  # what the gateway adds is not worth a request: once more without
         except UpstreamError as error:
@@ -408,13 +407,6 @@ class Forwarder:
                 question.asked, key, entry, lambda: unfit(question.dialect, question.request, recording.answer())
             )
         return stored
-
-
-def _begin(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task
 
 
 async def _give(exchange: Exchange, question: Question, reader: Reader) -> web.StreamResponse | None:

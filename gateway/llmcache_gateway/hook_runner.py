@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.errors import ConfigError
 from llmcache_gateway.hook_files import Hook, digest_of, load, read_files
 from llmcache_gateway.metrics import Metrics
@@ -120,7 +121,7 @@ class Hooks:
     def __init__(self, hooks: dict[str, Hook], deadline_seconds: float, metrics: Metrics) -> None:
         self.names = frozenset(hooks)
         self._runners = {name: Runner(name, hook, deadline_seconds, metrics) for name, hook in hooks.items()}
-        self._unwatched: set[asyncio.Task[None]] = set()
+        self._unwatched = Background()
 
     async def call(self, name: str, read: Callable[[Any], Any], *arguments: Any) -> Any:
         """Call a hook that is defined; see Runner.call."""
@@ -128,9 +129,7 @@ class Hooks:
 
     def call_soon(self, name: str, *arguments: Any) -> None:
         """Call a hook that is defined, without waiting for it."""
-        task = asyncio.create_task(self._passed_over(name, *arguments))
-        self._unwatched.add(task)  # asyncio itself holds it weakly
-        task.add_done_callback(self._unwatched.discard)
+        self._unwatched.begin(self._passed_over(name, *arguments))
 
     async def _passed_over(self, name: str, *arguments: Any) -> None:
         with suppress(HookFailed):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import RequestError, StoreError
 from llmcache_gateway.freshness import TAG
@@ -118,7 +119,7 @@ class Invalidator:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._turn = asyncio.Lock()
 
     async def begin(self, runtime: Runtime, selection: Selection, wait_seconds: float) -> Job:
@@ -136,9 +137,7 @@ class Invalidator:
         self._jobs[job.id] = job
         for old in [one for one in self._jobs.values() if one.state != "running"][: len(self._jobs) - MAX_JOBS]:
             del self._jobs[old.id]
-        task = asyncio.create_task(self._reclaim(runtime, selection, job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._background.begin(self._reclaim(runtime, selection, job))
         await asyncio.wait({task}, timeout=wait_seconds)
         return job
 
@@ -155,9 +154,7 @@ class Invalidator:
 
     async def close(self) -> None:
         """Stop reclaiming: the marks hold, and what is left ends at its time."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     async def _reclaim(self, runtime: Runtime, selection: Selection, job: Job) -> None:
         runtime.enter()  # its store must not be closed under the job

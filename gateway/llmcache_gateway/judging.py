@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.config import Judge, Semantic, seconds
 from llmcache_gateway.errors import UpstreamError
 from llmcache_gateway.exchange import Question
@@ -69,7 +70,7 @@ class Judging:
         self._metrics = metrics
         self._allowance = Allowance(clock)
         self._different: OrderedDict[bytes, None] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def judge_soon(self, runtime: Runtime, question: Question, key: str, recording: Recording) -> None:
         """Begin to judge a question that has been answered, if there is a stored one that it may be.
@@ -87,21 +88,17 @@ class Judging:
         fresh = None
         if case.judge.upstream is None and not recording.too_large:
             fresh = whole_text(question.dialect, question.request, recording.answer())
-        task = asyncio.create_task(self._judge(case, fresh))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.begin(self._judge(case, fresh))
 
     async def close(self) -> None:
         """Stop what is under way: nobody waits for it."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     def _left_out(self, case: _Case) -> str | None:
         """Return why a question is not judged, as a stable word; None where it is, which is counted then."""
         if case.pair in self._different:
             return "known"
-        if len(self._tasks) >= MAX_AT_ONCE:
+        if len(self._background) >= MAX_AT_ONCE:
             return "busy"
         bounds = case.judge
         return self._allowance.take(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.budgets import Budgets
 from llmcache_gateway.errors import StoreError
 from llmcache_gateway.exchange import Question
@@ -50,19 +51,18 @@ class Labelling:
     def __init__(self, metrics: Metrics, budgets: Budgets) -> None:
         self._metrics = metrics
         self.budgets = budgets
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def begin(self, hit: Hit, find: Callable[[], Awaitable[Verdict]]) -> None:
         """Begin to find out what a hit was, with `find`: whether its answer says the same as a fresh one."""
         if hit.stored == hit.key:
             return  # its own entry, which the store did not give in time: two answers to one question tell nothing
-        if len(self._tasks) >= MAX_AT_ONCE:
+        if len(self._background) >= MAX_AT_ONCE:
             self.leave_out(hit.policy, "busy")
             return
         hit.runtime.enter()  # its store must not be closed under it, nor before it has begun
-        task = asyncio.create_task(self._label(hit, find))
-        self._tasks.add(task)
-        task.add_done_callback(lambda _: self._end(task, hit.runtime))
+        task = self._background.begin(self._label(hit, find))
+        task.add_done_callback(lambda _: hit.runtime.leave())
 
     def leave_out(self, policy: str, reason: str) -> None:
         """Count a hit of which nothing is found out although it could be."""
@@ -70,9 +70,7 @@ class Labelling:
 
     async def close(self) -> None:
         """Stop what is under way: nobody waits for it."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     async def _label(self, hit: Hit, find: Callable[[], Awaitable[Verdict]]) -> None:
         verdict = await _in_time(find)
@@ -85,10 +83,6 @@ class Labelling:
             # What a judge has found is served whatever the threshold is: for the budget, as similar as can be.
             similarity = 1.0 if hit.alias else hit.similarity
             await self.budgets.learn(hit.runtime, hit.question, similarity, wrong=verdict == "different")
-
-    def _end(self, task: asyncio.Task[None], runtime: Runtime) -> None:
-        self._tasks.discard(task)
-        runtime.leave()
 
 
 async def _in_time(find: Callable[[], Awaitable[Verdict]]) -> Verdict:

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.config import Semantic, seconds
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import EmbeddingError
@@ -91,7 +92,7 @@ class SemanticCache:
         self._embedding = Circuit("embedding", "embed", metrics)
         self._comparing = asyncio.Lock()
         self._searching = Circuit(index.name, "search", metrics)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @property
     def circuits(self) -> dict[tuple[str, Op], State]:
@@ -113,9 +114,7 @@ class SemanticCache:
         self._index.begin()
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         await self._embeddings.close()
         await self._answers.close()
         await self._index.close()
@@ -160,10 +159,10 @@ class SemanticCache:
 
     def remember_soon(self, asked: Asked, key: str, entry: Entry, admitted: Callable[[], str | None]) -> None:
         """Begin to take a question in, whose answer is stored; `admitted` says why it must not be, or None."""
-        if len(self._tasks) >= MAX_PENDING:
+        if len(self._background) >= MAX_PENDING:
             self._metrics.semantic_skipped.labels("too-many").inc()
         else:
-            self._begin(self._remember(asked, key, entry, admitted))
+            self._background.begin(self._remember(asked, key, entry, admitted))
 
     async def compared(
         self, stored: str | None, fresh: str | None, semantic: Semantic, *, guarded: bool = False
@@ -267,7 +266,7 @@ class SemanticCache:
                 return Match("served", chosen.similarity, chosen.key, found)
             gone = True
             if found is None:
-                self._begin(self._forget_gone(chosen.key))
+                self._background.begin(self._forget_gone(chosen.key))
 
     async def _forget_gone(self, key: str) -> None:
         """Remove a question whose entry is not there any more."""
@@ -299,8 +298,3 @@ class SemanticCache:
             log.info("a question could not be taken in: %s", str(error) or type(error).__name__)
             return "no-index"
         return None
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from contextlib import suppress
 from typing import Final
 
 import numpy as np
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.errors import EmbeddingError
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.indexes.base import Vector
@@ -39,7 +39,7 @@ class Embeddings:
         self._known: OrderedDict[str, Vector] = OrderedDict()
         self._asked: dict[str, asyncio.Future[Vector]] = {}
         self._waiting: list[str] = []
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = Background()
         self._length: int | None = None
 
     async def vector(self, text: str) -> Vector:
@@ -59,17 +59,12 @@ class Embeddings:
             future.add_done_callback(lambda done: done.exception())  # who waits is told; perhaps nobody does any more
             self._waiting.append(text)
             if len(self._calls) < MAX_CALLS:
-                call = asyncio.create_task(self._call())
-                self._calls.add(call)
-                call.add_done_callback(self._calls.discard)
+                self._calls.begin(self._call())
         return await asyncio.shield(future)
 
     async def close(self) -> None:
         """Stop what is under way."""
-        for call in list(self._calls):
-            call.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._calls.close()
 
     async def _call(self) -> None:
         while self._waiting:

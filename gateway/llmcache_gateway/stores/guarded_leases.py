@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.errors import StoreError, StorePartError
 from llmcache_gateway.stores.circuit import Circuit
 from llmcache_gateway.stores.leases import Lease, LeaseKeeper, Standing, Wish
@@ -34,7 +35,7 @@ class GuardedLeases:
         self._circuit = circuit
         self._lookups = lookups
         self._calls = asyncio.Semaphore(MAX_CALLS)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def claim(self, key: str, call: str, wish: Wish, *, waited: float) -> Lease | None:
         """Take a call's lease, or return the one that another gateway has; None when that can't be said in time.
@@ -45,7 +46,7 @@ class GuardedLeases:
             return None
         if not self._circuit.closed:
             if self._circuit.wants_probe():
-                self._begin(self._probe())
+                self._background.begin(self._probe())
             return None
         lease, claimed = self._keeper.lease(key, call), None
         try:
@@ -63,7 +64,7 @@ class GuardedLeases:
         finally:
             if claimed is None:
                 # It may have been taken all the same: nobody is to wait for a call that is not made under it.
-                self._begin(self._let_go(lease))
+                self._background.begin(self._let_go(lease))
         return claimed
 
     async def renew(self, lease: Lease, *, over: bool) -> Standing:
@@ -84,9 +85,7 @@ class GuardedLeases:
 
     async def close(self) -> None:
         """Stop what is under way."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     async def _bounded(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -97,11 +96,6 @@ class GuardedLeases:
         except Exception as error:
             self._circuit.count()  # whether to claim leases is decided by the claims
             raise StoreError(str(error) or "no answer in time") from None
-
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _let_go(self, lease: Lease) -> None:
         try:
