@@ -31,6 +31,11 @@ class Background:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def drained(self) -> None:
+        """Wait until nothing is under way any more, not even what is begun meanwhile."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def close(self) -> None:
         """Stop what is under way, and wait until it has stopped; what it raises then is dropped."""
         for task in list(self._tasks):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.config import (
     ExternalRedis,
     GatewayConfig,
@@ -96,7 +97,7 @@ class Reloader:
         self._read = read
         self._provision = provision
         self._metrics = metrics
-        self._draining: set[asyncio.Task[None]] = set()
+        self._draining = Background()
         self.error: str | None = None
         self.current = provision(read(), None)
 
@@ -126,9 +127,7 @@ class Reloader:
         self.current = fresh
         self._metrics.config_reloads.labels("applied").inc()
         log.info("configuration %s is in force, %s", fresh.revision, fresh.prefix)
-        task = asyncio.create_task(self._retire(old, fresh))
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
+        self._draining.begin(self._retire(old, fresh))
         return True
 
     async def watch(self) -> None:
@@ -145,8 +144,7 @@ class Reloader:
 
     async def close(self) -> None:
         """Wait for old configurations to drain, and let go of the one in force."""
-        if self._draining:
-            await asyncio.wait(self._draining)
+        await self._draining.drained()
         if self.current.semantic is not None:
             await self.current.semantic.close()
         if self.current.contents is not None:

@@ -76,6 +76,30 @@ async def test_work_that_fails_is_reported_and_ends_nothing_else() -> None:
     await other
 
 
+async def test_drained_waits_for_what_is_begun_meanwhile_too_and_is_not_ended_by_what_fails() -> None:
+    background, first, second = Background(), asyncio.Event(), asyncio.Event()
+
+    async def begins_another() -> None:
+        await first.wait()
+        background.begin(waits(second))
+
+    failing = background.begin(fails(first))
+    background.begin(begins_another())
+    draining = asyncio.create_task(background.drained())
+    await asyncio.sleep(0)  # all three wait
+
+    first.set()
+    for _ in range(20):  # more turns of the loop than the first two take to end
+        await asyncio.sleep(0)
+    assert isinstance(failing.exception(), ValueError)
+    assert len(background) == 1
+    assert not draining.done()
+
+    second.set()
+    await asyncio.wait_for(draining, 20)
+    assert len(background) == 0
+
+
 async def test_close_stops_what_is_under_way_and_waits_until_it_has_stopped() -> None:
     background, never, tidied = Background(), asyncio.Event(), []
 
@@ -137,7 +161,8 @@ async def test_work_stopped_before_its_first_step_never_runs_and_its_callbacks_g
     assert given_back == ["runtime"]
 
 
-async def test_close_with_nothing_under_way_has_nothing_to_wait_for() -> None:
+async def test_with_nothing_under_way_there_is_nothing_to_wait_for() -> None:
     background = Background()
+    await background.drained()
     await background.close()
     assert len(background) == 0

@@ -7,10 +7,11 @@ done by tasks of its own; whatever fails there is counted and told, and requests
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.config import CachedContents
 from llmcache_gateway.contents.owner import GONE, Account, Owner
 from llmcache_gateway.errors import ContentError, StoreError
@@ -74,7 +75,7 @@ class ContentKeeper:
         self._notes = asyncio.Semaphore(MAX_NOTES)
         self._owners: dict[bytes, Owner] = {}
         self._renewing: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._ticking: asyncio.Task[None] | None = None
         self._closed = False
         metrics.cached_contents.set_function(lambda: len(self.known.there))
@@ -90,7 +91,7 @@ class ContentKeeper:
         chosen = self.known.choose(places, owner.route, self._clock())
         if chosen.wanted is not None:
             self.known.begin(chosen.wanted.prefix)
-            self._begin(self._make(chosen.wanted, body, owner))
+            self._background.begin(self._make(chosen.wanted, body, owner))
             if self._ticking is None:
                 self._ticking = asyncio.create_task(self._tick())
         if chosen.used is not None:
@@ -107,7 +108,7 @@ class ContentKeeper:
         self.known.give_up(prefix, prefix, self._clock() + PAUSE_SECONDS)
         self._count(owner, "refused")
         log.warning("upstream %r refuses the cached content %s: it is forgotten", owner.upstream.name, name)
-        self._begin(self._lose(prefix, owner, name))
+        self._background.begin(self._lose(prefix, owner, name))
 
     def shown(self) -> list[dict[str, Any]]:
         """Return the contents that this gateway uses, as the admin port shows them."""
@@ -141,11 +142,9 @@ class ContentKeeper:
             renewing.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.gather(self._retire_all(), *self._tasks, return_exceptions=True)
+                await asyncio.gather(self._retire_all(), self._background.drained(), return_exceptions=True)
                 await self._retire_all()  # what was being made is there now
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         self.known.there.clear()  # what others use is theirs
         self._owners.clear()
 
@@ -220,7 +219,7 @@ class ContentKeeper:
         idle, below, uses = now - content.used, half if hot else 0.0, content.uses
         try:
             if not hot and not uses and await self._retire(prefix, content, owner, idle=self.known.idle):
-                self._begin(self._delete(owner, content.name))
+                self._background.begin(self._delete(owner, content.name))
                 return
             noted = await self._in_time(
                 lambda: self._ledger.touch(
@@ -233,7 +232,7 @@ class ContentKeeper:
                 return
             content.ends = now + noted.left
             if noted.renew and content.name not in self._renewing:
-                self._renewing[content.name] = self._begin(self._renew(prefix, content, owner, noted.left))
+                self._renewing[content.name] = self._background.begin(self._renew(prefix, content, owner, noted.left))
         except StoreError as error:
             log.debug("a cached content can't be looked after: %s", error)
             if content.ends <= now:
@@ -325,12 +324,6 @@ class ContentKeeper:
 
     def _pay(self, account: Account, tokens: float) -> None:
         self._charge(Charge(account.policy, account.side, tokens, tokens * account.usd_per_token))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def open_contents(

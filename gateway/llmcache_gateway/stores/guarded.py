@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
+from llmcache_gateway.background import Background
 from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import BadEntryError, OvertakenError, StoreError, StorePartError
 from llmcache_gateway.metrics import Metrics
@@ -68,9 +69,9 @@ class GuardedStore:
         self._deadlines = Deadlines(timeout_seconds)
         self._background = max(background_seconds, timeout_seconds)
         self._metrics = metrics
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes = Background()
         self._pending_bytes = 0
-        self._probes: set[asyncio.Task[None]] = set()
+        self._probes = Background()
         self._lookups = Circuit(store.name, "get", metrics)
         self._writing = Circuit(store.name, "put", metrics)
         self._circuits: dict[Op, Circuit] = {"get": self._lookups, "put": self._writing}
@@ -177,7 +178,7 @@ class GuardedStore:
             return None
         if not self._lookups.closed:
             if self._lookups.wants_probe():
-                self._begin(self._look_up(key, self._background), self._probes)
+                self._probes.begin(self._look_up(key, self._background))
             return None
         return await self._look_up(key, self._timeout)
 
@@ -213,10 +214,10 @@ class GuardedStore:
         if not self._writing.closed and not self._writing.wants_probe():
             self._metrics.store_skipped.labels("store-away").inc()
             if self._near is not None:
-                self._begin(self._near.put(key, entry), self._writes)
+                self._writes.begin(self._near.put(key, entry))
             return False
         self._pending_bytes += entry.size
-        task = self._begin(self._put(key, entry, lease, answer), self._writes)
+        task = self._writes.begin(self._put(key, entry, lease, answer))
         task.add_done_callback(lambda _: self._written(entry.size))
         # Tried all the same after a failure; but nobody is told then that the answer is stored.
         return not self._writing.failing and not self._lookups.failing
@@ -234,13 +235,11 @@ class GuardedStore:
 
     async def flush(self) -> None:
         """Wait until everything taken on has been written, or has failed."""
-        while self._writes:
-            await asyncio.wait(self._writes)
+        await self._writes.drained()
 
     async def close(self) -> None:
         await self.flush()
-        for probe in self._probes:
-            probe.cancel()
+        await self._probes.close()
         if self.leases is not None:
             await self.leases.close()
         await self._coherence.close()
@@ -286,7 +285,7 @@ class GuardedStore:
         except Exception as error:
             self._failed(error)
             if isinstance(error, BadEntryError):
-                self._begin(self._remove(key), self._probes)
+                self._probes.begin(self._remove(key))
         else:
             self._lookups.worked()
             if found is not None and not (self._coherence.admits(key, found.entry) and self._is_used(found.entry)):
@@ -351,12 +350,6 @@ class GuardedStore:
         else:
             self._metrics.stored.add(by=answer)
             self._writing.worked()
-
-    def _begin(self, work: Coroutine[Any, Any, Any], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return task
 
     def _written(self, size: int) -> None:
         self._pending_bytes -= size
