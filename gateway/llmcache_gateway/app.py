@@ -201,11 +201,9 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             try:
                 yield Running(port, admin_port, reloader)
             finally:
-                for task in (watcher, warming, following):
-                    task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await task
+                await _end(watcher, following)
         finally:
+            await _end(warming)  # it would connect to a store that is closed, where a port could not be had
             # The public port first: the admin port answers /readyz with 503 while requests in flight finish.
             await public.cleanup()
             await forwarder.close()
@@ -230,6 +228,13 @@ async def _warm(reloader: Reloader) -> None:
     except TimeoutError:
         name = reloader.current.store.name
         log.warning("store %s can't be used yet (%s); requests go upstream until it can", name, reason or "no answer")
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _listen(runner: web.BaseRunner, host: str, port: int, name: str) -> int:

@@ -135,7 +135,7 @@ class Hooks:
         with suppress(HookFailed):
             await self.call(name, lambda _: None, *arguments)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the threads."""
         for runner in self._runners.values():
             runner.close()

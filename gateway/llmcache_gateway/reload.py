@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from llmcache_gateway.background import Background
 from llmcache_gateway.config import (
@@ -145,13 +145,7 @@ class Reloader:
     async def close(self) -> None:
         """Wait for old configurations to drain, and let go of the one in force."""
         await self._draining.drained()
-        if self.current.semantic is not None:
-            await self.current.semantic.close()
-        if self.current.contents is not None:
-            await self.current.contents.close()
-        await self.current.store.close()
-        if self.current.hooks is not None:
-            self.current.hooks.close()
+        await _let_go(self.current, None)
 
     def _rests(self) -> bool:
         """Say whether the file is as it was when it was refused, and it took too long to be tried again already."""
@@ -164,11 +158,30 @@ class Reloader:
 
     async def _retire(self, old: Runtime, fresh: Runtime) -> None:
         await old.drained()
-        if old.semantic is not None and old.semantic is not fresh.semantic:
-            await old.semantic.close()
-        if old.contents is not None and old.contents is not fresh.contents:
-            await old.contents.close()
-        if old.store is not fresh.store:
-            await old.store.close()
-        if old.hooks is not None and old.hooks is not fresh.hooks:
-            old.hooks.close()
+        await _let_go(old, fresh)
+
+
+class _Part(Protocol):
+    async def close(self) -> None: ...
+
+
+def _parts(runtime: Runtime) -> list[_Part]:
+    """Return what a configuration holds open, what uses the store before the store."""
+    parts = (runtime.semantic, runtime.contents, runtime.store, runtime.hooks)
+    return [part for part in parts if part is not None]
+
+
+async def _let_go(old: Runtime, kept: Runtime | None) -> None:
+    """Close what a configuration held, but for what the one that is `kept` goes on with.
+
+    Whatever one part has against it (a Redis that hangs, and so never says that an encrypted connection is over), the
+    others are closed too.
+    """
+    going_on = _parts(kept) if kept is not None else []
+    for part in _parts(old):
+        if any(part is other for other in going_on):
+            continue
+        try:
+            await part.close()
+        except Exception as error:
+            log.warning("what a configuration held can't be closed in order (%s): %s", type(part).__name__, error)
