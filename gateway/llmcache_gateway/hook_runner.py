@@ -160,6 +160,6 @@ class HookLoader:
             except ConfigError as error:
                 self._result = error
         if isinstance(self._result, ConfigError):
-            raise self._result
+            raise self._result.with_traceback(None)  # else it grows, and holds on to what each look at the files had
         assert self._result is not None
         return self._result

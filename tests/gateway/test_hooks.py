@@ -12,8 +12,11 @@ import httpx
 import openai
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from llmcache_gateway.errors import ConfigError
+from llmcache_gateway.hook_runner import HookLoader
+from llmcache_gateway.metrics import Metrics
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
 from tests.gateway.provider import Provider
 
@@ -262,3 +265,17 @@ async def test_a_request_whose_key_a_hook_makes_is_invalidated_under_that_key(
             url = f"{gateway.admin_url}/admin/v1/invalidate"
             assert (await client.post(url, json=selection, headers=ADMIN)).json()["matched"] == 1
         assert await outcome(gateway, body("a")) == "MISS"
+
+
+def test_hooks_that_are_refused_at_each_look_hold_on_to_no_more_each_time(folder: Path) -> None:
+    """The error grew by the frames of each look, with all that these had, once a second."""
+    write(folder, "def pre_store(candidate): return None")
+    loader = HookLoader(Metrics(CollectorRegistry()))
+
+    def frames() -> int:
+        with pytest.raises(ConfigError, match="must be `async def pre_store") as refused:
+            loader.hooks(folder, 1.0)
+        return len(refused.traceback)
+
+    frames()
+    assert frames() == frames()
