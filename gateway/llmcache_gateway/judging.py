@@ -88,7 +88,9 @@ class Judging:
         fresh = None
         if case.judge.upstream is None and not recording.too_large:
             fresh = whole_text(question.dialect, question.request, recording.answer())
-        self._background.begin(self._judge(case, fresh))
+        runtime.enter()  # its store must not be closed under it, nor before it has begun
+        task = self._background.begin(self._judge(case, fresh))
+        task.add_done_callback(lambda _: runtime.leave())
 
     async def close(self) -> None:
         """Stop what is under way: nobody waits for it."""
@@ -107,7 +109,6 @@ class Judging:
 
     async def _judge(self, case: _Case, fresh: str | None) -> None:
         verdict: Verdict = "unknown"
-        case.runtime.enter()  # its store must not be closed under it
         try:
             async with asyncio.timeout(seconds(case.judge.deadline)):
                 verdict = await self._verdict(case, fresh)
@@ -118,8 +119,6 @@ class Judging:
         except Exception:
             # Nobody waits for it: whatever went wrong, the question was answered, and is only not judged.
             log.exception("a question could not be judged")
-        finally:
-            case.runtime.leave()
         if verdict == "different":
             self._different[case.pair] = None
             if len(self._different) > MAX_KNOWN:

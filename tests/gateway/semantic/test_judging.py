@@ -4,13 +4,21 @@ import asyncio
 import json
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
+from llmcache_gateway.exchange import Question
+from llmcache_gateway.judging import Judging
+from llmcache_gateway.metrics import Metrics
+from llmcache_gateway.policy import default_settings
+from llmcache_gateway.semantic.indexes.base import Neighbour
+from llmcache_gateway.semantic.suitability import Asked
 from tests.gateway.conftest import ADMIN, StartGateway
 from tests.gateway.provider import Provider, completion
 from tests.gateway.redis_stores import running
@@ -425,3 +433,30 @@ async def test_a_judge_that_is_not_there_is_refused_where_no_rule_has_looked(
     with pytest.raises(Exception, match=r"spec\.semantic\.judge\.upstream: must name an upstream of provider openai, "):
         async with start_gateway(config, environment=ENVIRONMENT):
             pass
+
+
+async def test_what_is_begun_keeps_its_configuration_in_use_from_then_on(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    """It did so from its first step on, before which a reload closed the store that it was to ask."""
+    async with start_gateway(judged(provider, MODEL), environment=ENVIRONMENT) as gateway:
+        runtime, unread = gateway.running.reloader.current, cast(Any, None)
+        spec = runtime.config.spec
+        question = Question(
+            dialect=unread,
+            request=unread,
+            upstream=unread,
+            target="",
+            headers=unread,
+            dropped=(),
+            controls=unread,
+            settings=default_settings(spec.cache, spec.tenancy.isolation, None, (), spec.semantic),
+            asked=Asked("scope", "asked"),
+            grey=Neighbour("stored", "stored", 0.9),
+        )
+        judge = Judging(Metrics(CollectorRegistry()), time.time)
+        before = runtime.in_flight
+        judge.judge_soon(runtime, question, "own", unread)
+        assert runtime.in_flight == before + 1
+        await judge.close()
+        assert runtime.in_flight == before
