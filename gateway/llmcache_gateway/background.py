@@ -17,7 +17,7 @@ class Background:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
-        """Return how many are under way."""
+        """Return how many are under way. One that ends still counts until the loop's next turn."""
         return len(self._tasks)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
