@@ -40,6 +40,7 @@ class Embeddings:
         self._asked: dict[str, asyncio.Future[Vector]] = {}
         self._waiting: list[str] = []
         self._calls = Background()
+        self._under_way = 0
         self._length: int | None = None
 
     async def vector(self, text: str) -> Vector:
@@ -58,7 +59,8 @@ class Embeddings:
             future = self._asked[text] = asyncio.get_running_loop().create_future()
             future.add_done_callback(lambda done: done.exception())  # who waits is told; perhaps nobody does any more
             self._waiting.append(text)
-            if len(self._calls) < MAX_CALLS:
+            if self._under_way < MAX_CALLS:
+                self._under_way += 1
                 self._calls.begin(self._call())
         return await asyncio.shield(future)
 
@@ -67,6 +69,14 @@ class Embeddings:
         await self._calls.close()
 
     async def _call(self) -> None:
+        try:
+            await self._carry()
+        finally:
+            # Here and not when the task is done, which is later: who asks in between would wait for nobody. One that is
+            # stopped before its first step gives nothing back; only `close` stops any, and nobody asks after it.
+            self._under_way -= 1
+
+    async def _carry(self) -> None:
         while self._waiting:
             texts, self._waiting = self._waiting[:MAX_TOGETHER], self._waiting[MAX_TOGETHER:]
             futures = [self._asked[text] for text in texts]

@@ -16,6 +16,7 @@ from llmcache_gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from llmcache_gateway.errors import ConfigError, EmbeddingError
 from llmcache_gateway.semantic.embedders import Vectors
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, Embeddings
+from llmcache_gateway.semantic.indexes.base import Vector
 from tests.gateway.conftest import StartGateway, TestGateway, manifest
 from tests.gateway.provider import Behaviour, Provider
 from tests.gateway.semantic.questions import DEBUG, RESET, SAME, ask_until_hit, chat, until
@@ -42,14 +43,20 @@ class Counting:
         return np.eye(4, dtype=np.float32)[[0] * len(texts)] if self.gives is None else self.gives
 
 
-async def test_what_is_asked_for_while_calls_are_under_way_goes_together() -> None:
-    embedder = Counting()
-    embeddings = Embeddings(embedder)
+async def all_calls_under_way(embeddings: Embeddings, embedder: Counting) -> list[asyncio.Task[Vector]]:
+    """Ask for as many texts as calls may be under way, each in a call of its own, which wait to be let go."""
     asked = []
     for number in range(MAX_CALLS):
         asked.append(asyncio.create_task(embeddings.vector(f"first {number}")))
         while len(embedder.calls) <= number:  # noqa: ASYNC110 (tasks take turns)
             await asyncio.sleep(0)
+    return asked
+
+
+async def test_what_is_asked_for_while_calls_are_under_way_goes_together() -> None:
+    embedder = Counting()
+    embeddings = Embeddings(embedder)
+    asked = await all_calls_under_way(embeddings, embedder)
     asked += [asyncio.create_task(embeddings.vector(str(number))) for number in range(10)]
     again = asyncio.create_task(embeddings.vector("first 0"))
     await asyncio.sleep(0)
@@ -59,6 +66,19 @@ async def test_what_is_asked_for_while_calls_are_under_way_goes_together() -> No
     before = len(embedder.calls)
     await embeddings.vector("3")
     assert len(embedder.calls) == before  # remembered
+    await embeddings.close()
+
+
+async def test_what_is_asked_for_in_the_very_turn_in_which_all_calls_end_is_not_forgotten() -> None:
+    """A call counted until the turn after its end: what was asked for in between waited until somebody else asked."""
+    embedder = Counting()
+    embeddings = Embeddings(embedder)
+    asked = await all_calls_under_way(embeddings, embedder)
+    embedder.go.set()
+    late = asyncio.create_task(embeddings.vector("late"))  # its turn comes right after theirs
+    await asyncio.wait_for(late, 20)
+    assert embedder.calls[MAX_CALLS:] == [["late"]]
+    await asyncio.gather(*asked)
     await embeddings.close()
 
 
