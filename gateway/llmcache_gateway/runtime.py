@@ -160,7 +160,7 @@ class Runtime:
 
     async def drained(self) -> None:
         """Wait until no request uses it any more."""
-        if self.in_flight:
+        while self.in_flight:  # what enters before this is woken makes it wait again
             await self.idle.wait()
 
 

@@ -95,6 +95,23 @@ async def test_requests_in_flight_finish_under_the_configuration_they_began_with
         assert await outcome(gateway) == ("HIT", "test:v1")
 
 
+async def test_a_configuration_that_is_used_again_before_its_end_is_noticed_has_not_drained(
+    gateway: TestGateway,
+) -> None:
+    """Who waited was woken one turn after it was idle, and took it for idle still: what it held was closed in use."""
+    runtime = gateway.running.reloader.current
+    runtime.enter()
+    draining = asyncio.create_task(runtime.drained())
+    await asyncio.sleep(0)  # it waits
+    runtime.leave()
+    runtime.enter()
+    for _ in range(20):  # more turns of the loop than it takes to wake
+        await asyncio.sleep(0)
+    assert not draining.done()
+    runtime.leave()
+    await asyncio.wait_for(draining, 20)
+
+
 async def test_a_changed_secret_is_used_for_the_next_request(
     start_gateway: StartGateway, provider: Provider, tmp_path: Path
 ) -> None:
