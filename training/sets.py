@@ -50,11 +50,15 @@ def _texts(each: QuestionSet) -> tuple[str, ...]:
 
 
 def pairs(sets: Iterable[QuestionSet], random: Random, *, traps_with: int | None = None) -> Iterator[Pair]:
-    """Every two of one meaning, each trap with all of them or with so many, and three pairs of traps a set."""
+    """Every two of one meaning, each trap with all of them or with so many, and three pairs of traps a set.
+
+    Two traps of order are no pair: where one thing is turned round, it is often turned round twice in the same way.
+    """
     for same, traps in sets:
         yield from (Pair(a, b, True, "set-reworded") for a, b in itertools.combinations(same, 2))
         for kind, trap in traps:
             beside = same if traps_with is None else random.sample(same, min(traps_with, len(same)))
             yield from (Pair(question, trap, False, f"set-{kind}") for question in beside)
-        two_traps = list(itertools.combinations([text for _, text in traps], 2))
-        yield from (Pair(a, b, False, "set-traps") for a, b in random.sample(two_traps, min(3, len(two_traps))))
+        two = [pair for pair in itertools.combinations(traps, 2) if any(kind != "order" for kind, _ in pair)]
+        chosen = random.sample(two, min(3, len(two)))
+        yield from (Pair(one, other, False, "set-traps") for (_, one), (_, other) in chosen)

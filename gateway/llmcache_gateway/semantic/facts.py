@@ -12,7 +12,10 @@ from typing import Final
 
 from llmcache_gateway.semantic.lexicon import LEXICON, stem
 
-ROMAN: Final = {"I": 1, "II": 2, "III": 3, "IV": 4, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}
+ROMAN: Final = {
+    "I": 1, "II": 2, "III": 3, "IV": 4, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "XI": 11, "XII": 12, "XIII": 13,
+    "XIV": 14, "XV": 15, "XVI": 16, "XVII": 17, "XVIII": 18, "XIX": 19, "XX": 20, "XXI": 21, "XXII": 22, "XXIII": 23,
+}  # fmt: skip
 SHORT_UNITS: Final = frozenset({"km", "cm", "mm", "kg", "mg", "ml", "gb", "mb", "tb", "kb", "lb", "ft"})
 
 _NUMBER = re.compile(r"(?<![\w.])(?<!\w-)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(st|nd|rd|th)?(?=\W|$|[a-zA-Z°%])")
@@ -30,14 +33,27 @@ _CODE = re.compile(
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+(?:[.,]\d+)*|[$€£¥₹%]")
 _UNIT_AFTER = re.compile(r"\s*-?\s*([a-zA-Z]+|%|°)")
 _MONTH_OR_WORD = re.compile(
-    r"(?<=\bin )(?:May|March)\b|(?<=\bof )(?:May|March)\b|(?<=\bon )(?:May|March)\b|(?<=\bby )(?:May|March)\b"
-    r"|(?<=\b(?:from|this|next|last|late) )(?:May|March)\b|\b(?:May|March)(?= \d)|(?<=\d )(?:May|March)\b"
+    r"(?<=\b(?:[Ii]n|[Oo]f|[Oo]n|[Bb]y) )(?:May|March)\b"
+    r"|(?<=\b(?:[Ff]rom|[Tt]his|[Nn]ext|[Ll]ast|[Ll]ate) )(?:May|March)\b"
+    r"|\b(?:May|March)(?= \d)|(?<=\d )(?:[Mm]ay|[Mm]arch)\b(?! (?:i|I|we|you|be)\b)"
 )
 _LETTER = re.compile(r"(?<=[a-z] )[A-HJ-Z](?![\w'’.&+-])")
 _ARROW = re.compile(r"(?<=\w)\s+(?:->|→)\s+(?=\w)")
 _WITHOUT = re.compile(r"\bw/o\b", re.IGNORECASE)
-_UNDER = re.compile(r"(?:(?<=\s)|^)<(?=\d)|\b(?:less|fewer) than (?=[$€£¥₹]?\d)", re.IGNORECASE)
-_OVER = re.compile(r"(?:(?<=\s)|^)>(?=\d)|\bmore than (?=[$€£¥₹]?\d)", re.IGNORECASE)
+_BEFORE_NUMBER = r"(?=[$€£¥₹]?\d)"
+_BOUNDS: Final = {
+    "at most ": r"(?:<=|≤) ?|\b(?:no|not) more than ",
+    "at least ": r"(?:>=|≥) ?|\b(?:no|not) (?:less|fewer) than ",
+    "under ": r"< ?|\b(?:less|fewer) than ",
+    "over ": r"> ?|\bmore than ",
+}
+_BOUND_SIGNS = [(put, re.compile(rf"(?<!\S)(?:{sign})(?=[$€£¥₹]?\d)", re.IGNORECASE)) for put, sign in _BOUNDS.items()]
+_BOUNDED = re.compile(r"\b(at most|at least|under|over|exactly) [$€£¥₹]?(\d[\d.,]*)")
+_OR_MORE = re.compile(r"(?<![\d.,])(\d[\d.,]*) or (more|less|fewer)\b")
+_PLUS = re.compile(r"(?<=[a-z]{2}) (?:\+|&) (?=[a-z]{2})")
+_WHAT_IS = re.compile(r"\b(what|where|who|how|when|that|there|here|it)['’]s\b", re.IGNORECASE)
+_CONTRACTED = re.compile(r"(?<=\w)['’](m|re|ve|ll)\b", re.IGNORECASE)
+_WRITTEN_OUT: Final = {"m": " am", "re": " are", "ve": " have", "ll": " will"}
 _COUNTED = re.compile(r"\d+-([a-z]{3,})(?:-[a-z]+)*")
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
@@ -56,9 +72,12 @@ class Facts:
 
     @cached_property
     def spelled(self) -> str:
-        """The text with what people type for words written out: `png -> jpg`, `w/o`, `<5` and `>5`."""
+        """The text with what people type for words written out: `png -> jpg`, `w/o`, `>= 5`, `salt + oil`, `I'm`."""
         text = _WITHOUT.sub("without", _ARROW.sub(" to ", self.text))
-        return _OVER.sub("over ", _UNDER.sub("under ", text))
+        for put, found in _BOUND_SIGNS:
+            text = found.sub(put, text)
+        text = _WHAT_IS.sub(r"\1 is", _PLUS.sub(" and ", text))
+        return _CONTRACTED.sub(lambda match: _WRITTEN_OUT[match[1].lower()], text)
 
     @cached_property
     def words(self) -> list[str]:
@@ -85,8 +104,20 @@ class Facts:
     def quantities(self) -> list[tuple[str, float]]:
         """Numbers with the dimension of their unit, times in seconds and so on; "" without one. Sorted, each as often
         as it is said."""
+        return sorted(_quantity(worth, unit) for worth, unit in self._numbers)
+
+    @cached_property
+    def ages(self) -> list[tuple[str, float]]:
+        """The same with years as bare numbers: someone who is ten, or aged 10, is a ten-year-old."""
+        return sorted(
+            ("", worth) if _singular(unit) == "year" else _quantity(worth, unit) for worth, unit in self._numbers
+        )
+
+    @cached_property
+    def _numbers(self) -> list[tuple[float, str]]:
+        """Each number, in figures or in words, and what stands beside it where its unit would."""
         plain = re.sub(r"\b[\d.]+(?:\.\d+){2,}\b", " ", self.text)
-        found: list[tuple[str, float]] = []
+        found: list[tuple[float, str]] = []
         for match in _NUMBER.finditer(plain):
             worth = float(match[1].replace(",", "") + (match[2] or ""))
             after = _UNIT_AFTER.match(plain, match.end())
@@ -96,15 +127,36 @@ class Facts:
                 after = _UNIT_AFTER.match(plain, after.end()) if after else None
                 unit = after[1].lower() if after else ""
             before = plain[: match.start()].rstrip()[-1:]
-            found.append(_quantity(worth, before if before in "$€£¥₹" and before else unit))
+            found.append((worth, before if before in "$€£¥₹" and before else unit))
         found += [
-            ("", float(ROMAN[match]))
-            for match in re.findall(r"(?<=[a-z] )(?:I{2,3}|IV|VI{1,3}|IX)\b|(?<=War )I\b", plain)
+            (float(ROMAN[match]), "")
+            for match in re.findall(
+                r"(?<=[a-z] )(?:X{0,2}(?:I{2,3}|IV|VI{1,3}|IX)|X{1,2}[IV]|XX)\b|(?<=War )I\b", plain
+            )
         ]
         for word, following in zip_longest(self.words, self.words[1:], fillvalue=""):
             if word in LEXICON.numbers:
-                found.append(_quantity(LEXICON.numbers[word], following))
-        return sorted(found)
+                found.append((LEXICON.numbers[word], following))
+        return found
+
+    @cached_property
+    def counts(self) -> frozenset[tuple[str, str]]:
+        """What is counted, the stem of the word right after a number, and the number."""
+        return frozenset(
+            (self.stems[at + 1], "1" if word == "one" else str(LEXICON.numbers.get(word, word)).removesuffix(".0"))
+            for at, word in enumerate(self.words[:-1])
+            if (_is_number(word) or word == "one")
+            and not _is_number(self.words[at + 1])
+            and self.words[at + 1] not in LEXICON.common
+        )
+
+    @cached_property
+    def bounds(self) -> frozenset[tuple[str, str]]:
+        """Numbers in figures, and which way they bound: over, under, at least, at most, exactly."""
+        text = self.spelled.lower()
+        told = {(number.rstrip(".,"), how) for how, number in _BOUNDED.findall(text)}
+        more = {(number, "at least" if how == "more" else "at most") for number, how in _OR_MORE.findall(text)}
+        return frozenset(told | more)
 
     @cached_property
     def units(self) -> frozenset[str]:
@@ -113,9 +165,20 @@ class Facts:
 
     @cached_property
     def _unit_words(self) -> list[str]:
-        short = re.findall(r"(?<=\d)\s?([a-zA-Z]{1,3})\b", self.text)
+        short = re.findall(r"(?<=\d)\s?°?\s?([a-zA-Z]{1,3})\b", self.text)
         long = [word for word in self.words if len(word) > 2 or word in SHORT_UNITS or not word.isalnum()]
-        return [unit for unit in map(_singular, [*map(str.lower, short), *long]) if unit in LEXICON.units]
+        named = [unit for unit in map(_singular, [*map(str.lower, short), *long]) if unit in LEXICON.units]
+        return [unit for unit in named if LEXICON.units[unit][0] != "part" or unit in self._counted]
+
+    @cached_property
+    def _counted(self) -> frozenset[str]:
+        """The two words after each number, as one says them of one: what there is so many of."""
+        return frozenset(
+            _singular(following)
+            for at, word in enumerate(self.words)
+            if _is_number(word)
+            for following in self.words[at + 1 : at + 3]
+        )
 
     @cached_property
     def dates(self) -> frozenset[str]:
@@ -149,7 +212,9 @@ class Facts:
     @cached_property
     def quotes(self) -> frozenset[str]:
         """Quoted texts, in lower case, without punctuation at their ends."""
-        return frozenset(" ".join(filter(None, groups)).strip(" .,?!").lower() for groups in _QUOTE.findall(self.text))
+        return frozenset(
+            " ".join(filter(None, groups)).strip(" .,?!").lower() for groups in _QUOTE.findall(self.spelled)
+        )
 
     @cached_property
     def code(self) -> frozenset[str]:
@@ -203,6 +268,10 @@ class Facts:
 def _is_sign(character: str) -> bool:
     category = unicodedata.category(character)
     return category[0] == "S" or category == "No"
+
+
+def _is_number(word: str) -> bool:
+    return word in LEXICON.numbers or word[0].isdigit()
 
 
 def _is_count(word: str) -> bool:

@@ -37,9 +37,9 @@ GUARDS: Final[tuple[GuardName, ...]] = get_args(GuardName)
 _NEGATION = re.compile(
     r"\b(?:not|never|no|none|nobody|nothing|nowhere|neither|nor|cannot|without|\w+n['’]t|non)\b|\w-free\b"
 )
-_AUXILIARY = r"(?:is|are|do|does|did|was|were|should|could|would)"
+_AUXILIARY = r"(?:is|are|do|does|did|was|were|should|could|would|can|may|must|will|has|have|had)"
 _NO_NEGATION = re.compile(
-    r"\b(?:why|or|if) not\b|\bnot (?:only|sure|the same)\b|\bno (?:matter|longer|one)\b"
+    r"\byes (?:or|/) ?no\b|\b(?:why|or|if) not\b|\bnot (?:only|sure|the same)\b|\bno (?:matter|longer|one)\b"
     r"|\b(?:do not|don't|didn't) (?:know|understand|remember|get) |\bno\. ?\d"
     rf"|,? {_AUXILIARY}n't (?:it|they|he|she|you|we)\?|^{_AUXILIARY}n't\b"
 )
@@ -47,7 +47,7 @@ _WITHOUT_SAYING_NOT = re.compile(
     r"\b(?:forg[eo]t\w*|lack\w*|free|avoid\w*|fail\w*|refus\w*|unable|impossible|stop\w*|prevent\w*|miss\w*|unless"
     r"|except\w*|exclud\w*|outside|outsiders?|other than|instead|stuck|broken|den(?:y|ied|ies)|forbid\w*|forbidden"
     r"|ban(?:ned|s)?|illegal|absen\w+|skip\w*|late|overdue|un\w{4,}|dis\w{4,}|in(?:valid|active|visible|eligible|complete)"
-    r"|\w{3,}less|hardly|rarely|keeps? .{1,30} from|trouble|problem\w*)\b"
+    r"|\w{3,}less|hardly|rarely|no longer|keeps? .{1,30} from|trouble|problem\w*)\b"
 )
 _ASKS: Final = {
     "how many": r"how many|number of|count of",
@@ -56,7 +56,7 @@ _ASKS: Final = {
     "how often": r"how often|how frequently",
     "how old": r"how old|what age|age of",
     "how far": r"how far|distance",
-    "when": r"when (?!i |you |we |my |the )|what time|on (?:which|what) (?:date|day)|(?:which|what) year|from when",
+    "when": rf"when (?={_AUXILIARY})|what time|on (?:which|what) (?:date|day)|(?:which|what) year|from when",
     "where": r"where|in (?:which|what) (?:place|country|city)",
     "who": r"who|whom|by whom",
     "why": r"why|how come|what(?: is|'s| are|) the reasons?|what makes|for what reason|what causes",
@@ -66,6 +66,7 @@ _FIRST_ASKED = [(name, re.compile(rf"\b(?:{pattern})", re.IGNORECASE)) for name,
 _INTERCHANGEABLE: Final = (
     frozenset({"how", "where"}),
     frozenset({"how", "how much"}),
+    frozenset({"how much", "how many"}),
     frozenset({"how long", "when"}),
     frozenset({"how long", "how many"}),
     frozenset({"how long", "how far"}),
@@ -137,7 +138,15 @@ def _decides(name: GuardName, one: Facts, other: Facts) -> bool:
 
 
 def _numbers(one: Facts, other: Facts) -> bool:
-    return one.quantities != other.quantities
+    """Differs when the numbers do, or when two have changed places: "one desk for two people", "two desks for one"."""
+    if one.quantities != other.quantities and one.ages != other.ages:
+        return True
+    return bool(one.quantities) and _of_the_same(one.counts, other.counts)
+
+
+def _of_the_same(mine: frozenset[tuple[str, str]], yours: frozenset[tuple[str, str]]) -> bool:
+    """Whether each says something of a thing that the other does not say of it. Of each: the thing, what is said."""
+    return not {thing for thing, _ in mine - yours}.isdisjoint(thing for thing, _ in yours - mine)
 
 
 def _units(one: Facts, other: Facts) -> bool:
@@ -186,7 +195,7 @@ def _quotes(one: Facts, other: Facts) -> bool:
 
 def _code(one: Facts, other: Facts) -> bool:
     return any(
-        code.lower() not in facts.text.lower()
+        code.lower() not in facts.text.lower() and code.lower().removesuffix("s") not in LEXICON.names
         for found, facts in ((one.code, other), (other.code, one))
         for code in found
     )
@@ -223,7 +232,9 @@ def _directions(one: Facts, other: Facts) -> bool:
     mine, yours = _apart(one, other)
     if _compared_the_other_way(one, other):
         return False
-    return any(b in LEXICON.directions.get(a, ()) for a in mine for b in yours)
+    if any(b in LEXICON.directions.get(a, ()) for a in mine for b in yours):
+        return True
+    return _of_the_same(one.bounds, other.bounds)
 
 
 def _order(one: Facts, other: Facts) -> bool:
@@ -270,7 +281,7 @@ _SAID_BY_ONE: Final[frozenset[GuardName]] = frozenset({"negation"})
 
 
 def _says(facts: Facts, quote: str) -> bool:
-    return quote in facts.text.lower() or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
+    return quote in facts.spelled.lower() or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
 
 
 def _unsaid(one: Facts, other: Facts) -> set[str]:

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from itertools import combinations
 from typing import Final
 
 from llmcache_gateway.semantic.facts import Facts
@@ -12,7 +11,7 @@ _SYMMETRIC: Final = re.compile(
     r"\b(?:and|or|vs|versus|between|both|differ\w*|compar\w*|same|together|combine\w*|&)\b|,"
 )
 _TOGETHER: Final = re.compile(r"\b(?:differ\w*|compar\w*|combin\w*|together|compatible|vs|versus|between|both)\b")
-_PASSIVE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being|get|got)\b.{1,40}\bby\b")
+_PASSIVE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being)\b.{1,40}\bby\b|\bg[eo]t \w+(?:ed|en)\b.{1,30}\bby\b")
 _BEING_DONE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being|get|got)\b.{1,30}\w(?:ed|en)\b")
 _SENTENCE: Final = re.compile(
     r"\b(?:is|are|was|were|do|does|did|can|could|may|might|must|should|will|would|has|have)\b"
@@ -26,6 +25,11 @@ _ASKS_TO_WHOM: Final = re.compile(
     r"|\bwhose(?: \w+){1,2} (?:did|do|does)\b",
     re.IGNORECASE,
 )
+_CLAUSES: Final = re.compile(
+    r"[;.?!:] \w|, (?:how|what|which|when|where|can|may)\b|\b(?:if|so that|because|while)\b", re.IGNORECASE
+)
+"""What parts a text into clauses, which may stand in either order."""
+
 _MUTUAL_VERBS: Final = (
     "marry", "meet", "met", "border", "resemble", "equal", "differ", "match", "mix", "combine", "pair", "share",
 )  # fmt: skip
@@ -37,6 +41,19 @@ LONGEST: Final = 40
 
 GROUP: Final = 3
 """Most content words that change places together."""
+
+_MANY_TOGETHER: Final = frozenset({"and", "or", "plus", "times", "by", "with", "x"})
+"""What stands between numbers that are all the same to what is asked."""
+
+_ASKS_FOR_ME: Final = re.compile(
+    r"\b(?:do|does|can|could|may|must|should|will|would) (?:i|we|you|one)\b", re.IGNORECASE
+)
+_ASKS_FOR_ANOTHER: Final = re.compile(
+    r"\b(?:do|does|can|could|may|must|should|will|would)(?! (?:i|we|you|one|it|they|he|she)\b)\b", re.IGNORECASE
+)
+
+_MEANS: Final = frozenset({"by", "with", "using", "through"})
+_PASSIVE_OR_LET: Final = frozenset({"be", "been", "get", "let", "lets", "allow", "allows", "me", "us"})
 
 _FROM: Final = frozenset({"from", "off"})
 _TO: Final = frozenset({"to", "into", "onto"})
@@ -75,6 +92,11 @@ def exchanged(one: Facts, other: Facts) -> bool:
         or _asks_for_the_other(other, one)
         or _compared(one, other)
         or _swapped(one, other)
+        or _numbers_exchanged(one, other)
+        or _named_in_turn(one, other)
+        or _named_in_turn(other, one)
+        or _done_by(one, other)
+        or _done_by(other, one)
         or _done_to_me(one, other)
         or _done_to_me(other, one)
     )
@@ -91,6 +113,8 @@ def _ways_crossed(one: Facts, other: Facts) -> bool:
 def _sources_crossed(one: Facts, other: Facts) -> bool:
     """ "visit Mexico from Canada" and "visit Canada from Mexico": each names the other's source as something else."""
     source, source2 = _way(one)[0], _way(other)[0]
+    if source & source2:
+        return False
     here, there = set(one.stems) - source, set(other.stems) - source2
     return bool((source - source2) & there) and bool((source2 - source) & here)
 
@@ -142,12 +166,22 @@ def _around_a_word(one: Facts, other: Facts) -> bool:
     mine, yours = one.content, other.content
     if max(len(mine), len(yours)) > LONGEST:
         return False
+    if _CLAUSES.search(one.text) or _CLAUSES.search(other.text):
+        return False
     for word in set(mine) & set(yours) - _MUTUAL:
         before, after = _parted(mine, word)
         before2, after2 = _parted(yours, word)
-        if before & after2 and after & before2 and not (before & before2) | (after & after2):
+        crossed = before & after2 and after & before2 and not before & after | before2 & after2
+        stayed = (before & before2) | (after & after2)
+        if crossed and (not stayed or _beside(mine, word) == _beside(yours, word)[::-1]):
             return True
     return False
+
+
+def _beside(content: list[str], word: str) -> list[str]:
+    """The words before and after one that is there."""
+    at = content.index(word)
+    return [*content[max(at - 1, 0) : at], *content[at + 1 : at + 2]]
 
 
 def _parted(content: list[str], word: str) -> tuple[set[str], set[str]]:
@@ -172,6 +206,45 @@ def _done_to_me(one: Facts, other: Facts) -> bool:
         return False
     objects = {word for word in mine[mine.index(doing) + 1 :] if word not in LEXICON.common}
     return not objects.isdisjoint(other.stems[: whom - 1])
+
+
+def _numbers_exchanged(one: Facts, other: Facts) -> bool:
+    """ "What percentage of 60 is 240?" and "What percentage of 240 is 60?": the same but for where two numbers are."""
+    mine, yours = one.words, other.words
+    if len(mine) != len(yours) or Counter(mine) != Counter(yours):
+        return False
+    apart = [at for at, (a, b) in enumerate(zip(mine, yours, strict=True)) if a != b]
+    if len(apart) != 2 or not all(mine[at][0].isdigit() for at in apart):
+        return False
+    between = mine[apart[0] + 1 : apart[1]]
+    return bool(between) and not _MANY_TOGETHER.intersection(between)
+
+
+def _named_in_turn(one: Facts, other: Facts) -> bool:
+    """ "vienna venice train" and "a train from Venice to Vienna": keywords name two in turn, the other way round."""
+    if _SENTENCE.search(one.text.lower()) or not (_FROM | _TO).isdisjoint(one.words):
+        return False
+    source, target = _way(other)
+    places = {word: at for at, word in enumerate(one.stems) if one.words[at] not in LEXICON.common}
+    starts, ends = [places[a] for a in source if a in places], [places[b] for b in target if b in places]
+    return bool(starts and ends) and max(ends) < min(starts)
+
+
+def _done_by(one: Facts, other: Facts) -> bool:
+    """ "How do I cancel my stay at a hotel?" and "How can a hotel cancel my stay?": who does it is what I did it to."""
+    mine, yours = _ASKS_FOR_ME.search(one.text), _ASKS_FOR_ANOTHER.search(other.text)
+    if mine is None or yours is None or _ASKS_FOR_ME.search(other.text):
+        return False
+    if not _MEANS.isdisjoint(one.words) or not _PASSIVE_OR_LET.isdisjoint(other.words):
+        return False
+    doing = Facts(one.text[mine.end() :]).content
+    if not doing:
+        return False
+    theirs = Facts(other.text[yours.end() :]).content
+    if doing[0] not in theirs[1:]:
+        return False
+    subject = theirs[: theirs.index(doing[0])]
+    return len(subject) <= GROUP and set(subject) <= set(doing[1:])
 
 
 def _compared(one: Facts, other: Facts) -> bool:
@@ -252,10 +325,11 @@ def _turned_passive(one: Facts, other: Facts) -> bool:
     if bool(_PASSIVE.search(one.text.lower())) == bool(_PASSIVE.search(other.text.lower())):
         return False
     mine, yours = one.content, other.content
-    verbs = {word for word in mine if word in yours}
-    if len(verbs) < 3 or len(mine) > 5 or len(yours) > 5:
+    both = [word for word in mine if word in yours]
+    if len(both) < 3 or len(mine) > 5 or len(yours) > 5:
         return False
-    return any(
-        mine.index(b) - mine.index(a) > 1 and yours.index(b) - yours.index(a) > 1
-        for a, b in combinations([word for word in mine if word in verbs], 2)
-    )
+    for verb in both:
+        (before, after), (before2, after2) = _parted(mine, verb), _parted(yours, verb)
+        if before & before2 and after & after2:
+            return True
+    return False
