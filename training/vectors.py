@@ -18,7 +18,7 @@ RARE: Final = 1e-3
 """Weight of a token with frequency p: RARE / (RARE + p), smooth inverse frequency (Arora et al., ICLR 2017)."""
 
 LEAST_SIMILARITY: Final = 0.4
-"""At which candidates of these vectors are worth a look: 98 of 100 rewordings are as near, on held-out pairs."""
+"""At which candidates of these vectors are worth a look: 97 of 100 rewordings are as near, on pairs held out."""
 
 
 def token_vectors(encoder: Path) -> Vectors:
