@@ -14,7 +14,9 @@ import pytest
 from e2e.operators import Kubectl, Operator, eventually, manifest
 from e2e.test_surface import NOWHERE
 from llmcache_operator.crd import definition
-from tests.operator import test_rules
+from tests.operator.rules import accepted as of_rules
+from tests.operator.rules import refused as against_rules
+from tests.operator.test_rules import nodes
 
 OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
 
@@ -102,7 +104,8 @@ def test_a_bad_manifest_is_refused_with_what_to_write_instead(
 
 
 def test_the_api_server_refuses_what_the_rules_refuse_with_the_same_messages(admin: Kubectl) -> None:
-    refused, accepted = (copy.deepcopy(list(table.values())) for table in (test_rules.REFUSED, test_rules.ACCEPTED))
+    tables = (against_rules.REFUSED, of_rules.ACCEPTED)
+    refused, accepted = (copy.deepcopy(list(table.values())) for table in tables)
     for one in (*refused, *accepted):
         one["metadata"]["namespace"] = admin.namespace
     words = ("create", "--dry-run=server", "-f", "-")
@@ -113,9 +116,7 @@ def test_the_api_server_refuses_what_the_rules_refuse_with_the_same_messages(adm
     done = admin.run(*words, stdin=refused)
     assert done.stdout == ""
     schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    told = {
-        rule["message"] for _, node in test_rules.nodes(schema) for rule in node.get("x-kubernetes-validations", ())
-    }
+    told = {rule["message"] for _, node in nodes(schema) for rule in node.get("x-kubernetes-validations", ())}
     # Those of single texts have a table of their own.
     rules = sorted(message for message in told if not message.startswith("expected "))
     assert [message for message in rules if message not in done.stderr] == []

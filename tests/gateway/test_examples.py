@@ -1,56 +1,27 @@
-"""Every manifest in examples/ does what its page says."""
+"""Every manifest in examples/ does what its page says; those of the semantic cache in test_examples_semantic.py."""
 
 import asyncio
 import json
-import os
 import shutil
 import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 from aiohttp import web
 
 from llmcache_gateway.config import LLMCache, load_config
-from llmcache_gateway.main import main
 from tests.gateway.anthropic_provider import running_anthropic
-from tests.gateway.conftest import ADMIN, StartGateway, TestGateway
+from tests.gateway.conftest import ADMIN, StartGateway
+from tests.gateway.examples import EXAMPLES, manifest, question
 from tests.gateway.provider import Provider, completion
 from tests.gateway.providers.google import running_google
-from tests.gateway.semantic.unsure import LEAST, STORED, unsure_of
 from tests.gateway.test_command_line import finish, start
-from tests.qdrant_server import running_qdrant
 from tests.redis_server import running_redis
 from tests.redis_topologies import MASTER, Sentinels, documented_user, make_certificates, running_cluster
 from tests.s3_server import BUCKET, S3Server, write_key
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 MANIFESTS = sorted(EXAMPLES.glob("*/*.yaml"))
-
-
-def question(text: str = "Hi", **more: Any) -> dict[str, Any]:
-    return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
-
-
-def manifest(name: str, file: str = "llmcache.yaml") -> Any:
-    config = yaml.safe_load((EXAMPLES / name / file).read_text())
-    store = config["spec"].get("cache", {}).get("store")
-    if store is not None:
-        store["timeout"] = "2s"  # a machine that is busy with tests must not turn hits into misses
-    return config
-
-
-async def once_taken_in(gateway: TestGateway, asked: dict[str, Any]) -> httpx.Response:
-    """Return the answer from the cache to a question that means the same as one which is taken in in the background."""
-    async with asyncio.timeout(60):
-        while (  # noqa: ASYNC110 (only asking tells)
-            hit := await gateway.post(asked, headers={"Cache-Control": "only-if-cached"})
-        ).status_code != 200:
-            await asyncio.sleep(0.05)
-    return hit
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: str(file.relative_to(EXAMPLES)))
@@ -58,12 +29,12 @@ def test_every_manifest_is_in_order(file: Path) -> None:
     assert isinstance(load_config(file.read_text()), LLMCache)
 
 
-def test_every_example_has_a_manifest_and_a_test_below() -> None:
+def test_every_example_has_a_manifest_and_a_test() -> None:
     # 16-gitops is a whole Git repository: tests/operator/test_gitops_example.py
     examples = {path.name for path in EXAMPLES.iterdir()} - {"16-gitops"}
     assert {file.parent.name for file in MANIFESTS} == examples
-    here = Path(__file__).read_text()
-    assert all(f'manifest("{name}")' in here for name in examples)
+    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_examples*.py"))
+    assert all(f'manifest("{name}")' in tests for name in examples)
 
 
 async def test_quickstart_shows_a_miss_then_a_hit(start_gateway: StartGateway) -> None:
@@ -407,92 +378,6 @@ async def test_replicas_example_makes_one_call_over_two_gateways(start_gateway: 
         assert second.text == (await first).text
 
 
-async def test_semantic_example_answers_a_question_in_other_words_and_only_measures_some(
-    start_gateway: StartGateway,
-) -> None:
-    config = manifest("22-semantic")
-    config["spec"]["semantic"]["deadline"] = "5s"  # a busy machine
-    async with start_gateway(config) as gateway:
-        for model in ("gpt-4o", "m"):
-            await gateway.post(question("How do I reset my password?", model=model))
-        asked = question("How can I reset my password?")
-        hit = await once_taken_in(gateway, asked)
-        assert 'detail="semantic"' in hit.headers["Cache-Status"]
-        measured = {**asked, "model": "gpt-4o"}
-        async with asyncio.timeout(30):
-            while not await gateway.metric('llmcache_semantic_lookups_total{mode="shadow",outcome="served"}'):
-                await gateway.post(measured, headers={"Cache-Control": "only-if-cached"})
-        assert (await gateway.post(measured)).headers["X-LLMCache"] == "MISS"
-        async with asyncio.timeout(30):  # what came says nearly what would have been served
-            right = 'llmcache_false_hits_sampled_total{policy="measured",verdict="right"}'
-            while not await gateway.metric(right):  # noqa: ASYNC110 (only asking tells)
-                await asyncio.sleep(0.05)
-        assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
-
-
-async def test_qdrant_example_searches_vectors_there(
-    start_gateway: StartGateway, redis_url: str, tmp_path: Path
-) -> None:
-    (tmp_path / "qdrant").mkdir()
-    (tmp_path / "qdrant" / "api-key").write_text("a key")
-    async with running_qdrant(api_key="a key") as qdrant:
-        config = manifest("30-qdrant")
-        config["spec"]["semantic"]["index"]["url"] = qdrant.url
-        config["spec"]["semantic"]["deadline"] = "5s"  # a busy machine
-        async with start_gateway(config, secrets=tmp_path, redis_url=redis_url) as gateway:
-            await gateway.post(question("How do I reset my password?"))
-            hit = await once_taken_in(gateway, question("How can I reset my password?"))
-            assert 'detail="semantic"' in hit.headers["Cache-Status"]
-            assert [name.rpartition("_")[0] for name in qdrant.collections] == ["llmcache_default_qdrant"]
-
-
-async def test_judge_example_has_a_model_decide_what_the_verifier_was_not_sure_of(
-    start_gateway: StartGateway, provider: Provider
-) -> None:
-    config = manifest("31-judge", "openai.yaml")
-    config["spec"]["upstreams"][0] |= {"baseURL": provider.base_url}
-    config["spec"]["semantic"] |= {"deadline": "5s", "threshold": 0.1}  # a busy machine; and rewordings of any kind
-    config["spec"]["semantic"]["judge"] |= {"leastScore": LEAST}
-    async with start_gateway(config, environment={"OPENAI_API_KEY": "k"}) as gateway:
-        await gateway.post(question(STORED))
-        near = question(unsure_of())
-        async with asyncio.timeout(60):
-            while not await gateway.metric('llmcache_semantic_rejected_total{guard="verifier"}'):
-                await gateway.post(near, headers={"Cache-Control": "only-if-cached"})
-            await gateway.post(near)
-            unknown = 'llmcache_semantic_judged_total{by="model",policy="default",verdict="unknown"}'
-            while not await gateway.metric(unknown):  # noqa: ASYNC110 (only asking tells)
-                await asyncio.sleep(0.05)
-    assert [call["body"]["model"] for call in provider.calls].count("gpt-4o-mini") == 1
-
-
-async def test_judge_example_takes_a_question_for_another_whose_answer_is_alike(start_gateway: StartGateway) -> None:
-    config = manifest("31-judge")
-    config["spec"]["semantic"] |= {"deadline": "5s", "threshold": 0.1}  # a busy machine; and rewordings of any kind
-    config["spec"]["semantic"]["judge"] |= {"leastScore": 0.01}
-    # Several, so that of whatever verifier comes with the gateway there is one that it is not sure of.
-    near = [
-        "Where can I open my invoice?",
-        "How do I find an invoice?",
-        "Where is my invoice?",
-        "Where do I find my invoices from the shop?",
-    ]
-    async with start_gateway(config) as gateway, asyncio.timeout(60):
-        await gateway.post(question("Where do I find my invoice?"))
-        while not await gateway.metric('llmcache_semantic_rejected_total{guard="verifier"}'):
-            for text in near:
-                await gateway.post(question(text), headers={"Cache-Control": "only-if-cached"})
-        for text in near:
-            await gateway.post(question(text))
-        while not await gateway.metric(  # noqa: ASYNC110 (only asking tells)
-            'llmcache_semantic_judged_total{by="answers",policy="default",verdict="same"}'
-        ):
-            await asyncio.sleep(0.05)
-        while not await gateway.metric('llmcache_hits_total{tier="alias"}'):
-            for text in near:  # in other blanks, so that its own entry does not answer it
-                await gateway.post(question(text.replace(" my ", "  my ")), headers={"Cache-Control": "only-if-cached"})
-
-
 async def test_hint_experiment_example_marks_a_fifth_of_the_prompts_for_an_hour(start_gateway: StartGateway) -> None:
     async with running_anthropic() as provider:
         config = manifest("26-hint-experiment")
@@ -523,50 +408,3 @@ async def test_savings_example_counts_tokens_and_money(start_gateway: StartGatew
         cost = taken["prompt_tokens"] * 2.5e-6 + taken["completion_tokens"] * 10e-6
         assert stats["savedUSD"] == pytest.approx(2 * cost)
         assert await gateway.metric("llmcache_saved_usd_total") == pytest.approx(2 * cost)
-
-
-def test_evaluate_example_serves_rewordings_and_no_look_alike(capsys: pytest.CaptureFixture[str]) -> None:
-    assert manifest("27-evaluate")["spec"]["semantic"] == {"enabled": True}
-    folder = EXAMPLES / "27-evaluate"
-    arguments = ["--config", str(folder / "llmcache.yaml"), "--pairs", str(folder / "pairs.jsonl"), "--json"]
-
-    with pytest.raises(SystemExit) as ended:
-        main(["evaluate", *arguments, "--max-wrong", "4%"])
-
-    told = json.loads(capsys.readouterr().out)
-    assert (ended.value.code, told["served"], told["wrong"]) == (0, 1.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [({}, 0), ({"guards": False, "verifier": "none", "threshold": 0.6}, 1), ({"verifier": "medium"}, 2)],
-    ids=["as it is", "without what decides", "that is none"],
-)
-async def test_evaluate_examples_job_refuses_a_change_that_answers_wrongly(
-    change: dict[str, Any], status: int, tmp_path: Path
-) -> None:
-    job = yaml.safe_load((EXAMPLES / "27-evaluate" / "check.yml").read_text())["jobs"]["evaluate"]
-    (command,) = [step["run"] for step in job["steps"] if "run" in step]
-    cache = tmp_path / "examples" / "27-evaluate"
-    shutil.copytree(EXAMPLES / "27-evaluate", cache)
-    config = manifest("27-evaluate")
-    config["spec"]["semantic"] |= change
-    (cache / "llmcache.yaml").write_text(yaml.safe_dump(config))
-    # In place of the image: its entry point, which finds what is mounted at /cache in its place.
-    docker = tmp_path / "docker"
-    docker.write_text(
-        '#!/bin/sh\nset -e\n[ "$1 $2 $3 $4" = "run --rm -v $PWD/examples/27-evaluate:/cache:ro" ]\n'
-        f'[ "$5" = "$GATEWAY_IMAGE" ]\nshift 5\nexec {sys.executable} -m llmcache_gateway.main '
-        '$(echo "$@" | sed "s|/cache/|$PWD/examples/27-evaluate/|g")\n'
-    )
-    docker.chmod(0o755)
-    environment = os.environ | job["env"] | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-
-    process = await asyncio.create_subprocess_exec(
-        "bash", "-e", "-c", command, cwd=tmp_path, env=environment, stdout=PIPE, stderr=PIPE
-    )
-
-    ended, out, err = await finish(process)
-    assert ended == status, (out, err)
-    if status == 1:
-        assert "--max-wrong allows 4.00%" in err

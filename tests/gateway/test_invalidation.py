@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
+from tests.gateway.examples import question
 from tests.gateway.provider import Provider
-from tests.gateway.test_examples import question
 from tests.redis_server import RedisServer
 
 RED, BLUE = {"Authorization": "Bearer sk-red"}, {"Authorization": "Bearer sk-blue"}

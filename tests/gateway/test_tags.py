@@ -1,8 +1,8 @@
 """What clients call their entries by."""
 
 from tests.gateway.conftest import TestGateway
+from tests.gateway.examples import question
 from tests.gateway.provider import Provider
-from tests.gateway.test_examples import question
 
 
 async def test_tags_stand_in_the_entry_and_neither_in_the_key_nor_upstream(

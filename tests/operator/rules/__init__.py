@@ -1,0 +1,1 @@
+"""Manifests for the rules of an LLMCache, and what becomes of them."""
