@@ -288,8 +288,8 @@ class Semantic(Model, frozen=True, kw_only=True):
     guards: Annotated[
         bool,
         described(
-            "Refuse a neighbour whose numbers, units, dates, names, identifiers, quotes, code, negations or opposites "
-            "differ. `false` leaves the similarity and the verifier."
+            "Refuse a neighbour that differs in a number, unit, date, identifier, sign, accent, quote, code, name, "
+            "negation, opposite, direction, order or question word. `false` leaves the similarity and the verifier."
         ),
     ] = True
     verifier: Annotated[

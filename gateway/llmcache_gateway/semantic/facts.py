@@ -12,10 +12,7 @@ from typing import Final
 
 from llmcache_gateway.semantic.lexicon import LEXICON, stem
 
-ROMAN: Final = {
-    "I": 1, "II": 2, "III": 3, "IV": 4, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "XI": 11, "XII": 12, "XIII": 13,
-    "XIV": 14, "XV": 15, "XVI": 16, "XVII": 17, "XVIII": 18, "XIX": 19, "XX": 20, "XXI": 21, "XXII": 22, "XXIII": 23,
-}  # fmt: skip
+ROMAN: Final = {"i": 1, "v": 5, "x": 10}
 SHORT_UNITS: Final = frozenset({"km", "cm", "mm", "kg", "mg", "ml", "gb", "mb", "tb", "kb", "lb", "ft"})
 
 _NUMBER = re.compile(r"(?<![\w.])(?<!\w-)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(st|nd|rd|th)?(?=\W|$|[a-zA-Z°%])")
@@ -24,7 +21,7 @@ _VERSION = re.compile(r"(?<![\w.])v?\d+(?:\.\d+){2,}(?!\w|\.\d)|(?<=v)\d+(?:\.\d
 _QUOTE = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|(?<!\w)['‘]([^'’]{2,}?)['’](?!\w)")
 _CODE = re.compile(
     r"```.*?```|`[^`]+`"
-    r"|https?://\S+|[\w.+-]+@[\w-]+\.[\w.]+"
+    r"|https?://\S+|(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.]+"
     r"|(?<!\S)--?[a-zA-Z][\w-]*"  # options
     r"|\b\w+\([^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
     r"|(?<!\w)(?:~|\.{1,2})?(?:/[\w.-]+){2,}|(?<!\w)\.[a-z]{2,5}\b",
@@ -35,29 +32,34 @@ _UNIT_AFTER = re.compile(r"\s*-?\s*([a-zA-Z]+|%|°)")
 _MONTH_OR_WORD = re.compile(
     r"(?<=\b(?:[Ii]n|[Oo]f|[Oo]n|[Bb]y) )(?:May|March)\b"
     r"|(?<=\b(?:[Ff]rom|[Tt]his|[Nn]ext|[Ll]ast|[Ll]ate) )(?:May|March)\b"
-    r"|\b(?:May|March)(?= \d)|(?<=\d )(?:[Mm]ay|[Mm]arch)\b(?! (?:i|I|we|you|be)\b)"
+    r"|\b(?:May|March)(?= \d)|(?<=\d )(?:May|March)\b"
+    r"|(?<=\d )(?:may|march)\b(?=\s*(?:$|[?.!,;–-]|\d|(?:to|and|or|until)\b))"
 )
 _LETTER = re.compile(r"(?<=[a-z] )[A-HJ-Z](?![\w'’.&+-])")
 _ARROW = re.compile(r"(?<=\w)\s+(?:->|→)\s+(?=\w)")
 _WITHOUT = re.compile(r"\bw/o\b", re.IGNORECASE)
-_BEFORE_NUMBER = r"(?=[$€£¥₹]?\d)"
-_BOUNDS: Final = {
-    "at most ": r"(?:<=|≤) ?|\b(?:no|not) more than ",
-    "at least ": r"(?:>=|≥) ?|\b(?:no|not) (?:less|fewer) than ",
-    "under ": r"< ?|\b(?:less|fewer) than ",
-    "over ": r"> ?|\bmore than ",
-}
-_BOUND_SIGNS = [(put, re.compile(rf"(?<!\S)(?:{sign})(?=[$€£¥₹]?\d)", re.IGNORECASE)) for put, sign in _BOUNDS.items()]
-_BOUNDED = re.compile(r"\b(at most|at least|under|over|exactly) [$€£¥₹]?(\d[\d.,]*)")
-_OR_MORE = re.compile(r"(?<![\d.,])(\d[\d.,]*) or (more|less|fewer)\b")
-_PLUS = re.compile(r"(?<=[a-z]{2}) (?:\+|&) (?=[a-z]{2})")
-_WHAT_IS = re.compile(r"\b(what|where|who|how|when|that|there|here|it)['’]s\b", re.IGNORECASE)
-_CONTRACTED = re.compile(r"(?<=\w)['’](m|re|ve|ll)\b", re.IGNORECASE)
-_WRITTEN_OUT: Final = {"m": " am", "re": " are", "ve": " have", "ll": " will"}
+_BOUNDS: Final = [
+    (put, re.compile(rf"(?:{sign})(?=[$€£¥₹]?\d)", re.IGNORECASE))
+    for put, sign in (
+        ("no more than ", r"(?<!\S)(?:<=|≤) ?"),
+        ("at least ", r"(?<!\S)(?:>=|≥) ?"),
+        ("under ", r"(?<!\S)< ?|\b(?:less|fewer) than "),
+        ("over ", r"(?<!\S)> ?|\bmore than "),
+    )
+]
+_SIGN_OF_BOUND = re.compile(r"(?<!\S)(?:[<>]=?|[≤≥]) ?[$€£¥₹]?(\d[\d.,]*)")
+_ROMAN = re.compile(
+    r"(?<=[a-z] )(?:II|IV|VI|IX)\b|(?<=War )I\b|\b(?i:(?=[ivx]{3,}\b)(?!x+\b)x{0,3}(?:ix|iv|v?i{0,3}))\b"
+)
+_OLD = re.compile(r"\b(?:years?|yrs?)[ -]olds?\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\d+-([a-z]{3,})(?:-[a-z]+)*")
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
+_WAYS: Final = {
+    "over": "over", "above": "over", "more": "over", "under": "under", "below": "under", "less": "under",
+    "fewer": "under", "exactly": "exactly",
+}  # fmt: skip
 _NO_SIGNS: Final = frozenset("$€£¥₹°`´¨®™©")
 """Symbols that are units, quote, or adorn."""
 
@@ -72,12 +74,11 @@ class Facts:
 
     @cached_property
     def spelled(self) -> str:
-        """The text with what people type for words written out: `png -> jpg`, `w/o`, `>= 5`, `salt + oil`, `I'm`."""
+        """The text with what people type for words written out: `png -> jpg`, `w/o`, `<5` and `>= 5`."""
         text = _WITHOUT.sub("without", _ARROW.sub(" to ", self.text))
-        for put, found in _BOUND_SIGNS:
+        for put, found in _BOUNDS:
             text = found.sub(put, text)
-        text = _WHAT_IS.sub(r"\1 is", _PLUS.sub(" and ", text))
-        return _CONTRACTED.sub(lambda match: _WRITTEN_OUT[match[1].lower()], text)
+        return text
 
     @cached_property
     def words(self) -> list[str]:
@@ -108,10 +109,16 @@ class Facts:
 
     @cached_property
     def ages(self) -> list[tuple[str, float]]:
-        """The same with years as bare numbers: someone who is ten, or aged 10, is a ten-year-old."""
+        """The same with years as bare numbers, for where those of somebody are told: a ten-year-old is aged 10."""
         return sorted(
-            ("", worth) if _singular(unit) == "year" else _quantity(worth, unit) for worth, unit in self._numbers
+            ("" if _singular(unit) in ("year", "yr") else unit if _is_counted(unit) else "", worth)
+            for worth, unit in self._numbers
         )
+
+    @property
+    def tells_age(self) -> bool:
+        """Whether it says how many years old somebody is."""
+        return _OLD.search(self.text) is not None
 
     @cached_property
     def _numbers(self) -> list[tuple[float, str]]:
@@ -128,35 +135,35 @@ class Facts:
                 unit = after[1].lower() if after else ""
             before = plain[: match.start()].rstrip()[-1:]
             found.append((worth, before if before in "$€£¥₹" and before else unit))
-        found += [
-            (float(ROMAN[match]), "")
-            for match in re.findall(
-                r"(?<=[a-z] )(?:X{0,2}(?:I{2,3}|IV|VI{1,3}|IX)|X{1,2}[IV]|XX)\b|(?<=War )I\b", plain
-            )
-        ]
+        found += [(_roman(match), "") for match in _ROMAN.findall(plain)]
         for word, following in zip_longest(self.words, self.words[1:], fillvalue=""):
             if word in LEXICON.numbers:
                 found.append((LEXICON.numbers[word], following))
         return found
 
     @cached_property
-    def counts(self) -> frozenset[tuple[str, str]]:
+    def counts(self) -> frozenset[tuple[str, float]]:
         """What is counted, the stem of the word right after a number, and the number."""
         return frozenset(
-            (self.stems[at + 1], "1" if word == "one" else str(LEXICON.numbers.get(word, word)).removesuffix(".0"))
-            for at, word in enumerate(self.words[:-1])
+            (self.stems[at + 1], 1.0 if word == "one" else _worth(word))
+            for at, (word, after) in enumerate(zip(self.words, self.words[1:], strict=False))
             if (_is_number(word) or word == "one")
-            and not _is_number(self.words[at + 1])
-            and self.words[at + 1] not in LEXICON.common
+            and not (_is_number(after) or after in LEXICON.common or after in LEXICON.dates)
         )
 
     @cached_property
-    def bounds(self) -> frozenset[tuple[str, str]]:
-        """Numbers in figures, and which way they bound: over, under, at least, at most, exactly."""
-        text = self.spelled.lower()
-        told = {(number.rstrip(".,"), how) for how, number in _BOUNDED.findall(text)}
-        more = {(number, "at least" if how == "more" else "at most") for number, how in _OR_MORE.findall(text)}
-        return frozenset(told | more)
+    def bounds(self) -> frozenset[tuple[float, str]]:
+        """Numbers, and how each is bounded: "over", "under", "at least", "at most", "exactly", or not: ""."""
+        return frozenset(
+            (_worth(word), _bound(self.words[max(at - 4, 0) : at], self.words[at + 1 : at + 3]))
+            for at, word in enumerate(self.words)
+            if _is_number(word)
+        )
+
+    @cached_property
+    def bounded_by_sign(self) -> frozenset[float]:
+        """Numbers beside `<`, `>`, `<=` or `>=`."""
+        return frozenset(_worth(number.rstrip(".,")) for number in _SIGN_OF_BOUND.findall(self.text))
 
     @cached_property
     def units(self) -> frozenset[str]:
@@ -168,10 +175,10 @@ class Facts:
         short = re.findall(r"(?<=\d)\s?°?\s?([a-zA-Z]{1,3})\b", self.text)
         long = [word for word in self.words if len(word) > 2 or word in SHORT_UNITS or not word.isalnum()]
         named = [unit for unit in map(_singular, [*map(str.lower, short), *long]) if unit in LEXICON.units]
-        return [unit for unit in named if LEXICON.units[unit][0] != "part" or unit in self._counted]
+        return [unit for unit in named if LEXICON.units[unit][0] != "part" or unit in self._after_numbers]
 
     @cached_property
-    def _counted(self) -> frozenset[str]:
+    def _after_numbers(self) -> frozenset[str]:
         """The two words after each number, as one says them of one: what there is so many of."""
         return frozenset(
             _singular(following)
@@ -212,9 +219,7 @@ class Facts:
     @cached_property
     def quotes(self) -> frozenset[str]:
         """Quoted texts, in lower case, without punctuation at their ends."""
-        return frozenset(
-            " ".join(filter(None, groups)).strip(" .,?!").lower() for groups in _QUOTE.findall(self.spelled)
-        )
+        return frozenset(" ".join(filter(None, groups)).strip(" .,?!").lower() for groups in _QUOTE.findall(self.text))
 
     @cached_property
     def code(self) -> frozenset[str]:
@@ -272,6 +277,41 @@ def _is_sign(character: str) -> bool:
 
 def _is_number(word: str) -> bool:
     return word in LEXICON.numbers or word[0].isdigit()
+
+
+def _worth(number: str) -> float:
+    """Of a word that is a number, in figures or not."""
+    if number in LEXICON.numbers:
+        return LEXICON.numbers[number]
+    try:
+        return float(number.replace(",", ""))
+    except ValueError:  # a date or a version
+        return float("".join(filter(str.isdecimal, number)))
+
+
+def _bound(before: list[str], after: list[str]) -> str:
+    """How the words around a number bound it, "" if they don't."""
+    if after[:1] == ["or"] and after[1:] and after[1] in ("more", "less", "fewer"):
+        return "at least" if after[1] == "more" else "at most"
+    words = [word for word in before if word not in "$€£¥₹"]
+    if words[-2:-1] == ["at"] and words[-1] in ("least", "most"):
+        return f"at {words[-1]}"
+    if words[-1:] == ["than"]:
+        words.pop()
+    how = _WAYS.get(words[-1], "") if words else ""
+    if how in ("over", "under") and words[-2:-1] in (["no"], ["not"]):
+        return "at most" if how == "over" else "at least"
+    return how
+
+
+def _roman(numeral: str) -> float:
+    values = [ROMAN[letter] for letter in numeral.lower()]
+    return float(sum(-one if one < then else one for one, then in zip_longest(values, values[1:], fillvalue=0)))
+
+
+def _is_counted(unit: str) -> bool:
+    """Whether what stands after a number is a unit, or more than one of something."""
+    return _singular(unit) in LEXICON.units or unit.endswith("s") or unit in ("people", "children", "men", "women")
 
 
 def _is_count(word: str) -> bool:

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.lexicon import LEXICON, stem
@@ -37,7 +37,7 @@ GUARDS: Final[tuple[GuardName, ...]] = get_args(GuardName)
 _NEGATION = re.compile(
     r"\b(?:not|never|no|none|nobody|nothing|nowhere|neither|nor|cannot|without|\w+n['’]t|non)\b|\w-free\b"
 )
-_AUXILIARY = r"(?:is|are|do|does|did|was|were|should|could|would|can|may|must|will|has|have|had)"
+_AUXILIARY = r"(?:is|are|do|does|did|was|were|should|could|would)"
 _NO_NEGATION = re.compile(
     r"\byes (?:or|/) ?no\b|\b(?:why|or|if) not\b|\bnot (?:only|sure|the same)\b|\bno (?:matter|longer|one)\b"
     r"|\b(?:do not|don't|didn't) (?:know|understand|remember|get) |\bno\. ?\d"
@@ -56,7 +56,7 @@ _ASKS: Final = {
     "how often": r"how often|how frequently",
     "how old": r"how old|what age|age of",
     "how far": r"how far|distance",
-    "when": rf"when (?={_AUXILIARY})|what time|on (?:which|what) (?:date|day)|(?:which|what) year|from when",
+    "when": r"when (?!i |you |we |my |the )|what time|on (?:which|what) (?:date|day)|(?:which|what) year|from when",
     "where": r"where|in (?:which|what) (?:place|country|city)",
     "who": r"who|whom|by whom",
     "why": r"why|how come|what(?: is|'s| are|) the reasons?|what makes|for what reason|what causes",
@@ -66,13 +66,15 @@ _FIRST_ASKED = [(name, re.compile(rf"\b(?:{pattern})", re.IGNORECASE)) for name,
 _INTERCHANGEABLE: Final = (
     frozenset({"how", "where"}),
     frozenset({"how", "how much"}),
-    frozenset({"how much", "how many"}),
     frozenset({"how long", "when"}),
     frozenset({"how long", "how many"}),
     frozenset({"how long", "how far"}),
     frozenset({"how many", "how far"}),
 )
 
+
+_LISTED = re.compile(r"\b(?:and|or|vs|versus|between|compar\w*|differ\w*)\b", re.IGNORECASE)
+_WAY: Final = {"over": "more", "at least": "more", "under": "less", "at most": "less", "exactly": "exactly"}
 
 ALIKE: Final = 3
 """Content words that only one of two questions has, up to which they are worded alike."""
@@ -139,14 +141,16 @@ def _decides(name: GuardName, one: Facts, other: Facts) -> bool:
 
 def _numbers(one: Facts, other: Facts) -> bool:
     """Differs when the numbers do, or when two have changed places: "one desk for two people", "two desks for one"."""
-    if one.quantities != other.quantities and one.ages != other.ages:
-        return True
-    return bool(one.quantities) and _of_the_same(one.counts, other.counts)
+    if one.quantities != other.quantities:
+        return one.ages != other.ages or not (one.tells_age or other.tells_age)
+    # "Python 2 or Python 3", "type 1 and type 2": which comes first says nothing.
+    listed = any(_LISTED.search(facts.text) for facts in (one, other))
+    return bool(one.quantities) and _said_otherwise(one.counts, other.counts) > (1 if listed else 0)
 
 
-def _of_the_same(mine: frozenset[tuple[str, str]], yours: frozenset[tuple[str, str]]) -> bool:
-    """Whether each says something of a thing that the other does not say of it. Of each: the thing, what is said."""
-    return not {thing for thing, _ in mine - yours}.isdisjoint(thing for thing, _ in yours - mine)
+def _said_otherwise(mine: frozenset[tuple[Any, Any]], yours: frozenset[tuple[Any, Any]]) -> int:
+    """Of how many things each says something that the other does not say. Of each: the thing, what is said of it."""
+    return len({thing for thing, _ in mine - yours} & {thing for thing, _ in yours - mine})
 
 
 def _units(one: Facts, other: Facts) -> bool:
@@ -172,7 +176,13 @@ def _written(identifiers: frozenset[str], facts: Facts) -> bool:
 
 
 def _signs(one: Facts, other: Facts) -> bool:
-    return one.signs != other.signs
+    return one.signs != other.signs or bool(_signed(one, other)) or bool(_signed(other, one))
+
+
+def _signed(one: Facts, other: Facts) -> frozenset[tuple[float, str]]:
+    """How one bounds numbers, unlike the other, that both have and either writes with `<`, `>`, `<=` or `>=`."""
+    signed = (one.bounded_by_sign | other.bounded_by_sign) & {number for number, _ in other.bounds}
+    return frozenset(bound for bound in one.bounds - other.bounds if bound[0] in signed)
 
 
 def _accents(one: Facts, other: Facts) -> bool:
@@ -234,7 +244,12 @@ def _directions(one: Facts, other: Facts) -> bool:
         return False
     if any(b in LEXICON.directions.get(a, ()) for a in mine for b in yours):
         return True
-    return _of_the_same(one.bounds, other.bounds)
+    return _said_otherwise(_ways(one), _ways(other)) > 0
+
+
+def _ways(facts: Facts) -> frozenset[tuple[float, str]]:
+    """Which way each bounded number is bounded; whether it is itself within, people seldom mean to say in words."""
+    return frozenset((number, _WAY[how]) for number, how in facts.bounds if how)
 
 
 def _order(one: Facts, other: Facts) -> bool:
@@ -269,7 +284,9 @@ _EXTRA: Final[dict[GuardName, Callable[[Facts, Facts], object]]] = {
     "number": lambda one, other: Counter(one.quantities) - Counter(other.quantities),
     "date": lambda one, other: (one.dates | one.dayparts) - (other.dates | other.dayparts),
     "identifier": lambda one, other: one.identifiers - other.identifiers,
-    "sign": lambda one, other: Counter(one.signs[0]) - Counter(other.signs[0]) or one.signs[1] - other.signs[1],
+    "sign": lambda one, other: (
+        Counter(one.signs[0]) - Counter(other.signs[0]) or one.signs[1] - other.signs[1] or _signed(one, other)
+    ),
     "quote": lambda one, other: one.quotes - other.quotes,
     "code": lambda one, other: one.code - other.code,
     "name": lambda one, other: _unsaid(one, other),
@@ -281,7 +298,7 @@ _SAID_BY_ONE: Final[frozenset[GuardName]] = frozenset({"negation"})
 
 
 def _says(facts: Facts, quote: str) -> bool:
-    return quote in facts.spelled.lower() or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
+    return quote in facts.text.lower() or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
 
 
 def _unsaid(one: Facts, other: Facts) -> set[str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import combinations
 from typing import Final
 
 from llmcache_gateway.semantic.facts import Facts
@@ -11,7 +12,9 @@ _SYMMETRIC: Final = re.compile(
     r"\b(?:and|or|vs|versus|between|both|differ\w*|compar\w*|same|together|combine\w*|&)\b|,"
 )
 _TOGETHER: Final = re.compile(r"\b(?:differ\w*|compar\w*|combin\w*|together|compatible|vs|versus|between|both)\b")
-_PASSIVE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being)\b.{1,40}\bby\b|\bg[eo]t \w+(?:ed|en)\b.{1,30}\bby\b")
+_PASSIVE: Final = re.compile(
+    r"\b(?:is|was|were|are|be|been|being)\b.{1,40}\bby\b|\bg[eo]t\b(?:(?!\b(?:to|from|into)\b).){1,40}\bby\b"
+)
 _BEING_DONE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being|get|got)\b.{1,30}\w(?:ed|en)\b")
 _SENTENCE: Final = re.compile(
     r"\b(?:is|are|was|were|do|does|did|can|could|may|might|must|should|will|would|has|have)\b"
@@ -25,9 +28,7 @@ _ASKS_TO_WHOM: Final = re.compile(
     r"|\bwhose(?: \w+){1,2} (?:did|do|does)\b",
     re.IGNORECASE,
 )
-_CLAUSES: Final = re.compile(
-    r"[;.?!:] \w|, (?:how|what|which|when|where|can|may)\b|\b(?:if|so that|because|while)\b", re.IGNORECASE
-)
+_CLAUSE_ENDS: Final = re.compile(r"[;.?!:,](?=\s)|\b(?:if|when|so that|because|while)\b", re.IGNORECASE)
 """What parts a text into clauses, which may stand in either order."""
 
 _MUTUAL_VERBS: Final = (
@@ -42,9 +43,10 @@ LONGEST: Final = 40
 GROUP: Final = 3
 """Most content words that change places together."""
 
-_MANY_TOGETHER: Final = frozenset({"and", "or", "plus", "times", "by", "with", "x"})
+_MANY_TOGETHER: Final = frozenset({"and", "or", "plus", "times", "by", "with", "x", "vs", "versus", "compared"})
 """What stands between numbers that are all the same to what is asked."""
 
+_FROM_TO: Final = re.compile(r"\bfrom ((?:[\w'’-]+ ){1,3})to ((?:[\w'’-]+ ?){1,2})")
 _ASKS_FOR_ME: Final = re.compile(
     r"\b(?:do|does|can|could|may|must|should|will|would) (?:i|we|you|one)\b", re.IGNORECASE
 )
@@ -104,24 +106,25 @@ def exchanged(one: Facts, other: Facts) -> bool:
 
 def _ways_crossed(one: Facts, other: Facts) -> bool:
     """Where one goes to is where the other comes from."""
-    source, target = _way(one)
-    source2, target2 = _way(other)
+    source, target = map(set, _way(one))
+    source2, target2 = map(set, _way(other))
     crossed = (source & target2) | (target & source2)
     return bool(crossed - (source & source2) - (target & target2))
 
 
 def _sources_crossed(one: Facts, other: Facts) -> bool:
     """ "visit Mexico from Canada" and "visit Canada from Mexico": each names the other's source as something else."""
-    source, source2 = _way(one)[0], _way(other)[0]
-    if source & source2:
+    named, named2 = _way(one)[0], _way(other)[0]
+    if named[:1] == named2[:1]:  # "a white shirt of cotton" and "a white cotton shirt"
         return False
+    source, source2 = set(named), set(named2)
     here, there = set(one.stems) - source, set(other.stems) - source2
     return bool((source - source2) & there) and bool((source2 - source) & here)
 
 
-def _way(facts: Facts) -> tuple[set[str], set[str]]:
+def _way(facts: Facts) -> tuple[list[str], list[str]]:
     """Stems of what stands after "from" and of what stands after "to", up to two content words each."""
-    found: tuple[set[str], set[str]] = set(), set()
+    found: tuple[list[str], list[str]] = [], []
     for at, word in enumerate(facts.words):
         out_of = word == "of" and at > 0 and facts.words[at - 1] == "out"
         place = 0 if word in _FROM or out_of else 1 if word in _TO else None
@@ -133,7 +136,7 @@ def _way(facts: Facts) -> tuple[set[str], set[str]]:
             if following in _FROM | _TO or room == 0:
                 break
             if following not in LEXICON.common:
-                found[place].add(stem(following))
+                found[place].append(stem(following))
                 room -= 1
     return found
 
@@ -163,11 +166,18 @@ def _around_a_word(one: Facts, other: Facts) -> bool:
         for text in (one.text.lower(), other.text.lower())
     ):
         return False  # neither another voice nor a row of keywords tells by its order who does what
-    mine, yours = one.content, other.content
-    if max(len(mine), len(yours)) > LONGEST:
+    if max(len(one.content), len(other.content)) > LONGEST:
         return False
-    if _CLAUSES.search(one.text) or _CLAUSES.search(other.text):
-        return False
+    return any(_crossed(mine, yours) for mine in _clauses(one) for yours in _clauses(other))
+
+
+def _clauses(facts: Facts) -> list[list[str]]:
+    """The content words of each clause."""
+    return [Facts(clause).content for clause in _CLAUSE_ENDS.split(facts.spelled)]
+
+
+def _crossed(mine: list[str], yours: list[str]) -> bool:
+    """Whether of two clauses all around a word has changed sides, or what stands right beside it."""
     for word in set(mine) & set(yours) - _MUTUAL:
         before, after = _parted(mine, word)
         before2, after2 = _parted(yours, word)
@@ -224,10 +234,12 @@ def _named_in_turn(one: Facts, other: Facts) -> bool:
     """ "vienna venice train" and "a train from Venice to Vienna": keywords name two in turn, the other way round."""
     if _SENTENCE.search(one.text.lower()) or not (_FROM | _TO).isdisjoint(one.words):
         return False
-    source, target = _way(other)
-    places = {word: at for at, word in enumerate(one.stems) if one.words[at] not in LEXICON.common}
-    starts, ends = [places[a] for a in source if a in places], [places[b] for b in target if b in places]
-    return bool(starts and ends) and max(ends) < min(starts)
+    places = {stem: at for at, stem in enumerate(one.stems) if one.words[at] not in LEXICON.common}
+    for match in _FROM_TO.finditer(other.spelled.lower()):
+        starts, ends = ([places[each] for each in Facts(part).content if each in places] for part in match.groups())
+        if starts and ends and max(ends) < min(starts):
+            return True
+    return False
 
 
 def _done_by(one: Facts, other: Facts) -> bool:
@@ -244,7 +256,8 @@ def _done_by(one: Facts, other: Facts) -> bool:
     if doing[0] not in theirs[1:]:
         return False
     subject = theirs[: theirs.index(doing[0])]
-    return len(subject) <= GROUP and set(subject) <= set(doing[1:])
+    # What comes right after the verb may do it by itself: "do I cook rice", "does rice cook".
+    return len(subject) <= GROUP and set(subject) <= set(doing[2:])
 
 
 def _compared(one: Facts, other: Facts) -> bool:
@@ -279,7 +292,7 @@ def _swapped(one: Facts, other: Facts) -> bool:
         return False
     first, last = groups
     between, between2 = _between(one, mine, first, last), _between(other, yours, last, first)
-    if _SYMMETRIC.search(" ".join(between)) or _TOGETHER.search(one.text.lower()):
+    if _SYMMETRIC.search(" ".join(between)) or any(_TOGETHER.search(each.text.lower()) for each in (one, other)):
         return False
     held_apart = first + last < len(mine) or any(word in _AROUND for word in between)
     moved_along = _along(one, mine[0], other, yours[-first]) and _along(one, mine[-last], other, yours[0])
@@ -322,14 +335,16 @@ def _along(one: Facts, here: Placed, other: Facts, there: Placed) -> bool:
 
 def _turned_passive(one: Facts, other: Facts) -> bool:
     """ "x bought y" and "x was bought by y": the same order of two names around one verb, in two voices."""
-    if bool(_PASSIVE.search(one.text.lower())) == bool(_PASSIVE.search(other.text.lower())):
+    voices = [_PASSIVE.search(facts.text.lower()) for facts in (one, other)]
+    if (voices[0] is None) == (voices[1] is None):
         return False
+    passive = other if voices[0] is None else one
+    agent = Facts(passive.text[next(voice.end() for voice in voices if voice) :]).content[:2]
     mine, yours = one.content, other.content
     both = [word for word in mine if word in yours]
-    if len(both) < 3 or len(mine) > 5 or len(yours) > 5:
+    if len(set(both)) < 3 or len(mine) > 5 or len(yours) > 5:
         return False
-    for verb in both:
-        (before, after), (before2, after2) = _parted(mine, verb), _parted(yours, verb)
-        if before & before2 and after & after2:
-            return True
-    return False
+    return any(
+        b in agent and mine.index(b) - mine.index(a) > 1 and yours.index(b) - yours.index(a) > 1
+        for a, b in combinations(dict.fromkeys(both), 2)
+    )
