@@ -172,8 +172,9 @@ def _around_a_word(one: Facts, other: Facts) -> bool:
 
 
 def _clauses(facts: Facts) -> list[list[str]]:
-    """The content words of each clause."""
-    return [Facts(clause).content for clause in _CLAUSE_ENDS.split(facts.spelled)]
+    """The content words of each clause that has one with others on either side."""
+    found = (Facts(clause).content for clause in _CLAUSE_ENDS.split(facts.spelled))
+    return [content for content in found if len(content) > 2]
 
 
 def _crossed(mine: list[str], yours: list[str]) -> bool:
