@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_WRONG: Final = 0.033
-"""Share of the traps that may be served at the threshold: others' may come to a fifth more, and still be below 4 %."""
+MOST_WRONG: Final = 0.027
+"""Share of the traps that may be served at the threshold: others may come to half more, and still be below 4 %."""
 
 
 @dataclass(frozen=True)

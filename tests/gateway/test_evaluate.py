@@ -366,19 +366,19 @@ def test_a_gateways_own_configuration_is_evaluated_and_an_upstream_that_makes_no
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.55), ("question-pairs", 0.63)])
+@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.55), ("question-pairs", 0.73)])
 def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_was_not_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, served: float
 ) -> None:
     """The figures of docs/semantic-evaluation.md, with room for another processor's rounding."""
     arguments = write(tmp_path, {"enabled": True}, (DATA / f"{file}.jsonl").read_text().splitlines())
 
-    assert run([*arguments, "--json", "--max-wrong", "4.7%"]) == 0
+    assert run([*arguments, "--json", "--max-wrong", "3.2%"]) == 0
 
     told = json.loads(capsys.readouterr().out)
     assert told["served"] >= served
     for kind, one in told["kinds"].items():
         if one["wrong"] is not None and one["pairs"] >= 40:
-            assert one["wrong"] <= (0.17 if kind == "order" else 0.095), kind
+            assert one["wrong"] <= 0.08, kind
     cosine = {point["threshold"]: point for point in told["cosine"]}
     assert cosine[0.9]["wrong"] > 4 * told["wrong"]

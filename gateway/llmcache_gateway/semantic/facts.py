@@ -31,7 +31,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+(?:[.,]\d+)*|[$€£¥₹%
 _UNIT_AFTER = re.compile(r"\s*-?\s*([a-zA-Z]+|%|°)")
 _MONTH_OR_WORD = re.compile(
     r"(?<=\b(?:[Ii]n|[Oo]f|[Oo]n|[Bb]y) )(?:May|March)\b"
-    r"|(?<=\b(?:[Ff]rom|[Tt]his|[Nn]ext|[Ll]ast|[Ll]ate) )(?:May|March)\b"
+    r"|(?<=\b[Dd]uring )(?:May|March)\b|(?<=\b(?:[Ff]rom|[Tt]his|[Nn]ext|[Ll]ast|[Ll]ate) )(?:May|March)\b"
     r"|\b(?:May|March)(?= \d)|(?<=\d )(?:May|March)\b"
     r"|(?<=\d )(?:may|march)\b(?=\s*(?:$|[?.!,;–-]|\d|(?:to|and|or|until)\b))"
 )
@@ -47,7 +47,8 @@ _BOUNDS: Final = [
         ("over ", r"(?<!\S)> ?|\bmore than "),
     )
 ]
-_SIGN_OF_BOUND = re.compile(r"(?<!\S)(?:[<>]=?|[≤≥]) ?[$€£¥₹]?(\d[\d.,]*)")
+_OR_MORE = re.compile(r"(?<=\d)\+(?=\s+[a-z])")
+_SIGN_OF_BOUND = re.compile(r"(?<!\S)(?:[<>]=?|[≤≥]) ?[$€£¥₹]?(\d[\d.,]*)|(\d[\d.,]*)\+(?=\s+[a-z])")
 _ROMAN = re.compile(
     r"(?<=[a-z] )(?:II|IV|VI|IX)\b|(?<=War )I\b|\b(?i:(?=[ivx]{3,}\b)(?!x+\b)x{0,3}(?:ix|iv|v?i{0,3}))\b"
 )
@@ -58,7 +59,8 @@ _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
 _WAYS: Final = {
     "over": "over", "above": "over", "more": "over", "under": "under", "below": "under", "less": "under",
-    "fewer": "under", "exactly": "exactly",
+    "fewer": "under", "exactly": "exactly", "larger": "over", "bigger": "over", "greater": "over", "higher": "over",
+    "longer": "over", "older": "over", "smaller": "under", "lower": "under", "shorter": "under", "younger": "under",
 }  # fmt: skip
 _NO_SIGNS: Final = frozenset("$€£¥₹°`´¨®™©")
 """Symbols that are units, quote, or adorn."""
@@ -74,11 +76,11 @@ class Facts:
 
     @cached_property
     def spelled(self) -> str:
-        """The text with what people type for words written out: `png -> jpg`, `w/o`, `<5` and `>= 5`."""
+        """The text with what people type for words written out: `png -> jpg`, `w/o`, `>= 5`, `5+`."""
         text = _WITHOUT.sub("without", _ARROW.sub(" to ", self.text))
         for put, found in _BOUNDS:
             text = found.sub(put, text)
-        return text
+        return _OR_MORE.sub(" or more", text)
 
     @cached_property
     def words(self) -> list[str]:
@@ -88,8 +90,8 @@ class Facts:
 
     @cached_property
     def stems(self) -> list[str]:
-        """Of each word, what remains when its ending is taken off."""
-        return [stem(word) for word in self.words]
+        """Of each word, what remains when its ending is taken off; names keep theirs."""
+        return [word if word in LEXICON.names else stem(word) for word in self.words]
 
     @cached_property
     def content(self) -> list[str]:
@@ -162,8 +164,9 @@ class Facts:
 
     @cached_property
     def bounded_by_sign(self) -> frozenset[float]:
-        """Numbers beside `<`, `>`, `<=` or `>=`."""
-        return frozenset(_worth(number.rstrip(".,")) for number in _SIGN_OF_BOUND.findall(self.text))
+        """Numbers beside `<`, `>`, `<=`, `>=` or `+`."""
+        found = (before or after for before, after in _SIGN_OF_BOUND.findall(self.text))
+        return frozenset(_worth(number.rstrip(".,")) for number in found)
 
     @cached_property
     def units(self) -> frozenset[str]:
@@ -254,6 +257,17 @@ class Facts:
                 for word in plain
                 if len(word) > 1 and word not in LEXICON.common and word not in LEXICON.names
             }
+        )
+
+    @cached_property
+    def named(self) -> frozenset[tuple[str, str]]:
+        """Stems of words right after a known name, which says whose or of what they are, and that name."""
+        return frozenset(
+            (self.stems[at + 1], LEXICON.names[word])
+            for at, (word, after) in enumerate(zip(self.words, self.words[1:], strict=False))
+            if LEXICON.names.get(word) in self._known_names
+            and not {after, *self.words[max(at - 1, 0) : at]} & LEXICON.names.keys()
+            and after not in LEXICON.common
         )
 
     @cached_property

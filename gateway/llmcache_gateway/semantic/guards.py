@@ -8,7 +8,7 @@ doubt, which a verifier weighs. A fact that both state, and not the same, is nev
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -180,7 +180,7 @@ def _signs(one: Facts, other: Facts) -> bool:
 
 
 def _signed(one: Facts, other: Facts) -> frozenset[tuple[float, str]]:
-    """How one bounds numbers, unlike the other, that both have and either writes with `<`, `>`, `<=` or `>=`."""
+    """How one bounds numbers, unlike the other, that both have and either writes with a sign."""
     signed = (one.bounded_by_sign | other.bounded_by_sign) & {number for number, _ in other.bounds}
     return frozenset(bound for bound in one.bounds - other.bounds if bound[0] in signed)
 
@@ -212,9 +212,12 @@ def _code(one: Facts, other: Facts) -> bool:
 
 
 def _names(one: Facts, other: Facts) -> bool:
-    """Differs when a known name is missing on one side, or each side has a name that the other never says."""
+    """Differs when a known name is missing on one side, each side has a name that the other never says, or both say
+    another one of the same: "Indian citizens in the US", "US citizens in India"."""
     missing, extra = _unsaid(one, other), _unsaid(other, one)
-    return bool(missing and extra) or any(name in LEXICON.names for name in missing | extra)
+    if (missing and extra) or any(name in LEXICON.names for name in missing | extra):
+        return True
+    return _said_otherwise(one.named, other.named) > 0
 
 
 def _negations(one: Facts, other: Facts) -> bool:
@@ -281,20 +284,27 @@ _CHECKS: Final[dict[GuardName, Callable[[Facts, Facts], bool]]] = {
 }
 
 _EXTRA: Final[dict[GuardName, Callable[[Facts, Facts], object]]] = {
-    "number": lambda one, other: Counter(one.quantities) - Counter(other.quantities),
+    "number": lambda one, other: (
+        one.counts - other.counts if one.quantities == other.quantities else _more(one.quantities, other.quantities)
+    ),
     "date": lambda one, other: (one.dates | one.dayparts) - (other.dates | other.dayparts),
     "identifier": lambda one, other: one.identifiers - other.identifiers,
     "sign": lambda one, other: (
-        Counter(one.signs[0]) - Counter(other.signs[0]) or one.signs[1] - other.signs[1] or _signed(one, other)
+        _more(one.signs[0], other.signs[0]) or one.signs[1] - other.signs[1] or _signed(one, other)
     ),
     "quote": lambda one, other: one.quotes - other.quotes,
     "code": lambda one, other: one.code - other.code,
-    "name": lambda one, other: _unsaid(one, other),
+    "name": lambda one, other: _unsaid(one, other) or (one.named - other.named if one.names == other.names else ()),
 }
 """What one question states and the other does not, of facts that may be stated by one alone."""
 
 _SAID_BY_ONE: Final[frozenset[GuardName]] = frozenset({"negation"})
 """Guards that look for a word in one question only. Those in neither table find something in both."""
+
+
+def _more(mine: Iterable[Any], yours: Iterable[Any]) -> Counter[Any]:
+    """What one has more often than the other."""
+    return Counter(mine) - Counter(yours)
 
 
 def _says(facts: Facts, quote: str) -> bool:

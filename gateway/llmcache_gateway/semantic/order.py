@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, takewhile
 from typing import Final
 
 from llmcache_gateway.semantic.facts import Facts
@@ -13,9 +13,9 @@ _SYMMETRIC: Final = re.compile(
 )
 _TOGETHER: Final = re.compile(r"\b(?:differ\w*|compar\w*|combin\w*|together|compatible|vs|versus|between|both)\b")
 _PASSIVE: Final = re.compile(
-    r"\b(?:is|was|were|are|be|been|being)\b.{1,40}\bby\b|\bg[eo]t\b(?:(?!\b(?:to|from|into)\b).){1,40}\bby\b"
+    r"\b(?:is|was|were|are|be|been|being)\b(?:(?!\bto\b).){1,40}\bby\b|\bg[eo]t\b(?:(?!\b(?:to|from|into)\b).){1,40}\bby\b"
 )
-_BEING_DONE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being|get|got)\b.{1,30}\w(?:ed|en)\b")
+_BEING_DONE: Final = re.compile(r"\b(?:is|was|were|are|be|been|being|get|got)\b.{1,30}\w(?:ed|en)\b|\bbe \w")
 _SENTENCE: Final = re.compile(
     r"\b(?:is|are|was|were|do|does|did|can|could|may|might|must|should|will|would|has|have)\b"
 )
@@ -33,6 +33,7 @@ _CLAUSE_ENDS: Final = re.compile(r"[;.?!:,](?=\s)|\b(?:if|when|so that|because|w
 
 _MUTUAL_VERBS: Final = (
     "marry", "meet", "met", "border", "resemble", "equal", "differ", "match", "mix", "combine", "pair", "share",
+    "mean",
 )  # fmt: skip
 _MUTUAL: Final = frozenset(map(stem, _MUTUAL_VERBS))
 """Verbs that say the same of both, whichever comes first."""
@@ -46,6 +47,11 @@ GROUP: Final = 3
 _MANY_TOGETHER: Final = frozenset({"and", "or", "plus", "times", "by", "with", "x", "vs", "versus", "compared"})
 """What stands between numbers that are all the same to what is asked."""
 
+_REPLACED: Final = re.compile(
+    r"(?<![\w'’-])((?:[\w'’-]+ ){1,3})(?:be|is|are|been) replaced\b"
+    r"|\b(?:instead of|in place of|rather than|replac(?:e|es|ing)) "
+)
+_REPLACED_BY: Final = re.compile(r"\b(?:with|by|in|for|when|if|to|as)\b|[,.;?]")
 _FROM_TO: Final = re.compile(r"\bfrom ((?:[\w'’-]+ ){1,3})to ((?:[\w'’-]+ ?){1,2})")
 _ASKS_FOR_ME: Final = re.compile(
     r"\b(?:do|does|can|could|may|must|should|will|would) (?:i|we|you|one)\b", re.IGNORECASE
@@ -57,6 +63,7 @@ _ASKS_FOR_ANOTHER: Final = re.compile(
 _MEANS: Final = frozenset({"by", "with", "using", "through"})
 _PASSIVE_OR_LET: Final = frozenset({"be", "been", "get", "let", "lets", "allow", "allows", "me", "us"})
 
+_ARTICLES: Final = frozenset({"a", "an", "the", "my", "your", "our", "their", "his", "her", "its"})
 _FROM: Final = frozenset({"from", "off"})
 _TO: Final = frozenset({"to", "into", "onto"})
 _AROUND: Final = frozenset(
@@ -87,7 +94,10 @@ def exchanged(one: Facts, other: Facts) -> bool:
     """Whether the same things have changed places, and their places matter."""
     return (
         _ways_crossed(one, other)
-        or _sources_crossed(one, other)
+        or _each_elsewhere(one, _sources(one), other, _sources(other))
+        or _each_elsewhere(one, _targets(one), other, _targets(other))
+        or _replaced_crossed(one, other)
+        or _attributes_exchanged(one, other)
         or _turned_around(one, other)
         or _around_a_word(one, other)
         or _asks_for_the_other(one, other)
@@ -106,25 +116,81 @@ def exchanged(one: Facts, other: Facts) -> bool:
 
 def _ways_crossed(one: Facts, other: Facts) -> bool:
     """Where one goes to is where the other comes from."""
-    source, target = map(set, _way(one))
-    source2, target2 = map(set, _way(other))
+    source, target = _way(one)
+    source2, target2 = _way(other)
     crossed = (source & target2) | (target & source2)
     return bool(crossed - (source & source2) - (target & target2))
 
 
-def _sources_crossed(one: Facts, other: Facts) -> bool:
-    """ "visit Mexico from Canada" and "visit Canada from Mexico": each names the other's source as something else."""
-    named, named2 = _way(one)[0], _way(other)[0]
-    if named[:1] == named2[:1]:  # "a white shirt of cotton" and "a white cotton shirt"
-        return False
-    source, source2 = set(named), set(named2)
-    here, there = set(one.stems) - source, set(other.stems) - source2
-    return bool((source - source2) & there) and bool((source2 - source) & here)
+def _each_elsewhere(one: Facts, mine: set[str], other: Facts, yours: set[str]) -> bool:
+    """ "visit Mexico from Canada" and "visit Canada from Mexico": what only one has in a place stands elsewhere in the
+    other, and the reverse."""
+    here, there = set(one.stems) - mine, set(other.stems) - yours
+    return bool((mine - yours) & there) and bool((yours - mine) & here)
 
 
-def _way(facts: Facts) -> tuple[list[str], list[str]]:
+def _sources(facts: Facts) -> set[str]:
+    """Stems of all that is named after "from", "off" and "out of"."""
+    words = facts.words
+    ends = [at for at, word in enumerate(words) if word in _FROM or (word == "of" and words[at - 1 : at] == ["out"])]
+    return {stemmed for at in ends for _, stemmed in _phrase(facts, at + 1)}
+
+
+def _targets(facts: Facts) -> set[str]:
+    """Stems of all that is named after "into" and "onto", and after "to" if a name is in it; else it may be a verb."""
+    phrases = [(word, _phrase(facts, at + 1)) for at, word in enumerate(facts.words) if word in _TO]
+    return {
+        stemmed
+        for word, phrase in phrases
+        if word != "to" or any(named in LEXICON.names for named, _ in phrase)
+        for _, stemmed in phrase
+    }
+
+
+def _phrase(facts: Facts, at: int) -> list[tuple[str, str]]:
+    """Content words without numbers, and their stems, from a place on to the next word that is none; articles apart."""
+    words = list(zip(facts.words[at:], facts.stems[at:], strict=True))[: LONGEST + 1]
+    while words and words[0][0] in _ARTICLES:
+        words.pop(0)
+    found = takewhile(lambda each: each[0] not in LEXICON.common, words)
+    return [each for each in found if not each[0][0].isdigit()]
+
+
+def _replaced_crossed(one: Facts, other: Facts) -> bool:
+    """ "oil instead of butter" and "butter replaces oil": each replaces what the other has in its place."""
+    mine, yours = _replaced(one), _replaced(other)
+    return bool(mine and yours) and _each_elsewhere(one, mine, other, yours)
+
+
+def _replaced(facts: Facts) -> set[str]:
+    """Stems of what something else is taken for, up to three content words without numbers."""
+    text = facts.spelled.lower()
+    match = _REPLACED.search(text)
+    if match is None:
+        return set()
+    told = match[1] or _REPLACED_BY.split(text[match.end() :], maxsplit=1)[0]
+    return set([word for word in Facts(told).content if not word[0].isdigit()][:3])
+
+
+def _attributes_exchanged(one: Facts, other: Facts) -> bool:
+    """ "red wine on a white shirt" and "white wine on a red shirt"."""
+    mine, yours = _attributes(one), _attributes(other)
+    apart = [thing for thing in mine if thing in yours and mine[thing] != yours[thing]]
+    return any(mine[a] == yours[b] and mine[b] == yours[a] for a, b in combinations(apart[:LONGEST], 2))
+
+
+def _attributes(facts: Facts) -> dict[str, str]:
+    """The content word right before each content word, of the first of each."""
+    found: dict[str, str] = {}
+    for at, word in enumerate(facts.words[1:], 1):
+        if word not in LEXICON.common and facts.words[at - 1] not in LEXICON.common:
+            found.setdefault(facts.stems[at], facts.stems[at - 1])
+    return found
+
+
+def _way(facts: Facts) -> tuple[set[str], set[str]]:
     """Stems of what stands after "from" and of what stands after "to", up to two content words each."""
-    found: tuple[list[str], list[str]] = [], []
+    found: tuple[set[str], set[str]] = set(), set()
     for at, word in enumerate(facts.words):
         out_of = word == "of" and at > 0 and facts.words[at - 1] == "out"
         place = 0 if word in _FROM or out_of else 1 if word in _TO else None
@@ -132,11 +198,11 @@ def _way(facts: Facts) -> tuple[list[str], list[str]]:
             continue
         verb_may_follow = place == 1 and facts.words[at + 1 : at + 2] and facts.words[at + 1] not in LEXICON.common
         room = 1 if verb_may_follow else 2  # "to turn it" names no place
-        for following in facts.words[at + 1 : at + 5]:
+        for following, stemmed in zip(facts.words[at + 1 : at + 5], facts.stems[at + 1 : at + 5], strict=True):
             if following in _FROM | _TO or room == 0:
                 break
             if following not in LEXICON.common:
-                found[place].append(stem(following))
+                found[place].add(stemmed)
                 room -= 1
     return found
 
@@ -155,7 +221,7 @@ def _put(facts: Facts) -> set[tuple[str, str]]:
         before = [each for each in reversed(facts.words[max(at - 3, 0) : at]) if each not in LEXICON.common]
         after = [each for each in facts.words[at + 1 : at + 4] if each not in LEXICON.common]
         thing = before[1:2] if before and before[0].endswith("ed") else before[:1]  # "get a merged into b"
-        found |= {(stem(each), stem(place)) for each in thing for place in after[:2]}
+        found |= {(stem(each), stem(place)) for each in thing for place in after[:2] if each != place}
     return found
 
 
@@ -340,7 +406,8 @@ def _turned_passive(one: Facts, other: Facts) -> bool:
     if (voices[0] is None) == (voices[1] is None):
         return False
     passive = other if voices[0] is None else one
-    agent = Facts(passive.text[next(voice.end() for voice in voices if voice) :]).content[:2]
+    after = Facts(passive.text[next(voice.end() for voice in voices if voice) :])
+    agent = {stemmed for _, stemmed in _phrase(after, 0)}
     mine, yours = one.content, other.content
     both = [word for word in mine if word in yours]
     if len(set(both)) < 3 or len(mine) > 5 or len(yours) > 5:
