@@ -334,9 +334,11 @@ def test_long_texts_of_the_same_words_are_compared_as_fast() -> None:
     assert rejected_by(text * 10, turned * 10) in (None, *GUARDS)
 
 
-def test_many_clauses_and_a_word_without_end_are_compared_as_fast() -> None:
+def test_many_clauses_many_ways_and_a_word_without_end_are_compared_as_fast() -> None:
     commas = "Can a cat see a dog" + " ," * 50_000
     word = "a" * 65_536
+    ways = "How do I get " + "from to into " * 8_000
 
     assert rejected_by(f"{commas}?", f"May a dog, {commas}?") in (None, *GUARDS)
     assert rejected_by(f"What is {word}?", f"What is {word} now?") in (None, *GUARDS)
+    assert rejected_by(f"{ways} Rome", f"{ways} Oslo") in (None, *GUARDS)
