@@ -51,6 +51,8 @@ def read(exchange: Exchange, question: Question, metrics: Metrics) -> None:
     if isinstance(asked, str):
         exchange.semantic = asked
         metrics.semantic_skipped.labels(asked).inc()
+        if exchange.explained:
+            exchange.explained = {**exchange.explained, DEBUG: f"skipped; reason={asked}"}
     else:
         question.asked = asked
 

@@ -7,7 +7,7 @@ import pytest
 from llmcache_gateway.semantic.decide import Candidate, Decision, Limits, decide, least_similarity
 
 ASKED = "How do I reset my password?"
-SAME = Candidate("How can I reset my password?", 0.8)
+SAME = Candidate("Resetting my password, how?", 0.8)
 LIKE = Candidate("How do I reset my password in 2024?", 0.9)
 FAR = Candidate("Which wine goes with fish?", 0.1)
 
@@ -92,3 +92,19 @@ def test_the_least_similarity_is_the_configurations_or_the_models(
     configured: float | None, of_model: float | None, verified: bool, least: float
 ) -> None:
     assert least_similarity(configured, of_model, verified=verified) == least
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "same"),
+    [
+        ("How do I migrate from MySQL to Postgres?", "How can I migrate from MySQL to Postgres", True),
+        ("How to migrate from MySQL to Postgres", "how should one migrate from MySQL to Postgres?", True),
+        ("How do I migrate from MySQL to Postgres?", "Can I migrate from MySQL to Postgres?", False),
+        ("How do I call us?", "How do I call US?", False),
+    ],
+)
+def test_how_one_asks_how_needs_no_judge(asked: str, stored: str, same: bool) -> None:
+    def no(_asked: str, stored: Sequence[str], _doubts: Sequence[int]) -> list[float]:
+        return [0.0] * len(stored)
+
+    assert decide(asked, [Candidate(stored, 0.9)], Limits(0.5, least_score=0.5), no).served == (0 if same else None)

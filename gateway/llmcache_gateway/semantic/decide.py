@@ -1,5 +1,6 @@
 """Which of the nearest stored questions is the one that was asked, or what held the nearest apart. Pure."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,6 +14,9 @@ UNCHECKED: Final = 0.92
 
 CHECKED: Final = 0.6
 """The same where a verifier decides: the similarity has to find candidates, no more."""
+
+_HOW: Final = re.compile(r"^how (?:(?:do|can|could|should|would|does) (?:i|you|we|one)|to)\b", re.IGNORECASE)
+_END: Final = " ?.!"
 
 Scores = Callable[[str, Sequence[str], Sequence[int]], Sequence[float]]
 """Of a question, stored ones, and how many doubts there are of each, how likely each is the same: `Verifier.scores`."""
@@ -66,7 +70,8 @@ def least_similarity(configured: float | None, of_model: float | None, *, verifi
 def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: Scores | None = None) -> Decision:
     """The best of the candidates (nearest first) that nothing holds apart from what was asked.
 
-    A text that is equal needs no judge. The verifier is asked once, for all that are left.
+    A text that is equal needs no verifier, nor one that only says "how can I" for "how do I". It is asked once, for all
+    that are left.
     """
     if not candidates:
         return Decision(None, "none")
@@ -82,7 +87,7 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
         guard = found[at].refusing(verified=verified)
         if guard is not None:
             refused[at] = guard
-        elif candidate.text == asked:
+        elif _worded_the_same(asked, candidate.text):
             return Decision(at, "served", candidate.similarity)
         else:
             left.append(at)
@@ -103,3 +108,11 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
     grey = best if unsure else None
     why = refused.get(0) or found[0].refusing(verified=False) or "verifier"
     return Decision(None, why, candidates[0].similarity, judged.get(0), grey)
+
+
+def _worded_the_same(asked: str, stored: str) -> bool:
+    return asked == stored or _plain(asked) == _plain(stored)
+
+
+def _plain(text: str) -> str:
+    return _HOW.sub("how to", " ".join(text.split())).rstrip(_END)

@@ -42,6 +42,10 @@ GROUP: Final = 3
 _MANY_TOGETHER: Final = frozenset({"and", "or", "plus", "times", "by", "with", "x", "vs", "versus", "compared"})
 """What stands between numbers that are all the same to what is asked."""
 
+_WHAT: Final = re.compile(r"^\W*(?:which|what) ", re.IGNORECASE)
+_WHAT_DOES: Final = re.compile(
+    r"^\W*(?:which|what)(?: \w+){0,2} (?:does|do|did) (?!(?:i|we|you|one|it|they|he|she)\b)", re.IGNORECASE
+)
 _ASKS_FOR_ME: Final = re.compile(
     r"\b(?:do|does|can|could|may|must|should|will|would) (?:i|we|you|one)\b", re.IGNORECASE
 )
@@ -84,6 +88,8 @@ def exchanged(one: Facts, other: Facts) -> bool:
         or _around_a_word(one, other)
         or _asks_for_the_other(one, other)
         or _asks_for_the_other(other, one)
+        or _asks_what_does_it(one, other)
+        or _asks_what_does_it(other, one)
         or _compared(one, other)
         or _swapped(one, other)
         or _numbers_exchanged(one, other)
@@ -158,6 +164,15 @@ def _asks_for_the_other(one: Facts, other: Facts) -> bool:
     return len(set(one.content) & set(other.content)) >= 2
 
 
+def _asks_what_does_it(one: Facts, other: Facts) -> bool:
+    """ "Which tables use users?" and "Which tables does users use?": what does it, and what it is done to."""
+    if SENTENCE.search(one.text.lower()) or not _WHAT.search(one.text):
+        return False
+    does = _WHAT_DOES.search(other.text)
+    doing = set() if does is None else set(Facts(other.text[does.end() :]).content)
+    return len(doing) >= 2 and doing <= set(one.content) and doing.isdisjoint(_MUTUAL)
+
+
 def _done_to_me(one: Facts, other: Facts) -> bool:
     """ "Can I bring a guest" and "can a guest bring me": who does it is the other's whom it is done to."""
     if "i" not in one.words or "me" not in other.words or "i" in other.words:
@@ -225,7 +240,7 @@ def _swapped(one: Facts, other: Facts) -> bool:
         return _turned_passive(one, other)
     changed = [at for at, (a, b) in enumerate(zip(names, names2, strict=True)) if a != b]
     if not changed:
-        return False
+        return _turned_passive(one, other)
     mine, yours = mine[changed[0] : changed[-1] + 1], yours[changed[0] : changed[-1] + 1]
     groups = _exchanged_groups([name for name, _ in mine], [name for name, _ in yours])
     if groups is None:

@@ -257,6 +257,7 @@ async def test_questions_in_scripts_that_the_model_does_not_know_are_like_no_oth
         for text in ("如何重置我的密码?", "山有多高?", "Как сбросить пароль?", "Какой высоты эта гора?"):
             answer = await gateway.post(chat(text), headers=DEBUG)
             assert answer.headers["X-LLMCache"] == "MISS", text
+            assert answer.headers["X-LLMCache-Semantic"] == "skipped; reason=script"
         assert await gateway.metric('llmcache_semantic_skipped_total{reason="script"}') == 4
 
 
