@@ -40,7 +40,7 @@ APART = [
     ("sign", "How do I find rows where price > 5?", "How do I find rows where price is 5?"),
     ("direction", "Which shops sold exactly 300 bicycles?", "Which shops sold at least 300 bicycles?"),
     ("direction", "Which shops sold over 300 bicycles?", "Which shops sold at most 300 bicycles?"),
-    ("negation", "Can I take more than two tablets a day?", "Can I take no more than 2 tablets a day?"),
+    ("direction", "Can I take more than two tablets a day?", "Can I take no more than 2 tablets a day?"),
     ("number", "How much food does a dog of 10 years need?", "How much food does a dog of 10 kg need?"),
     ("number", "Which books suit a ten-year-old?", "Which books suit 10 children?"),
     ("number", "What does a loan for 5 years cost?", "What does a loan for 5 percent cost?"),
@@ -64,6 +64,9 @@ APART = [
     ("order", "Which tables reference the users table?", "Which tables does the users table reference?"),
     ("order", "What calls the function parse?", "What does the function parse call?"),
     ("order", "Can a tenant evict a landlord?", "Can a tenant be evicted by a landlord?"),
+    ("number", "Is a 5 year old car worth buying?", "Is a Mazda 5 car worth buying?"),
+    ("number", "Should a 7 year old go to bed early?", "Should a child go to bed at 7?"),
+    ("number", "What do people under 18 years old need?", "What does a child of 18 need?"),
     ("order", "Hello, can a cat infect a dog?", "May a dog infect its own cat?"),
     ("order", "Can a cyclist hit a car?", "Can a cyclist get hit by a car?"),
     ("order", "Are rabbits eaten by snakes in Australia?", "In Australia, do rabbits eat snakes?"),
@@ -209,6 +212,18 @@ TOGETHER = [
     ("What was our revenue in March?", "What revenue did we have during March?"),
     ("Which countries border France?", "Which countries does France border?"),
     ("Can a tenant evict a landlord?", "Can a landlord be evicted by a tenant?"),
+    ("What should my son of ten weigh?", "What should a 10 year old weigh?"),
+    ("Which is better, French or German cars?", "Which is better, German or French cars?"),
+    ("Is it cheap to fly from Paris or London?", "Is it cheap to fly from London or Paris?"),
+    ("Do I pay tax as a student?", "Do students pay tax?"),
+    ("Can I play games on a Mac?", "Can a Mac play games?"),
+    ("Instead of hiring someone, how do I replace a pane?", "How do I replace a pane instead of hiring someone?"),
+    ("What is the VIX?", "What is the volatility index?"),
+    ("Who was Louis XIV?", "Who was Louis the fourteenth?"),
+    ("How do I find rows where x > 5?", "How do I find rows where x>5?"),
+    ("laptops <= $100", "laptops at most $100"),
+    ("Which laptops have >= 16 GB of RAM?", "Which laptops have 16 GB of RAM or more?"),
+    ("Is 8+ hours of sleep fine?", "Is at least 8 hours of sleep fine?"),
     ("What do you say of a fever over 38?", "What do you say of a fever of at least 38?"),
     ("How do I remove stains from a carpet?", "remove carpet stains"),
     ("How long do I cook rice?", "How long should rice cook?"),
@@ -348,3 +363,10 @@ def test_many_clauses_many_ways_and_a_word_without_end_are_compared_as_fast() ->
     assert rejected_by(f"{commas}?", f"May a dog, {commas}?") in (None, *GUARDS)
     assert rejected_by(f"What is {word}?", f"What is {word} now?") in (None, *GUARDS)
     assert rejected_by(f"{ways} Rome", f"{ways} Oslo") in (None, *GUARDS)
+    for many in ("111," * 16_000, "1" * 65_536, "1" + " " * 65_536):
+        assert rejected_by(f"What is {many}?", f"What is {many} now?") in (None, *GUARDS)
+
+
+@pytest.mark.parametrize("odd", ["xıı. yüzyıl", "XİV. Lui kimdir?", "Steps: ❶ Open the menu.", "፩ 2", "1,2.3,", "²"])
+def test_odd_numbers_can_be_compared(odd: str) -> None:
+    assert rejected_by(odd, "anything") in (None, *GUARDS)

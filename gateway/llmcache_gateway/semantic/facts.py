@@ -7,7 +7,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Final
 
 from llmcache_gateway.semantic.lexicon import LEXICON, stem
@@ -28,7 +28,7 @@ _CODE = re.compile(
     re.DOTALL,
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+(?:[.,]\d+)*|[$€£¥₹%]")
-_UNIT_AFTER = re.compile(r"\s*-?\s*([a-zA-Z]+|%|°)")
+_UNIT_AFTER = re.compile(r"\+?\s{0,3}-?\s{0,3}([a-zA-Z]+|%|°)")
 _MONTH_OR_WORD = re.compile(
     r"(?<=\b(?:[Ii]n|[Oo]f|[Oo]n|[Bb]y) )(?:May|March)\b"
     r"|(?<=\b[Dd]uring )(?:May|March)\b|(?<=\b(?:[Ff]rom|[Tt]his|[Nn]ext|[Ll]ast|[Ll]ate) )(?:May|March)\b"
@@ -41,22 +41,27 @@ _WITHOUT = re.compile(r"\bw/o\b", re.IGNORECASE)
 _BOUNDS: Final = [
     (put, re.compile(rf"(?:{sign})(?=[$€£¥₹]?\d)", re.IGNORECASE))
     for put, sign in (
-        ("no more than ", r"(?<!\S)(?:<=|≤) ?"),
-        ("at least ", r"(?<!\S)(?:>=|≥) ?"),
-        ("under ", r"(?<!\S)< ?|\b(?:less|fewer) than "),
-        ("over ", r"(?<!\S)> ?|\bmore than "),
+        (" at most ", r" ?(?:(?<![-=<>])<=|≤) ?"),
+        (" at least ", r" ?(?:(?<![-=<>])>=|≥) ?"),
+        (" under ", r" ?(?<![-=<>])< ?| (?:less|fewer) than "),
+        (" over ", r" ?(?<![-=<>])> ?| more than "),
     )
 ]
 _OR_MORE = re.compile(r"(?<=\d)\+(?=\s+[a-z])")
-_SIGN_OF_BOUND = re.compile(r"(?<!\S)(?:[<>]=?|[≤≥]) ?[$€£¥₹]?(\d[\d.,]*)|(\d[\d.,]*)\+(?=\s+[a-z])")
+_SIGN_OF_BOUND = re.compile(r"(?<![-=<>])(?:[<>]=?|[≤≥]) ?[$€£¥₹]?(\d[\d.,]*)|(?<![\d.,])(\d[\d.,]*)\+(?=\s+[a-z])")
 _ROMAN = re.compile(
-    r"(?<=[a-z] )(?:II|IV|VI|IX)\b|(?<=War )I\b|\b(?i:(?=[ivx]{3,}\b)(?!x+\b)x{0,3}(?:ix|iv|v?i{0,3}))\b"
+    r"(?<=[a-z] )(?:II|IV|VI|IX)\b|(?<=War )I\b"
+    r"|\b(?=[IVXivx]{3,}\b)(?![Xx]+\b)[Xx]{0,3}(?:[Ii][Xx]|[Ii][Vv]|[Vv]?[Ii]{0,3})(?!\w)"
 )
-_OLD = re.compile(r"\b(?:years?|yrs?)[ -]olds?\b", re.IGNORECASE)
+_AGED = re.compile(
+    r"\b(\w+)[ -](?:years?|yrs?)[ -]olds?\b"
+    r"|\b(?:aged?|age of|turn(?:ed|s)?|(?:child|kid|son|daughter|girl|boy|one|baby)(?: of| is|'s)) (\w+)",
+    re.IGNORECASE,
+)
 _COUNTED = re.compile(r"\d+-([a-z]{3,})(?:-[a-z]+)*")
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
-_EXPRESSION = re.compile(r"\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
+_EXPRESSION = re.compile(r"(?<![\d.])\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
 _WAYS: Final = {
     "over": "over", "above": "over", "more": "over", "under": "under", "below": "under", "less": "under",
     "fewer": "under", "exactly": "exactly", "larger": "over", "bigger": "over", "greater": "over", "higher": "over",
@@ -117,10 +122,11 @@ class Facts:
             for worth, unit in self._numbers
         )
 
-    @property
-    def tells_age(self) -> bool:
-        """Whether it says how many years old somebody is."""
-        return _OLD.search(self.text) is not None
+    @cached_property
+    def aged(self) -> frozenset[float]:
+        """How many years old somebody is: "a ten-year-old", "aged 10", "has turned ten"."""
+        told = (before or after for before, after in _AGED.findall(self.text.lower()))
+        return frozenset(_worth(number) for number in told if _is_number(number))
 
     @cached_property
     def _numbers(self) -> list[tuple[float, str]]:
@@ -157,7 +163,7 @@ class Facts:
     def bounds(self) -> frozenset[tuple[float, str]]:
         """Numbers, and how each is bounded: "over", "under", "at least", "at most", "exactly", or not: ""."""
         return frozenset(
-            (_worth(word), _bound(self.words[max(at - 4, 0) : at], self.words[at + 1 : at + 3]))
+            (_worth(word), _bound(self.words[max(at - 4, 0) : at], self.words[at + 1 : at + 6]))
             for at, word in enumerate(self.words)
             if _is_number(word)
         )
@@ -290,7 +296,7 @@ def _is_sign(character: str) -> bool:
 
 
 def _is_number(word: str) -> bool:
-    return word in LEXICON.numbers or word[0].isdigit()
+    return word in LEXICON.numbers or word[0].isdecimal()
 
 
 def _worth(number: str) -> float:
@@ -305,8 +311,9 @@ def _worth(number: str) -> float:
 
 def _bound(before: list[str], after: list[str]) -> str:
     """How the words around a number bound it, "" if they don't."""
-    if after[:1] == ["or"] and after[1:] and after[1] in ("more", "less", "fewer"):
-        return "at least" if after[1] == "more" else "at most"
+    for or_, more in pairwise(after):
+        if or_ == "or" and more in ("more", "less", "fewer"):
+            return "at least" if more == "more" else "at most"
     words = [word for word in before if word not in "$€£¥₹"]
     if words[-2:-1] == ["at"] and words[-1] in ("least", "most"):
         return f"at {words[-1]}"

@@ -41,6 +41,7 @@ _AUXILIARY = r"(?:is|are|do|does|did|was|were|should|could|would)"
 _NO_NEGATION = re.compile(
     r"\byes (?:or|/) ?no\b|\b(?:why|or|if) not\b|\bnot (?:only|sure|the same)\b|\bno (?:matter|longer|one)\b"
     r"|\b(?:do not|don't|didn't) (?:know|understand|remember|get) |\bno\. ?\d"
+    r"|\b(?:no|not) (?:over|under|(?:more|less|fewer) than)\b"
     rf"|,? {_AUXILIARY}n't (?:it|they|he|she|you|we)\?|^{_AUXILIARY}n't\b"
 )
 _WITHOUT_SAYING_NOT = re.compile(
@@ -142,10 +143,14 @@ def _decides(name: GuardName, one: Facts, other: Facts) -> bool:
 def _numbers(one: Facts, other: Facts) -> bool:
     """Differs when the numbers do, or when two have changed places: "one desk for two people", "two desks for one"."""
     if one.quantities != other.quantities:
-        return one.ages != other.ages or not (one.tells_age or other.tells_age)
-    # "Python 2 or Python 3", "type 1 and type 2": which comes first says nothing.
-    listed = any(_LISTED.search(facts.text) for facts in (one, other))
-    return bool(one.quantities) and _said_otherwise(one.counts, other.counts) > (1 if listed else 0)
+        ages_alone = one.ages == other.ages and one.aged == other.aged and one.bounds == other.bounds
+        return not (one.aged and ages_alone)
+    return bool(one.quantities) and _said_otherwise(one.counts, other.counts) > (1 if _listed(one, other) else 0)
+
+
+def _listed(one: Facts, other: Facts) -> bool:
+    """Whether either lists things, "Python 2 or Python 3", "UK and US taxes": which comes first says nothing then."""
+    return any(_LISTED.search(facts.text) for facts in (one, other))
 
 
 def _said_otherwise(mine: frozenset[tuple[Any, Any]], yours: frozenset[tuple[Any, Any]]) -> int:
@@ -217,7 +222,7 @@ def _names(one: Facts, other: Facts) -> bool:
     missing, extra = _unsaid(one, other), _unsaid(other, one)
     if (missing and extra) or any(name in LEXICON.names for name in missing | extra):
         return True
-    return _said_otherwise(one.named, other.named) > 0
+    return not _listed(one, other) and _said_otherwise(one.named, other.named) > 0
 
 
 def _negations(one: Facts, other: Facts) -> bool:

@@ -53,7 +53,7 @@ _ASKS_FOR_ANOTHER: Final = re.compile(
     r"\b(?:do|does|can|could|may|must|should|will|would)(?! (?:i|we|you|one|it|they|he|she)\b)\b", re.IGNORECASE
 )
 
-_MEANS: Final = frozenset({"by", "with", "using", "through"})
+_MEANS: Final = frozenset({"by", "with", "using", "through", "as", "on", "in"})
 _PASSIVE_OR_LET: Final = frozenset({"be", "been", "get", "let", "lets", "allow", "allows", "me", "us"})
 
 _AROUND: Final = frozenset(
@@ -191,7 +191,7 @@ def _numbers_exchanged(one: Facts, other: Facts) -> bool:
     if len(mine) != len(yours) or Counter(mine) != Counter(yours):
         return False
     apart = [at for at, (a, b) in enumerate(zip(mine, yours, strict=True)) if a != b]
-    if len(apart) != 2 or not all(mine[at][0].isdigit() for at in apart):
+    if len(apart) != 2 or not all(mine[at][0].isdecimal() for at in apart):
         return False
     between = mine[apart[0] + 1 : apart[1]]
     return bool(between) and not _MANY_TOGETHER.intersection(between)

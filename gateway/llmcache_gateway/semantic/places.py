@@ -12,10 +12,8 @@ SENTENCE: Final = re.compile(r"\b(?:is|are|was|were|do|does|did|can|could|may|mi
 LONGEST: Final = 40
 """Content words of a question up to which it is looked at word by word what stands on either side."""
 
-_REPLACED: Final = re.compile(
-    r"(?<![\w'’-])((?:[\w'’-]+ ){1,3})(?:be|is|are|been) replaced\b"
-    r"|\b(?:instead of|in place of|rather than|replac(?:e|es|ing)) "
-)
+_INSTEAD: Final = re.compile(r"\b(?:instead of|in place of|rather than) ")
+_REPLACED: Final = re.compile(r"(?<![\w'’-])((?:[\w'’-]+ ){1,3})(?:be|is|are|been) replaced\b|\breplac(?:e|es|ing) ")
 _REPLACED_BY: Final = re.compile(r"\b(?:with|by|in|for|when|if|to|as)\b|[,.;?]")
 _FROM_TO: Final = re.compile(r"\bfrom ((?:[\w'’-]+ ){1,3})to ((?:[\w'’-]+ ?){1,2})")
 _ARTICLES: Final = frozenset({"a", "an", "the", "my", "your", "our", "their", "his", "her", "its"})
@@ -75,8 +73,8 @@ def phrase(facts: Facts, at: int) -> list[tuple[str, str]]:
     words = list(zip(facts.words[at:end], facts.stems[at:end], strict=True))
     while words and words[0][0] in _ARTICLES:
         words.pop(0)
-    found = takewhile(lambda each: each[0] not in LEXICON.common, words)
-    return [each for each in found if not each[0][0].isdigit()]
+    found = takewhile(lambda each: each[0] not in LEXICON.common or each[0] in ("and", "or"), words)
+    return [each for each in found if each[0] not in LEXICON.common and not each[0][0].isdecimal()]
 
 
 def _replaced_crossed(one: Facts, other: Facts) -> bool:
@@ -88,11 +86,11 @@ def _replaced_crossed(one: Facts, other: Facts) -> bool:
 def _replaced(facts: Facts) -> set[str]:
     """Stems of what something else is taken for, up to three content words without numbers."""
     text = facts.spelled.lower()
-    match = _REPLACED.search(text)
+    match = _INSTEAD.search(text) or _REPLACED.search(text)
     if match is None:
         return set()
-    told = match[1] or _REPLACED_BY.split(text[match.end() :], maxsplit=1)[0]
-    return set([word for word in Facts(told).content if not word[0].isdigit()][:3])
+    told = (match.re is _REPLACED and match[1]) or _REPLACED_BY.split(text[match.end() :], maxsplit=1)[0]
+    return set([word for word in Facts(told).content if not word[0].isdecimal()][:3])
 
 
 def _way(facts: Facts) -> tuple[set[str], set[str]]:
