@@ -62,7 +62,7 @@ _COUNTED = re.compile(r"\d+-([a-z]{3,})(?:-[a-z]+)*")
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"(?<![\d.])\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
-_WAYS: Final = {
+_BOUNDING: Final = {
     "over": "over", "above": "over", "more": "over", "under": "under", "below": "under", "less": "under",
     "fewer": "under", "exactly": "exactly", "larger": "over", "bigger": "over", "greater": "over", "higher": "over",
     "longer": "over", "older": "over", "smaller": "under", "lower": "under", "shorter": "under", "younger": "under",
@@ -118,7 +118,7 @@ class Facts:
     def ages(self) -> list[tuple[str, float]]:
         """The same with years as bare numbers, for where those of somebody are told: a ten-year-old is aged 10."""
         return sorted(
-            ("" if _singular(unit) in ("year", "yr") else unit if _is_counted(unit) else "", worth)
+            ("" if _singular(unit) in ("year", "yr") else unit if _is_unit_or_several(unit) else "", worth)
             for worth, unit in self._numbers
         )
 
@@ -319,7 +319,7 @@ def _bound(before: list[str], after: list[str]) -> str:
         return f"at {words[-1]}"
     if words[-1:] == ["than"]:
         words.pop()
-    how = _WAYS.get(words[-1], "") if words else ""
+    how = _BOUNDING.get(words[-1], "") if words else ""
     if how in ("over", "under") and words[-2:-1] in (["no"], ["not"]):
         return "at most" if how == "over" else "at least"
     return how
@@ -330,7 +330,7 @@ def _roman(numeral: str) -> float:
     return float(sum(-one if one < then else one for one, then in zip_longest(values, values[1:], fillvalue=0)))
 
 
-def _is_counted(unit: str) -> bool:
+def _is_unit_or_several(unit: str) -> bool:
     """Whether what stands after a number is a unit, or more than one of something."""
     return _singular(unit) in LEXICON.units or unit.endswith("s") or unit in ("people", "children", "men", "women")
 

@@ -236,11 +236,9 @@ def _swapped(one: Facts, other: Facts) -> bool:
     """The same content words but for two, or two groups, that changed places around what holds them apart."""
     mine, yours = _placed(one), _placed(other)
     names, names2 = [name for name, _ in mine], [name for name, _ in yours]
-    if len(mine) < 2 or Counter(names) != Counter(names2):
+    if len(mine) < 2 or names == names2 or Counter(names) != Counter(names2):
         return _turned_passive(one, other)
     changed = [at for at, (a, b) in enumerate(zip(names, names2, strict=True)) if a != b]
-    if not changed:
-        return _turned_passive(one, other)
     mine, yours = mine[changed[0] : changed[-1] + 1], yours[changed[0] : changed[-1] + 1]
     groups = _exchanged_groups([name for name, _ in mine], [name for name, _ in yours])
     if groups is None:

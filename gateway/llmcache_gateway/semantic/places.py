@@ -2,18 +2,23 @@
 instead of."""
 
 import re
+from collections.abc import Iterator
 from itertools import takewhile
-from typing import Final
+from typing import Final, Literal
 
 from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.lexicon import LEXICON, stem
+
+Way = Literal["from", "to"]
 
 SENTENCE: Final = re.compile(r"\b(?:is|are|was|were|do|does|did|can|could|may|might|must|should|will|would|has|have)\b")
 LONGEST: Final = 40
 """Content words of a question up to which it is looked at word by word what stands on either side."""
 
 _INSTEAD: Final = re.compile(r"\b(?:instead of|in place of|rather than) ")
-_REPLACED: Final = re.compile(r"(?<![\w'’-])((?:[\w'’-]+ ){1,3})(?:be|is|are|been) replaced\b|\breplac(?:e|es|ing) ")
+_REPLACED: Final = re.compile(
+    r"(?<![\w'’-])(?P<before>(?:[\w'’-]+ ){1,3})(?:be|is|are|been) replaced\b|\breplac(?:e|es|ing) "
+)
 _REPLACED_BY: Final = re.compile(r"\b(?:with|by|in|for|when|if|to|as)\b|[,.;?]")
 _FROM_TO: Final = re.compile(r"\bfrom ((?:[\w'’-]+ ){1,3})to ((?:[\w'’-]+ ?){1,2})")
 _ARTICLES: Final = frozenset({"a", "an", "the", "my", "your", "our", "their", "his", "her", "its"})
@@ -49,21 +54,28 @@ def _each_elsewhere(one: Facts, mine: set[str], other: Facts, yours: set[str]) -
     return bool((mine - yours) & there) and bool((yours - mine) & here)
 
 
+def _opened(facts: Facts) -> Iterator[tuple[Way, int]]:
+    """Of each "from", "off", "out of", "to", "into" and "onto": which way it says, and where the word after it is."""
+    for at, word in enumerate(facts.words):
+        if word in _FROM or (word == "of" and facts.words[at - 1 : at] == ["out"]):
+            yield "from", at + 1
+        elif word in _TO:
+            yield "to", at + 1
+
+
 def _sources(facts: Facts) -> set[str]:
     """Stems of all that is named after "from", "off" and "out of"."""
-    words = facts.words
-    ends = [at for at, word in enumerate(words) if word in _FROM or (word == "of" and words[at - 1 : at] == ["out"])]
-    return {stemmed for at in ends for _, stemmed in phrase(facts, at + 1)}
+    return {stemmed for way, at in _opened(facts) if way == "from" for _, stemmed in phrase(facts, at)}
 
 
 def _targets(facts: Facts) -> set[str]:
     """Stems of all that is named after "into" and "onto", and after "to" if a name is in it; else it may be a verb."""
-    phrases = [(word, phrase(facts, at + 1)) for at, word in enumerate(facts.words) if word in _TO]
+    named = [(facts.words[at - 1], phrase(facts, at)) for way, at in _opened(facts) if way == "to"]
     return {
         stemmed
-        for word, phrase in phrases
-        if word != "to" or any(named in LEXICON.names for named, _ in phrase)
-        for _, stemmed in phrase
+        for opener, words in named
+        if opener != "to" or any(word in LEXICON.names for word, _ in words)
+        for _, stemmed in words
     }
 
 
@@ -89,27 +101,24 @@ def _replaced(facts: Facts) -> set[str]:
     match = _INSTEAD.search(text) or _REPLACED.search(text)
     if match is None:
         return set()
-    told = (match.re is _REPLACED and match[1]) or _REPLACED_BY.split(text[match.end() :], maxsplit=1)[0]
+    told = match.groupdict().get("before") or _REPLACED_BY.split(text[match.end() :], maxsplit=1)[0]
     return set([word for word in Facts(told).content if not word[0].isdecimal()][:3])
 
 
 def _way(facts: Facts) -> tuple[set[str], set[str]]:
     """Stems of what stands after "from" and of what stands after "to", up to two content words each."""
-    found: tuple[set[str], set[str]] = set(), set()
-    for at, word in enumerate(facts.words):
-        out_of = word == "of" and at > 0 and facts.words[at - 1] == "out"
-        place = 0 if word in _FROM or out_of else 1 if word in _TO else None
-        if place is None:
-            continue
-        verb_may_follow = place == 1 and facts.words[at + 1 : at + 2] and facts.words[at + 1] not in LEXICON.common
+    found: dict[Way, set[str]] = {"from": set(), "to": set()}
+    for way, at in _opened(facts):
+        following = list(zip(facts.words[at : at + 4], facts.stems[at : at + 4], strict=True))
+        verb_may_follow = way == "to" and following and following[0][0] not in LEXICON.common
         room = 1 if verb_may_follow else 2  # "to turn it" names no place
-        for following, stemmed in zip(facts.words[at + 1 : at + 5], facts.stems[at + 1 : at + 5], strict=True):
-            if following in _FROM | _TO or room == 0:
+        for word, stemmed in following:
+            if word in _FROM | _TO or room == 0:
                 break
-            if following not in LEXICON.common:
-                found[place].add(stemmed)
+            if word not in LEXICON.common:
+                found[way].add(stemmed)
                 room -= 1
-    return found
+    return found["from"], found["to"]
 
 
 def _turned_around(one: Facts, other: Facts) -> bool:
