@@ -51,10 +51,15 @@ def read(exchange: Exchange, question: Question, metrics: Metrics) -> None:
     if isinstance(asked, str):
         exchange.semantic = asked
         metrics.semantic_skipped.labels(asked).inc()
-        if exchange.explained:
-            exchange.explained = {**exchange.explained, DEBUG: f"skipped; reason={asked}"}
+        _tell(exchange, f"skipped; reason={asked}")
     else:
         question.asked = asked
+
+
+def _tell(exchange: Exchange, decided: str) -> None:
+    """Say what was decided to a client that debugs."""
+    if exchange.explained:
+        exchange.explained = {**exchange.explained, DEBUG: decided}
 
 
 async def answer(
@@ -113,9 +118,8 @@ async def look_up(
     metrics.semantic_lookups.labels(semantic.mode, outcome).inc()
     if outcome == "rejected":
         metrics.semantic_rejected.labels(match.why).inc()
-    if exchange.explained:
-        unsure = "; unsure" if match.grey is not None else ""
-        exchange.explained = {**exchange.explained, DEBUG: f"{match.why}; similarity={match.similarity:.4f}{unsure}"}
+    unsure = "; unsure" if match.grey is not None else ""
+    _tell(exchange, f"{match.why}; similarity={match.similarity:.4f}{unsure}")
     if match.found is not None and semantic.mode == "shadow":
         question.withheld = Withheld(match.key, match.found.entry.stored_at, match.similarity, match.why == ALIAS)
         return None

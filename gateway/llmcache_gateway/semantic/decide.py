@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from llmcache_gateway.semantic.guards import Differences, GuardName, differences
+from llmcache_gateway.semantic.facts import Facts
+from llmcache_gateway.semantic.guards import Differences, GuardName, differences_of
 
 Why = GuardName | Literal["served", "none", "threshold", "verifier"]
 
@@ -79,11 +80,12 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
     left: list[int] = []
     refused: dict[int, Why] = {}
     found: dict[int, Differences] = {}
+    facts = Facts(asked)
     for at, candidate in enumerate(candidates):
         if candidate.similarity < limits.least_similarity:
             refused[at] = "threshold"
             continue
-        found[at] = differences(asked, candidate.text) if limits.guards else Differences()
+        found[at] = differences_of(facts, Facts(candidate.text)) if limits.guards else Differences()
         guard = found[at].refusing(verified=verified)
         if guard is not None:
             refused[at] = guard

@@ -105,7 +105,11 @@ class Differences:
 
 def differences(asked: str, stored: str) -> Differences:
     """All that the guards find between the two."""
-    one, other = Facts(asked), Facts(stored)
+    return differences_of(Facts(asked), Facts(stored))
+
+
+def differences_of(one: Facts, other: Facts) -> Differences:
+    """The same of what stands in them, which is read once of a question that many are compared with."""
     found = tuple(_found(one, other))
     if not found:
         return Differences()
