@@ -13,7 +13,7 @@ from typing import Final
 from llmcache_gateway.semantic.lexicon import LEXICON, stem
 
 ROMAN: Final = {"i": 1, "v": 5, "x": 10}
-SHORT_UNITS: Final = frozenset({"km", "cm", "mm", "kg", "mg", "ml", "gb", "mb", "tb", "kb", "lb", "ft"})
+SHORT_UNITS: Final = frozenset({"km", "cm", "mm", "kg", "mg", "ml", "gb", "mb", "tb", "kb", "lb", "ft", "rs"})
 
 _NUMBER = re.compile(r"(?<![\w.])(?<!\w-)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(st|nd|rd|th)?(?=\W|$|[a-zA-Z°%])")
 _IDENTIFIER = re.compile(r"(?<![\w.-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*(?![\w-])")
@@ -23,7 +23,7 @@ _CODE = re.compile(
     r"```.*?```|`[^`]+`"
     r"|https?://\S+|(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.]+"
     r"|(?<!\S)--?[a-zA-Z][\w-]*"  # options
-    r"|\b\w+\([^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
+    r"|\b\w+\((?!e?s\))[^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
     r"|(?<!\w)(?:~|\.{1,2})?(?:/[\w.-]+){2,}|(?<!\w)\.[a-z]{2,5}\b",
     re.DOTALL,
 )
@@ -59,6 +59,7 @@ _AGED = re.compile(
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"\d+-([a-z]{3,})(?:-[a-z]+)*")
+_RUPEES = re.compile(r"\b(?:rs|inr)\.?\s?(?=\d)", re.IGNORECASE)
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"(?<![\d.])\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
@@ -131,7 +132,7 @@ class Facts:
     @cached_property
     def _numbers(self) -> list[tuple[float, str]]:
         """Each number, in figures or in words, and what stands beside it where its unit would."""
-        plain = re.sub(r"\b[\d.]+(?:\.\d+){2,}\b", " ", self.text)
+        plain = re.sub(r"\b[\d.]+(?:\.\d+){2,}\b", " ", _RUPEES.sub("₹", self.text))
         found: list[tuple[float, str]] = []
         for match in _NUMBER.finditer(plain):
             worth = float(match[1].replace(",", "") + (match[2] or ""))
@@ -261,7 +262,7 @@ class Facts:
             {
                 LEXICON.aliases.get(word, word)
                 for word in plain
-                if len(word) > 1 and word not in LEXICON.common and word not in LEXICON.names
+                if len(word) > 1 and not (word in LEXICON.common or word in LEXICON.names or _is_money(word))
             }
         )
 
@@ -280,7 +281,8 @@ class Facts:
     def _known_names(self) -> frozenset[str]:
         """Names of the list, those of two words first; short ones only with a capital, for "us" is no country."""
         found: set[str] = set()
-        capitals = {word.lower().removesuffix("'s") for word in re.findall(r"\b[A-Z][\w.'+#-]*", self.text)}
+        whole = [word.lower() for word in re.findall(r"\b[A-Z][\w.'+#-]*", self.text)]
+        capitals = {word.removesuffix("'s") for each in whole for word in (each, *each.split("-"))}
         inside: set[str] = set()
         for first, second in zip(self.words, self.words[1:], strict=False):
             if (name := LEXICON.names.get(f"{first} {second}")) is not None:
@@ -328,6 +330,11 @@ def _bound(before: list[str], after: list[str]) -> str:
 def _roman(numeral: str) -> float:
     values = [ROMAN[letter] for letter in numeral.lower()]
     return float(sum(-one if one < then else one for one, then in zip_longest(values, values[1:], fillvalue=0)))
+
+
+def _is_money(word: str) -> bool:
+    """Whether it is a currency, which is no name: an amount's unit is compared as one."""
+    return LEXICON.units.get(_singular(word), ("", 0.0))[0] == "money"
 
 
 def _is_unit_or_several(unit: str) -> bool:

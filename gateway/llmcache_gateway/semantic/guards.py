@@ -330,7 +330,10 @@ def _unsaid(one: Facts, other: Facts) -> set[str]:
 
 
 def _mentions(facts: Facts, name: str) -> bool:
-    if name in facts.names or name in facts.vocabulary or stem(name) in facts.vocabulary or name in facts.text.lower():
+    if name in facts.names or name in facts.vocabulary or stem(name) in facts.vocabulary:
+        return True
+    text = facts.text.lower()
+    if name in text or name.replace("-", " ") in text:
         return True
     if any(len(word) > 2 and LEXICON.aliases.get(word) == name for word in facts.words):
         return True

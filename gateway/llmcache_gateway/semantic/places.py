@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Final, Literal
 
 from llmcache_gateway.semantic.facts import Facts
-from llmcache_gateway.semantic.lexicon import LEXICON, stem
+from llmcache_gateway.semantic.lexicon import LEXICON
 
 Way = Literal["from", "to"]
 
@@ -128,14 +128,15 @@ def _turned_around(one: Facts, other: Facts) -> bool:
 
 def _put(facts: Facts) -> set[tuple[str, str]]:
     """Stems of the content word before each "to", "into" and "onto", with each of the two after it."""
+    told = list(zip(facts.words, facts.stems, strict=True))
     found: set[tuple[str, str]] = set()
     for at, word in enumerate(facts.words):
         if word not in _TO:
             continue
-        before = [each for each in reversed(facts.words[max(at - 3, 0) : at]) if each not in LEXICON.common]
-        after = [each for each in facts.words[at + 1 : at + 4] if each not in LEXICON.common]
-        thing = before[1:2] if before and before[0].endswith("ed") else before[:1]  # "get a merged into b"
-        found |= {(stem(each), stem(place)) for each in thing for place in after[:2] if each != place}
+        before = [each for each in reversed(told[max(at - 3, 0) : at]) if each[0] not in LEXICON.common]
+        after = [each for each in told[at + 1 : at + 4] if each[0] not in LEXICON.common]
+        things = before[1:2] if before and before[0][0].endswith("ed") else before[:1]  # "get a merged into b"
+        found |= {(thing, place) for _, thing in things for _, place in after[:2] if thing != place}
     return found
 
 
