@@ -49,6 +49,16 @@ def corpus(labelled: list[Pair], table: Vectors) -> list[Pair]:
     return everything
 
 
+def refined(labelled: list[Pair], table: Vectors) -> list[Pair]:
+    """What comes last: the labelled pairs once more, as many of sets and half, and a few made by rule."""
+    random = Random(13)
+    written = list(sets.pairs(sets.split(sets.read())[0], random, traps_with=3))
+    chosen = random.sample(written, min(len(written), len(labelled) * 3 // 2))
+    everything = [*labelled, *_made(labelled, _edits(labelled, table, random), random, 0.1), *chosen]
+    random.shuffle(everything)
+    return everything
+
+
 def _edits(labelled: list[Pair], table: Vectors, random: Random) -> edits.Edits:
     return edits.Edits(random, _opposites(), near_words(labelled, table), edits.harvest(labelled))
 

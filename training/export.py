@@ -11,19 +11,20 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from llmcache_gateway.semantic.verifier import WINDOW
+from llmcache_gateway.semantic.wording import NUMBERS
 from training.reader import WIDTH, Reader, four_bits
 
 
 class _Part(nn.Module):
-    """A part of the reader, with the gateway's names and order of inputs."""
+    """A part of the reader, with the gateway's names and order of inputs. A pair alone needs no mask."""
 
     def __init__(self, reader: Reader, read: Callable[..., Tensor | tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.reader = reader
         self.read = read
 
-    def forward(self, states: Tensor, mask: Tensor, side: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return self.read(self.reader, states, mask, side)
+    def forward(self, states: Tensor, side: Tensor, wording: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return self.read(self.reader, states, None, side, wording)
 
 
 def export(reader: Reader, folder: Path) -> None:
@@ -46,18 +47,19 @@ def export(reader: Reader, folder: Path) -> None:
 
 def _export(part: nn.Module, file: Path, outputs: list[str]) -> None:
     whole = file.with_suffix(".whole")
-    states, mask, side = torch.randn(2, 20, WIDTH), torch.ones(2, 20), torch.zeros(2, 20)
+    states, side = torch.randn(2, 20, WIDTH), torch.zeros(2, 20)
     side[:, 10:] = 1
+    wording = torch.ones(2, NUMBERS)
     free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         torch.onnx.export(
             part,
-            (states, mask, side),
+            (states, side, wording),
             whole,
-            input_names=["states", "mask", "side"],
+            input_names=["states", "side", "wording"],
             output_names=outputs,
-            dynamic_shapes={"states": free, "mask": free, "side": free},
+            dynamic_shapes={"states": free, "side": free, "wording": {0: torch.export.Dim.AUTO}},
             dynamo=True,
             opset_version=20,  # the first that has GELU as one step
             external_data=False,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmcache_gateway.semantic.verifier import GROUP, word_vectors
+from llmcache_gateway.semantic.wording import NUMBERS
 
 WIDTH: Final = 384
 HEADS: Final = 12
@@ -37,11 +38,12 @@ class Layer(nn.Module):
         self.f = nn.Linear(INNER, WIDTH)
         self.n2 = nn.LayerNorm(WIDTH, eps=1e-12)
 
-    def forward(self, x: Tensor, bias: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None, drop: float = 0.0) -> Tensor:
         """States `[pairs, tokens, width]`; `bias` is added to what attends, very negative where nothing stands."""
         pairs, tokens, width = x.shape
         q, k, v = self.qkv(x).view(pairs, tokens, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
-        weights = torch.softmax((q @ k.transpose(-1, -2)) * (1 / math.sqrt(width // HEADS)) + bias, -1)
+        attended = (q @ k.transpose(-1, -2)) * (1 / math.sqrt(width // HEADS))
+        weights = torch.softmax(attended if bias is None else attended + bias, -1)
         if drop:
             weights = functional.dropout(weights, drop)
         y = self.o((weights @ v).transpose(1, 2).reshape(pairs, tokens, width))
@@ -68,32 +70,51 @@ class Reader(nn.Module):
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(5 * WIDTH, 128), nn.GELU(), nn.Linear(128, 1)) for _ in range(2)
         )
+        self.told = nn.ParameterList(nn.Parameter(torch.zeros(128, NUMBERS)) for _ in range(2))
+        """What a head makes of the wording: nothing, until that is trained."""
 
-    def forward(self, ids: Tensor, sides: Tensor, mask: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, ids: Tensor, sides: Tensor, mask: Tensor, wording: Tensor | None = None, drop: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Log odds of `small` and of `large`, each `[pairs]`.
 
-        Of tokens, 0 or 1 for the question they are of, and 1 where there are any, each `[pairs, tokens]`.
+        Of tokens, 0 or 1 for the question they are of, and 1 where there are any, each `[pairs, tokens]`; and of how
+        the two are worded, `[pairs, NUMBERS]`, or without.
         """
         states = self.word(ids) + self.typ(sides) + self.pos.weight[: ids.shape[1]]
-        small, between = self.begin(states, mask, sides, drop)
-        return small, self.go_on(between, mask, sides, drop)
+        small, between = self.begin(states, mask, sides, wording, drop)
+        return small, self.go_on(between, mask, sides, wording, drop)
 
-    def begin(self, states: Tensor, mask: Tensor, sides: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor]:
-        """The log odds of `small`, and the states it has, from the sum of word, place and side vectors."""
-        return self._read(0, self.n(states), mask, sides, drop)
+    def begin(
+        self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor | None, drop: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """The log odds of `small`, and the states it has, from the sum of word, place and side vectors.
 
-    def go_on(self, states: Tensor, mask: Tensor, sides: Tensor, drop: float = 0.0) -> Tensor:
+        Without `mask`, there is a token everywhere.
+        """
+        return self._read(0, self.n(states), mask, sides, wording, drop)
+
+    def go_on(
+        self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor | None, drop: float = 0.0
+    ) -> Tensor:
         """The log odds of `large` from the states of `small`."""
-        return self._read(1, states, mask, sides, drop)[0]
+        return self._read(1, states, mask, sides, wording, drop)[0]
 
-    def _read(self, part: int, x: Tensor, mask: Tensor, sides: Tensor, drop: float) -> tuple[Tensor, Tensor]:
-        bias = ((1 - mask[:, None, None, :]) * -1e4).to(x.dtype)
-        first, second = ((mask * side).unsqueeze(-1).to(x.dtype) for side in (1 - sides, sides))
+    def _read(
+        self, part: int, x: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor | None, drop: float
+    ) -> tuple[Tensor, Tensor]:
+        bias = None if mask is None else ((1 - mask[:, None, None, :]) * -1e4).to(x.dtype)
+        of_either = (1 - sides, sides)
+        first, second = ((side if mask is None else mask * side).unsqueeze(-1).to(x.dtype) for side in of_either)
         for layer in (self.layers[:FIRST], self.layers[FIRST:])[part]:
             x = layer(x, bias, drop)
         a = (x * first).sum(1) / first.sum(1)
         b = (x * second).sum(1) / second.sum(1)
-        return self.heads[part](torch.cat([x[:, 0], a, b, (a - b).abs(), a * b], -1)).squeeze(-1), x
+        inner, bend, out = self.heads[part]
+        hidden = inner(torch.cat([x[:, 0], a, b, (a - b).abs(), a * b], -1))
+        if wording is not None:
+            hidden = hidden + functional.linear(wording, self.told[part])
+        return out(bend(hidden)).squeeze(-1), x
 
 
 def load_encoder(reader: Reader, file: Path, *, rounded: bool) -> None:

@@ -4,13 +4,17 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, load_tokenizer
+from llmcache_gateway.semantic.facts import Facts
+from llmcache_gateway.semantic.wording import wording
 from training.pairs import Pair
 from training.reader import Reader
 
@@ -23,23 +27,38 @@ DROP: Final = 0.1
 SAVE_EACH: Final = 200
 REPORT_EACH: Final = 50
 
-Tokens = tuple[list[int], list[int], float]
+
+class Item(NamedTuple):
+    """A pair as it is read: tokens of both, 1.0 where they are the same, what is added to its log odds, its wording."""
+
+    first: list[int]
+    second: list[int]
+    same: float
+    added: float
+    wording: NDArray[np.float32] | None
 
 
 def train(
-    reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate: float, last_rate: float, seed: int
-) -> None:
+    reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate: float, last_rate: float, seed: int,
+    asked_more: float | None = None,
+) -> None:  # fmt: skip
     """So many batches, the rate falling evenly; saves along the way. The word vectors stay as they are.
 
-    The heads' rate is five times that of the layers, which know much already.
+    The heads' rate is five times that of the layers, which know much already. With `asked_more`, the reader is told how
+    pairs are worded, and learns log odds that are so much lower for labelled pairs, so that one threshold is stricter
+    there: after Menon et al., "Long-tail learning via logit adjustment", 2021 (arXiv 2007.07314).
     """
     torch.manual_seed(seed)
     random = Random(seed)
-    items = tokens(pairs)
+    items = read(pairs, asked_more)
     for table in (reader.word, reader.typ, reader.pos):
         table.weight.requires_grad = False
-    head = list(reader.heads.parameters())
-    body = [each for name, each in reader.named_parameters() if each.requires_grad and not name.startswith("heads.")]
+    head = [*reader.heads.parameters(), *reader.told.parameters()]
+    body = [
+        each
+        for name, each in reader.named_parameters()
+        if each.requires_grad and not name.startswith(("heads.", "told."))
+    ]
     optimizer = torch.optim.AdamW([{"params": body}, {"params": head}], lr=rate, weight_decay=0.01, fused=True)
     chosen = batches(items, random)
     started, smooth = time.monotonic(), 0.7
@@ -48,11 +67,12 @@ def train(
         now = min(1.0, (step + 1) / 100) * (rate + (last_rate - rate) * step / steps)
         for group, factor in zip(optimizer.param_groups, (1, 5), strict=True):
             group["lr"] = now * factor
-        picked = [(b, a, same) if random.random() < 0.5 else (a, b, same) for a, b, same in next(chosen)]
+        picked = [_turned(each) if random.random() < 0.5 else each for each in next(chosen)]
         ids, sides, mask = tensors(picked)
         with torch.autocast("cpu", torch.bfloat16):
-            small, large = reader(ids, sides, mask, DROP)
-        loss = _loss(small.float(), large.float(), torch.tensor([same for *_, same in picked]))
+            small, large = reader(ids, sides, mask, wordings(picked), DROP)
+        added = torch.tensor([each.added for each in picked])
+        loss = _loss(small.float() + added, large.float() + added, torch.tensor([each.same for each in picked]))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(body + head, 1.0)
@@ -74,22 +94,41 @@ def _loss(small: Tensor, large: Tensor, same: Tensor) -> Tensor:
     return told(large, same) + 0.5 * told(small, same) + 0.5 * told(small, torch.sigmoid(large.detach()))
 
 
-def tokens(pairs: Sequence[Pair]) -> list[Tokens]:
-    """Of both questions, and 1.0 where they are the same."""
+def _turned(item: Item) -> Item:
+    return item._replace(first=item.second, second=item.first)
+
+
+def read(pairs: Sequence[Pair], asked_more: float | None) -> list[Item]:
+    """Without `asked_more`, nothing is told of the wording and nothing added."""
     tokenizer = load_tokenizer(BUILT_IN)
 
-    def read(texts: list[str]) -> list[list[int]]:
+    def tokens(texts: list[str]) -> list[list[int]]:
         return [each.ids[:LONGEST] for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
-    first, second = read([pair.a for pair in pairs]), read([pair.b for pair in pairs])
-    return [(a, b, float(pair.same)) for a, b, pair in zip(first, second, pairs, strict=True)]
+    first, second = tokens([pair.a for pair in pairs]), tokens([pair.b for pair in pairs])
+    return [
+        Item(a, b, float(pair.same), 0.0, None)
+        if asked_more is None
+        else Item(a, b, float(pair.same), asked_more if pair.kind == "labelled" else 0.0, _wording(pair))
+        for a, b, pair in zip(first, second, pairs, strict=True)
+    ]
 
 
-def tensors(items: Sequence[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
+def _wording(pair: Pair) -> NDArray[np.float32]:
+    return wording(Facts(pair.a), Facts(pair.b))
+
+
+def wordings(items: Sequence[Item]) -> Tensor | None:
+    """`[pairs, NUMBERS]`, or None where nothing is told of them."""
+    told = [each.wording for each in items if each.wording is not None]
+    return torch.from_numpy(np.stack(told)) if told else None
+
+
+def tensors(items: Sequence[Item]) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens, sides and mask, each `[pairs, tokens]`, padded."""
     ids = torch.zeros(len(items), max(map(_length, items)), dtype=torch.long)
     sides, mask = torch.zeros_like(ids), torch.zeros_like(ids)
-    for row, (a, b, _) in enumerate(items):
+    for row, (a, b, *_) in enumerate(items):
         text = [START, *a, END, *b, END]
         ids[row, : len(text)] = torch.tensor(text)
         sides[row, len(a) + 2 : len(text)] = 1
@@ -97,7 +136,7 @@ def tensors(items: Sequence[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
     return ids, sides, mask
 
 
-def batches(items: Sequence[Tokens], random: Random) -> Iterator[list[Tokens]]:
+def batches(items: Sequence[Item], random: Random) -> Iterator[list[Item]]:
     """For ever, each of pairs of much the same length, so that little is padded."""
     order = list(range(len(items)))
     while True:
@@ -110,5 +149,5 @@ def batches(items: Sequence[Tokens], random: Random) -> Iterator[list[Tokens]]:
                 yield [items[at] for at in each]
 
 
-def _length(item: Tokens) -> int:
-    return len(item[0]) + len(item[1]) + 3
+def _length(item: Item) -> int:
+    return len(item.first) + len(item.second) + 3

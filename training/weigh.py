@@ -11,14 +11,18 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from llmcache_gateway.semantic.embedders import StaticEmbedder
-from llmcache_gateway.semantic.guards import differences
+from llmcache_gateway.semantic.facts import Facts
+from llmcache_gateway.semantic.guards import differences_of
 from llmcache_gateway.semantic.verifier import PARTS, Verifier
 from training.pairs import Pair
-from training.threshold import Measured, served, threshold
+from training.threshold import Measured, Scored, threshold
 
 WRITTEN: Final = "chosen-on"
-"""What the threshold is chosen on. In labelled pairs nobody set traps; in sets every trap meets every rewording,
+"""What the bound of traps holds on. In labelled pairs nobody set traps; in sets every trap meets every rewording,
 so that the hardest ones count most."""
+
+LABELLED: Final = "labelled"
+"""What people call the same."""
 
 
 def measure(pairs: Sequence[Pair], folder: Path) -> Measured:
@@ -26,9 +30,10 @@ def measure(pairs: Sequence[Pair], folder: Path) -> Measured:
     plain = {"threshold": 0.0, "bias": 0.0, "doubt": 0.0, "weights": [0.0, 1.0]}
     (folder / "verifier.json").write_text(json.dumps({"large": plain}), "utf-8")
     reader = Verifier.load(folder, "large")
-    read = [reader.log_odds(pair.a, [pair.b])[0] for pair in pairs]
+    asked, stored = ([Facts(text) for text in texts] for texts in zip(*(pair[:2] for pair in pairs), strict=True))
+    read = [reader.log_odds(one, [other])[0] for one, other in zip(asked, stored, strict=True)]
     odds = np.array([np.zeros(2) if each is None else each for each in read], np.float64)
-    found = [differences(pair.a, pair.b) for pair in pairs]
+    found = [differences_of(one, other) for one, other in zip(asked, stored, strict=True)]
     static = StaticEmbedder()
     first = static.embed_now([pair.a for pair in pairs])
     second = static.embed_now([pair.b for pair in pairs])
@@ -61,8 +66,9 @@ def weigh(held: dict[str, Measured]) -> dict[str, dict[str, object]]:
         factors = model.coef_[0] / scaler.scale_
         if factors[-1] > 0:
             raise ValueError(f"{size}: a doubt would raise the score: the guards are no good, or the reader")
-        scored = dict(zip(held, np.split(scores, ends[:-1]), strict=True))
-        least = threshold(held[WRITTEN], scored[WRITTEN])
+        split = zip(held.items(), np.split(scores, ends[:-1]), strict=True)
+        scored = {name: Scored(each, some) for (name, each), some in split}
+        least = threshold(scored[WRITTEN], scored[LABELLED])
         result[size] = {
             "threshold": least,
             "bias": round(float(model.intercept_[0] - factors @ scaler.mean_), 4),
@@ -70,7 +76,7 @@ def weigh(held: dict[str, Measured]) -> dict[str, dict[str, object]]:
             "doubt": round(float(factors[-1]), 4),
         }
         for name, each in held.items():
-            right, wrong = served(each, scored[name], least)
+            right, wrong = scored[name].served(round(least * 100))
             print(
                 f"{size}, {name}: {right / each.same.sum():.3f} served, {wrong / (~each.same).sum():.3f} wrong, "
                 f"precision {right / (right + wrong):.3f}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from llmcache_gateway.semantic.decide import Candidate, Decision, Limits, decide, least_similarity
+from llmcache_gateway.semantic.facts import Facts
 
 ASKED = "How do I reset my password?"
 SAME = Candidate("Resetting my password, how?", 0.8)
@@ -32,10 +33,10 @@ def test_guards_can_be_left_out() -> None:
 def test_the_verifier_has_the_last_word_and_sees_only_what_is_left() -> None:
     seen: list[Sequence[str]] = []
 
-    def scores(asked: str, stored: Sequence[str], doubts: Sequence[int]) -> list[float]:
-        assert asked == ASKED
+    def scores(asked: Facts, stored: Sequence[Facts], doubts: Sequence[int]) -> list[float]:
+        assert asked.text == ASKED
         assert list(doubts) == [0] * len(stored)
-        seen.append(stored)
+        seen.append([facts.text for facts in stored])
         return [0.4, 0.9][: len(stored)]
 
     other = Candidate("How do I reset a password?", 0.7)
@@ -53,7 +54,7 @@ TOLD = Candidate("I have 3 bikes and never lock them outside. How do I pick a ne
 def test_a_doubt_is_left_to_the_verifier_and_named_when_it_says_no() -> None:
     doubted: list[Sequence[int]] = []
 
-    def scores(_: str, __: Sequence[str], doubts: Sequence[int]) -> list[float]:
+    def scores(_: Facts, __: Sequence[Facts], doubts: Sequence[int]) -> list[float]:
         doubted.append(doubts)
         return [0.7]
 
@@ -71,7 +72,7 @@ def test_a_doubted_one_may_be_judged() -> None:
 
 
 def test_an_equal_text_needs_no_verifier() -> None:
-    def scores(_: str, stored: Sequence[str], __: Sequence[int]) -> list[float]:
+    def scores(_: Facts, stored: Sequence[Facts], __: Sequence[int]) -> list[float]:
         raise AssertionError(stored)
 
     decision = decide(ASKED, [LIKE, Candidate(ASKED, 1.0)], Limits(0.5, least_score=0.9), scores)
@@ -104,7 +105,7 @@ def test_the_least_similarity_is_the_configurations_or_the_models(
     ],
 )
 def test_how_one_asks_how_needs_no_judge(asked: str, stored: str, same: bool) -> None:
-    def no(_asked: str, stored: Sequence[str], _doubts: Sequence[int]) -> list[float]:
+    def no(_asked: Facts, stored: Sequence[Facts], _doubts: Sequence[int]) -> list[float]:
         return [0.0] * len(stored)
 
     assert decide(asked, [Candidate(stored, 0.9)], Limits(0.5, least_score=0.5), no).served == (0 if same else None)

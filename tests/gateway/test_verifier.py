@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, ModelFilesError
+from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.verifier import WINDOW, Size, Verifier
 
 ASKED = "How do I reset my password?"
@@ -20,8 +21,9 @@ def verifier(request: pytest.FixtureRequest) -> Verifier:
 
 
 def test_a_rewording_is_told_from_another_question(verifier: Verifier) -> None:
-    same, other, far = verifier.scores(
-        ASKED, ["How can I reset my password?", "How do I reset my router?", "Which wine goes with salmon?"], [0, 0, 0]
+    same, other, far = (
+        verifier.score(ASKED, text)
+        for text in ("How can I reset my password?", "How do I reset my router?", "Which wine goes with salmon?")
     )
 
     assert same > verifier.threshold > other
@@ -35,17 +37,17 @@ def test_scores_do_not_depend_on_what_is_asked_together(verifier: Verifier) -> N
         "Tell me at length how I would reset a lost password, please",
     ]
 
-    together = verifier.scores(ASKED, texts, [0, 1, 0])
+    together = verifier.scores(Facts(ASKED), list(map(Facts, texts)), [0, 1, 0])
 
     assert together == [verifier.score(ASKED, text, doubts) for text, doubts in zip(texts, [0, 1, 0], strict=True)]
-    assert verifier.scores(ASKED, [], []) == []
+    assert verifier.scores(Facts(ASKED), [], []) == []
 
 
 def test_what_is_too_long_to_be_read_is_never_the_same(verifier: Verifier) -> None:
     long = "reset my password " * WINDOW
 
     assert verifier.score(long, long + "?") == 0.0
-    assert verifier.scores(ASKED, [long, "", "How can I reset my password?"], [0, 0, 0])[:2] == [0.0, 0.0]
+    assert verifier.score(ASKED, long) == verifier.score(ASKED, "") == 0.0
     assert verifier.score(ASKED, "How can I reset my password?") > 0.0
 
 
@@ -62,7 +64,7 @@ def test_what_is_read_is_weighed_as_the_notes_say(tmp_path: Path) -> None:
     (tmp_path / "verifier.json").write_text(json.dumps({"large": told}))
     verifier = Verifier.load(tmp_path, "large")
     other = "What do I do to have another password?"
-    (odds,) = verifier.log_odds(ASKED, [other])
+    (odds,) = verifier.log_odds(Facts(ASKED), [Facts(other)])
 
     score = verifier.score(ASKED, other, 2)
 

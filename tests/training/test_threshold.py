@@ -1,34 +1,54 @@
-"""From which score on a pair is served is chosen by its bound alone."""
+"""From which score on a pair is served is chosen by what is served wrongly, and rightly."""
 
 import numpy as np
 import pytest
 
-from training.threshold import MOST_WRONG, Measured, served, threshold
+from training.threshold import MOST_WRONG, RECALL, Measured, Scored, threshold
 
 
-def measured(scores: list[float], same: list[bool], passed: list[bool]) -> tuple[Measured, np.ndarray]:
+def scored(scores: list[float], same: list[bool], passed: list[bool]) -> Scored:
     kept = np.array(passed)
-    return Measured(np.zeros((len(same), 3)), np.array(same), kept), np.array(scores)[kept]
+    return Scored(Measured(np.zeros((len(same), 3)), np.array(same), kept), np.array(scores)[kept])
 
 
-def traps(*scores: float, of: int) -> tuple[Measured, np.ndarray]:
+def traps(*scores: float, of: int) -> Scored:
     """So many pairs that are not the same, of which only these pass similarity and guards."""
-    return measured([*scores, *[0.0] * (of - len(scores))], [False] * of, [at < len(scores) for at in range(of)])
+    return scored([*scores, *[0.0] * (of - len(scores))], [False] * of, [at < len(scores) for at in range(of)])
 
 
-def test_it_is_the_least_that_keeps_the_bound() -> None:
+def labelled(*, right: list[float], wrong: list[float]) -> Scored:
+    every = len(right) + len(wrong)
+    return scored([*right, *wrong], [at < len(right) for at in range(every)], [True] * every)
+
+
+PRECISE = labelled(right=[0.99] * 20, wrong=[0.2] * 20)
+
+
+def test_it_is_the_least_that_keeps_the_bound_of_traps() -> None:
     allowed = int(MOST_WRONG * 200)
 
-    assert threshold(*traps(*[0.9] * allowed, 0.61, of=200)) == 0.62
-    assert threshold(*traps(*[0.9] * allowed, of=200)) == 0.3
+    assert threshold(traps(*[0.9] * allowed, 0.605, of=200), PRECISE) == 0.61
+    assert threshold(traps(*[0.9] * allowed, of=200), PRECISE) == 0.3
 
 
-def test_no_score_that_keeps_it_is_an_error() -> None:
+def test_it_is_more_until_labelled_pairs_are_served_rightly() -> None:
+    assert threshold(traps(of=200), labelled(right=[0.99] * 20, wrong=[0.405] * 20)) == 0.41
+
+
+def test_but_not_so_much_that_too_few_are_served() -> None:
+    served = int(RECALL * 100) + 1
+    right = [0.99] * served + [0.505] * (100 - served)
+
+    assert threshold(traps(of=200), labelled(right=right, wrong=[0.405] * 100)) == 0.41
+    assert threshold(traps(of=200), labelled(right=[0.505] * 100, wrong=[0.995] * 100)) == 0.5
+
+
+def test_no_score_that_keeps_the_bound_is_an_error() -> None:
     with pytest.raises(ValueError, match="the reader is no good"):
-        threshold(*traps(*[1.0] * 50, of=100))
+        threshold(traps(*[1.0] * 50, of=100), PRECISE)
 
 
 def test_what_did_not_pass_is_not_served() -> None:
-    one, scores = measured([0.9, 0.9, 0.9, 0.2], [True, True, False, False], [True, False, True, True])
+    some = scored([0.9, 0.9, 0.9, 0.2], [True, True, False, False], [True, False, True, True])
 
-    assert served(one, scores, 0.5) == (1, 1)
+    assert some.served(50) == (1, 1)

@@ -18,7 +18,8 @@ from llmcache_gateway.evaluate.settings import chosen
 from llmcache_gateway.semantic.decide import Limits, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, MAX_TOGETHER, Embeddings
-from llmcache_gateway.semantic.guards import differences
+from llmcache_gateway.semantic.facts import Facts
+from llmcache_gateway.semantic.guards import differences_of
 from llmcache_gateway.semantic.suitability import unsuitable
 from llmcache_gateway.semantic.upstream_embedder import UpstreamEmbedder
 from llmcache_gateway.semantic.verifier import Verifier
@@ -85,11 +86,13 @@ async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | 
             chunk = pairs[start : start + AT_ONCE]
             vectors = await asyncio.gather(*(embeddings.vector(text) for pair in chunk for text in (pair.a, pair.b)))
             for pair, first, second in zip(chunk, vectors[::2], vectors[1::2], strict=True):
-                found = differences(pair.a, pair.b)
+                asked, stored = Facts(pair.a), Facts(pair.b)
+                found = differences_of(asked, stored)
                 doubts = found.doubts if guards else 0
-                score = (
-                    None if verifier is None else 1.0 if pair.a == pair.b else verifier.score(pair.a, pair.b, doubts)
-                )
+                if verifier is None:
+                    score = None
+                else:
+                    score = 1.0 if pair.a == pair.b else verifier.scores(asked, [stored], [doubts])[0]
                 firm = found.refusing(verified=verifier is not None)
                 guard = firm or found.refusing(verified=False)
                 judged.append(Judged(pair.same, pair.kind, float(first @ second), guard, firm is not None, score))

@@ -17,6 +17,7 @@ from llmcache_gateway.semantic.budget import NOTHING
 from llmcache_gateway.semantic.decide import Candidate, Limits, decide, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.embeddings import Embeddings
+from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.guards import rejected_by
 from llmcache_gateway.semantic.indexes.base import Index, Neighbour, Point, Vector
 from llmcache_gateway.semantic.judge import ALIAS, Verdict
@@ -45,7 +46,7 @@ class Verifier(Protocol):
     identity: str
     """What tells it from one that scores otherwise."""
 
-    def scores(self, asked: str, stored: Sequence[str], doubts: Sequence[int]) -> Sequence[float]:
+    def scores(self, asked: Facts, stored: Sequence[Facts], doubts: Sequence[int]) -> Sequence[float]:
         """Return, of a question and stored ones, how likely each is the same, with so many doubts of the guards."""
 
 

@@ -19,7 +19,7 @@ CHECKED: Final = 0.6
 _HOW: Final = re.compile(r"^how (?:(?:do|can|could|should|would|does) (?:i|you|we|one)|to)\b", re.IGNORECASE)
 _END: Final = " ?.!"
 
-Scores = Callable[[str, Sequence[str], Sequence[int]], Sequence[float]]
+Scores = Callable[[Facts, Sequence[Facts], Sequence[int]], Sequence[float]]
 """Of a question, stored ones, and how many doubts there are of each, how likely each is the same: `Verifier.scores`."""
 
 
@@ -80,12 +80,12 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
     left: list[int] = []
     refused: dict[int, Why] = {}
     found: dict[int, Differences] = {}
-    facts = Facts(asked)
+    facts, stored = Facts(asked), [Facts(candidate.text) for candidate in candidates]
     for at, candidate in enumerate(candidates):
         if candidate.similarity < limits.least_similarity:
             refused[at] = "threshold"
             continue
-        found[at] = differences_of(facts, Facts(candidate.text)) if limits.guards else Differences()
+        found[at] = differences_of(facts, stored[at]) if limits.guards else Differences()
         guard = found[at].refusing(verified=verified)
         if guard is not None:
             refused[at] = guard
@@ -101,8 +101,8 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
         raise ValueError("limits name a least score, but there is no verifier to ask")
     judged: dict[int, float] = {}
     if left:
-        texts, doubts = [candidates[at].text for at in left], [found[at].doubts for at in left]
-        judged = dict(zip(left, scores(asked, texts, doubts), strict=True))
+        doubts = [found[at].doubts for at in left]
+        judged = dict(zip(left, scores(facts, [stored[at] for at in left], doubts), strict=True))
     best = max(judged, key=judged.__getitem__, default=None)
     if best is not None and judged[best] >= limits.least_score:
         return Decision(best, "served", candidates[best].similarity, judged[best])

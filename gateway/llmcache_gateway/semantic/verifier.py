@@ -1,7 +1,8 @@
 """The learned judge of two questions: how likely it is that one answer serves both. Milliseconds a pair on one core.
 
-A transformer that reads both texts at once. `small` judges after three layers; `large` reads on through three more. It
-knows nothing of the embedder, so it is the same judge behind every embedding model. `training/` makes its files.
+A transformer that reads both texts at once, and is told how alike they are worded. `small` judges after three layers;
+`large` reads on through three more. It knows nothing of the embedder, so it is the same judge behind every embedding
+model. `training/` makes its files.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, ModelFilesError, load_tokenizer, open_session
+from llmcache_gateway.semantic.facts import Facts
+from llmcache_gateway.semantic.wording import wording
 
 Size = Literal["small", "large"]
 Floats = NDArray[np.float32]
@@ -62,16 +65,16 @@ class Verifier:
 
     def score(self, asked: str, stored: str, doubts: int = 0) -> float:
         """From 0 to 1: how likely one answer serves both. `doubts` is how many guards have one."""
-        return self.scores(asked, [stored], [doubts])[0]
+        return self.scores(Facts(asked), [Facts(stored)], [doubts])[0]
 
-    def scores(self, asked: str, stored: Sequence[str], doubts: Sequence[int]) -> list[float]:
-        """The same for several stored questions."""
+    def scores(self, asked: Facts, stored: Sequence[Facts], doubts: Sequence[int]) -> list[float]:
+        """The same for several stored questions, of each of which the guards may have read something already."""
         return [
             0.0 if odds is None else self._weigh(odds, doubted)
             for odds, doubted in zip(self.log_odds(asked, stored), doubts, strict=True)
         ]
 
-    def log_odds(self, asked: str, stored: Sequence[str]) -> list[Floats | None]:
+    def log_odds(self, asked: Facts, stored: Sequence[Facts]) -> list[Floats | None]:
         """What each part read of each stored question; None when it or the one asked has no tokens, or too many."""
         return self._reader.log_odds(asked, stored)
 
@@ -95,22 +98,25 @@ class _Reader:
         self._parts = [open_session(file, without=_SLOW) for file in files]
         self.identity = hashlib.sha256(b"".join(file.read_bytes() for file in (words, *files))).hexdigest()
 
-    def log_odds(self, asked: str, stored: Sequence[str]) -> list[Floats | None]:
+    def log_odds(self, asked: Facts, stored: Sequence[Facts]) -> list[Floats | None]:
         """Of each stored question, as `Verifier` gives them."""
-        first, *others = (each.ids for each in self._tokenizer.encode_batch([asked, *stored], add_special_tokens=False))
+        texts = [asked.text, *(each.text for each in stored)]
+        first, *others = (each.ids for each in self._tokenizer.encode_batch(texts, add_special_tokens=False))
         return [
-            self._read(first, other) if 0 < len(first) <= WINDOW and 0 < len(other) <= WINDOW else None
-            for other in others
+            self._read(first, other, wording(asked, facts))
+            if 0 < len(first) <= WINDOW and 0 < len(other) <= WINDOW
+            else None
+            for facts, other in zip(stored, others, strict=True)
         ]
 
-    def _read(self, first: list[int], second: list[int]) -> Floats:
+    def _read(self, first: list[int], second: list[int], worded: Floats) -> Floats:
         """One pair at a time: 8-bit arithmetic rounds by the largest number of a batch, so company would change it."""
         ids = np.array([_START, *first, _END, *second, _END], np.int64)
         side = np.zeros_like(ids)
         side[len(first) + 2 :] = 1
         words = word_vectors(self._packed[ids], self._scales[ids])
         states = (words + self._places[: len(ids)] + self._sides[side])[None]
-        told = {"mask": np.ones((1, len(ids)), np.float32), "side": side.astype(np.float32)[None]}
+        told = {"side": side.astype(np.float32)[None], "wording": worded[None]}
         odds: list[float] = []
         for number, part in enumerate(self._parts, 1):
             outputs = ["logit"] if number == len(self._parts) else ["logit", "between"]

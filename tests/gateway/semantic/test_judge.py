@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmcache_gateway.semantic.allowance import Allowance
 from llmcache_gateway.semantic.decide import Candidate, Limits, decide
+from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.judge import Words, asked_of, read_verdict
 
 WORDS = Words.of("4f1c")
@@ -115,9 +116,9 @@ def test_a_clock_that_is_put_back_holds_nothing_up_for_good() -> None:
 
 
 def scoring(*scores: float) -> Any:
-    def of(_: str, stored: Sequence[str], __: Sequence[int]) -> list[float]:
+    def of(_: Facts, stored: Sequence[Facts], __: Sequence[int]) -> list[float]:
         by_text = dict(zip(("one", "two", "three"), scores, strict=True))
-        return [by_text[text] for text in stored]
+        return [by_text[facts.text] for facts in stored]
 
     return of
 
