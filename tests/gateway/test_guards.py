@@ -29,6 +29,8 @@ APART = [
     ("identifier", "Show me plan B", "Show me plan A"),
     ("identifier", "What is vitamin C good for?", "What is vitamin K good for?"),
     ("unit", "How much is $100 in yen?", "How much is €100 in yen?"),
+    ("name", "What is Bitcoin good for?", "What is Ethereum good for?"),
+    ("name", "Which team won the Euro of 2024?", "Which team won the Copa of 2024?"),
     ("unit", "What can I buy for Rs. 500?", "What can I buy for USD 500?"),
     ("number", "What can I buy for Rs.500?", "What can I buy for Rs.5000?"),
     ("identifier", "Where is order 123456789012345678?", "Where is order 123456789012345679?"),

@@ -262,9 +262,16 @@ class Facts:
             {
                 LEXICON.aliases.get(word, word)
                 for word in plain
-                if len(word) > 1 and not (word in LEXICON.common or word in LEXICON.names or _is_money(word))
+                if len(word) > 1 and not (word in LEXICON.common or word in LEXICON.names or word in self._amounts)
             }
         )
+
+    @cached_property
+    def _amounts(self) -> frozenset[str]:
+        """Currencies beside a number, which are units there and no names: "Rs. 500"; "Bitcoin" by itself is one."""
+        beside = pairwise(self.words)
+        near = {word for one, other in beside for word, number in ((one, other), (other, one)) if _is_number(number)}
+        return frozenset(word for word in near if LEXICON.units.get(_singular(word), ("", 0.0))[0] == "money")
 
     @cached_property
     def named(self) -> frozenset[tuple[str, str]]:
@@ -330,11 +337,6 @@ def _bound(before: list[str], after: list[str]) -> str:
 def _roman(numeral: str) -> float:
     values = [ROMAN[letter] for letter in numeral.lower()]
     return float(sum(-one if one < then else one for one, then in zip_longest(values, values[1:], fillvalue=0)))
-
-
-def _is_money(word: str) -> bool:
-    """Whether it is a currency, which is no name: an amount's unit is compared as one."""
-    return LEXICON.units.get(_singular(word), ("", 0.0))[0] == "money"
 
 
 def _is_unit_or_several(unit: str) -> bool:
