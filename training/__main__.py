@@ -30,7 +30,7 @@ BROAD_LAST_RATE: Final = RATE * 9 / 14
 """Much is to be learned yet, so the rate falls by a third only."""
 
 REFINING_RATE: Final = 5e-5
-ASKED_MORE: Final = 2.0
+ADJUSTMENT: Final = 2.0
 """Log odds by which labelled pairs are held to be less alike. People call fewer questions the same than the sets' rule
 does: at the threshold that the sets' traps need, too many of theirs would be served that they call different."""
 
@@ -61,7 +61,7 @@ def main() -> None:
     if options.stage == "install":
         install(options.out)
         return
-    labelled = pairs.split(pairs.read(options.pairs))
+    labelled = pairs.split(pair._replace(kind=pairs.LABELLED) for pair in pairs.read(options.pairs))
     for stage in stages if options.stage == "all" else [options.stage]:
         print(f"== {stage}", flush=True)
         stages[stage](options.out, labelled)
@@ -97,7 +97,7 @@ def _refine(out: Path, labelled: tuple[list[pairs.Pair], list[pairs.Pair]]) -> N
     print(corpus.describe(chosen), flush=True)
     train(
         reader, chosen, out / "reader.pt", steps=REFINING_STEPS, rate=REFINING_RATE, last_rate=REFINING_RATE / 50,
-        seed=SEED, asked_more=ASKED_MORE,
+        seed=SEED, adjustment=ADJUSTMENT,
     )  # fmt: skip
 
 

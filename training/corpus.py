@@ -50,7 +50,7 @@ def corpus(labelled: list[Pair], table: Vectors) -> list[Pair]:
 
 
 def refined(labelled: list[Pair], table: Vectors) -> list[Pair]:
-    """What comes last: the labelled pairs once more, as many of sets and half, and a few made by rule."""
+    """What comes last: the labelled pairs once more, one and a half times as many of sets, and a few made by rule."""
     random = Random(13)
     written = list(sets.pairs(sets.split(sets.read())[0], random, traps_with=3))
     chosen = random.sample(written, min(len(written), len(labelled) * 3 // 2))
@@ -76,7 +76,7 @@ def held_out(kept: list[Pair], table: Vectors) -> dict[str, list[Pair]]:
     random = Random(12)
     changes = _edits(kept, table, random)
     return {
-        "labelled": kept,
+        pairs.LABELLED: kept,
         "sets": list(sets.pairs(sets.split(sets.read())[1], random)),
         "made": list(edits.edited(kept, changes, random, 1500)),
         "chosen-on": pairs.read(CHOSEN_ON),

@@ -5,7 +5,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+LABELLED: Final = "labelled"
+"""The kind of the pairs that people have labelled."""
 
 
 class Pair(NamedTuple):
@@ -22,7 +25,7 @@ def read(file: Path) -> list[Pair]:
     content = file.read_bytes()
     text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode()
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return [Pair(row["a"], row["b"], bool(row["same"]), row.get("kind", "labelled")) for row in rows]
+    return [Pair(row["a"], row["b"], bool(row["same"]), row.get("kind", LABELLED)) for row in rows]
 
 
 def write(file: Path, pairs: Iterable[Pair]) -> None:
@@ -31,7 +34,7 @@ def write(file: Path, pairs: Iterable[Pair]) -> None:
 
 
 def split(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """To train on, and held out (12 %), so that no question stands on both sides, not even by way of a third."""
+    """To train on, and held out (12 of 100 groups), so that no question is on both sides, even by way of a third."""
     everything = list(pairs)
     parents: dict[str, str] = {}
 

@@ -1,5 +1,5 @@
-"""From which score on a pair is served, on pairs held out: the least that keeps the wrong traps below a bound, and more
-as long as too many labelled pairs are served wrongly, and enough of them rightly."""
+"""From which score on a pair is served: the least that keeps the bound of traps, then raised, on labelled pairs, until
+`PRECISION` is reached or `RECALL` would be lost."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_WRONG: Final = 0.027
-"""Share of the traps that may be served at the threshold: others may come to half more, and still be below 4 %."""
+"""Share of the traps that may be served at the threshold: others may have nearly half more, and stay below 4 %."""
 
 PRECISION: Final = 0.90
 """Share of the labelled pairs served that people call the same."""
@@ -33,22 +33,27 @@ class Scored:
     measured: Measured
     scores: NDArray[np.float64]
 
-    def served(self, hundredths: int) -> tuple[int, int]:
-        """How many that are the same, and how many that are not."""
-        same = self.measured.same[self.measured.passed][self.scores >= hundredths / 100]
+    def served(self, least: float) -> tuple[int, int]:
+        """How many that are the same, and how many that are not, from that score on."""
+        same = self.measured.same[self.measured.passed][self.scores >= least]
         return int(same.sum()), int((~same).sum())
 
 
 def threshold(traps: Scored, labelled: Scored) -> float:
-    """In hundredths. ValueError when no score keeps the bound."""
+    """In whole hundredths. ValueError when no score keeps the bound, or no labelled pair is the same."""
     bound = MOST_WRONG * (~traps.measured.same).sum()
-    least = next((at for at in range(30, 100) if traps.served(at)[1] <= bound), None)
-    if least is None:
-        raise ValueError(f"no score keeps the wrong ones at {MOST_WRONG:.1%}: the reader is no good")
     enough = RECALL * labelled.measured.same.sum()
-    while _precision(*labelled.served(least)) < PRECISION and labelled.served(least + 1)[0] >= enough:
-        least += 1
-    return least / 100
+    if not enough:
+        raise ValueError("no labelled pair is the same: precision and recall can't be told")
+    hundredths = next((at for at in range(30, 100) if traps.served(at / 100)[1] <= bound), None)
+    if hundredths is None:
+        raise ValueError(f"no score keeps the wrong ones at {MOST_WRONG:.1%}: the reader is no good")
+    while (
+        _precision(*labelled.served(hundredths / 100)) < PRECISION
+        and labelled.served((hundredths + 1) / 100)[0] >= enough
+    ):
+        hundredths += 1
+    return hundredths / 100
 
 
 def _precision(right: int, wrong: int) -> float:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from llmcache_gateway.semantic.embedders import BUILT_IN, load_tokenizer
 from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.wording import wording
-from training.pairs import Pair
+from training.pairs import LABELLED, Pair
 from training.reader import Reader
 
 START, END = 101, 102  # [CLS] and [SEP] of the tokenizer
@@ -34,23 +34,23 @@ class Item(NamedTuple):
     first: list[int]
     second: list[int]
     same: float
-    added: float
+    adjustment: float
     wording: NDArray[np.float32] | None
 
 
 def train(
     reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate: float, last_rate: float, seed: int,
-    asked_more: float | None = None,
+    adjustment: float | None = None,
 ) -> None:  # fmt: skip
     """So many batches, the rate falling evenly; saves along the way. The word vectors stay as they are.
 
-    The heads' rate is five times that of the layers, which know much already. With `asked_more`, the reader is told how
+    The heads' rate is five times that of the layers, which know much already. With `adjustment`, the reader is told how
     pairs are worded, and learns log odds that are so much lower for labelled pairs, so that one threshold is stricter
     there: after Menon et al., "Long-tail learning via logit adjustment", 2021 (arXiv 2007.07314).
     """
     torch.manual_seed(seed)
     random = Random(seed)
-    items = read(pairs, asked_more)
+    items = read(pairs, adjustment)
     for table in (reader.word, reader.typ, reader.pos):
         table.weight.requires_grad = False
     head = [*reader.heads.parameters(), *reader.told.parameters()]
@@ -71,7 +71,7 @@ def train(
         ids, sides, mask = tensors(picked)
         with torch.autocast("cpu", torch.bfloat16):
             small, large = reader(ids, sides, mask, wordings(picked), DROP)
-        added = torch.tensor([each.added for each in picked])
+        added = torch.tensor([each.adjustment for each in picked])
         loss = _loss(small.float() + added, large.float() + added, torch.tensor([each.same for each in picked]))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -98,8 +98,8 @@ def _turned(item: Item) -> Item:
     return item._replace(first=item.second, second=item.first)
 
 
-def read(pairs: Sequence[Pair], asked_more: float | None) -> list[Item]:
-    """Without `asked_more`, nothing is told of the wording and nothing added."""
+def read(pairs: Sequence[Pair], adjustment: float | None) -> list[Item]:
+    """Without `adjustment`, nothing is told of the wording, and nothing adjusted."""
     tokenizer = load_tokenizer(BUILT_IN)
 
     def tokens(texts: list[str]) -> list[list[int]]:
@@ -108,8 +108,8 @@ def read(pairs: Sequence[Pair], asked_more: float | None) -> list[Item]:
     first, second = tokens([pair.a for pair in pairs]), tokens([pair.b for pair in pairs])
     return [
         Item(a, b, float(pair.same), 0.0, None)
-        if asked_more is None
-        else Item(a, b, float(pair.same), asked_more if pair.kind == "labelled" else 0.0, _wording(pair))
+        if adjustment is None
+        else Item(a, b, float(pair.same), adjustment if pair.kind == LABELLED else 0.0, _wording(pair))
         for a, b, pair in zip(first, second, pairs, strict=True)
     ]
 

@@ -14,15 +14,12 @@ from llmcache_gateway.semantic.embedders import StaticEmbedder
 from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.guards import differences_of
 from llmcache_gateway.semantic.verifier import PARTS, Verifier
-from training.pairs import Pair
+from training.pairs import LABELLED, Pair
 from training.threshold import Measured, Scored, threshold
 
 WRITTEN: Final = "chosen-on"
 """What the bound of traps holds on. In labelled pairs nobody set traps; in sets every trap meets every rewording,
 so that the hardest ones count most."""
-
-LABELLED: Final = "labelled"
-"""What people call the same."""
 
 
 def measure(pairs: Sequence[Pair], folder: Path) -> Measured:
@@ -30,10 +27,10 @@ def measure(pairs: Sequence[Pair], folder: Path) -> Measured:
     plain = {"threshold": 0.0, "bias": 0.0, "doubt": 0.0, "weights": [0.0, 1.0]}
     (folder / "verifier.json").write_text(json.dumps({"large": plain}), "utf-8")
     reader = Verifier.load(folder, "large")
-    asked, stored = ([Facts(text) for text in texts] for texts in zip(*(pair[:2] for pair in pairs), strict=True))
-    read = [reader.log_odds(one, [other])[0] for one, other in zip(asked, stored, strict=True)]
+    both = [(Facts(pair.a), Facts(pair.b)) for pair in pairs]
+    read = [reader.log_odds(asked, [stored])[0] for asked, stored in both]
     odds = np.array([np.zeros(2) if each is None else each for each in read], np.float64)
-    found = [differences_of(one, other) for one, other in zip(asked, stored, strict=True)]
+    found = [differences_of(asked, stored) for asked, stored in both]
     static = StaticEmbedder()
     first = static.embed_now([pair.a for pair in pairs])
     second = static.embed_now([pair.b for pair in pairs])
@@ -76,7 +73,7 @@ def weigh(held: dict[str, Measured]) -> dict[str, dict[str, object]]:
             "doubt": round(float(factors[-1]), 4),
         }
         for name, each in held.items():
-            right, wrong = scored[name].served(round(least * 100))
+            right, wrong = scored[name].served(least)
             print(
                 f"{size}, {name}: {right / each.same.sum():.3f} served, {wrong / (~each.same).sum():.3f} wrong, "
                 f"precision {right / (right + wrong):.3f}"

@@ -366,12 +366,15 @@ def test_a_gateways_own_configuration_is_evaluated_and_an_upstream_that_makes_no
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.55), ("question-pairs", 0.69)])
+@pytest.mark.parametrize("verifier", ["small", "large"])
+@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.55), ("question-pairs", 0.68)])
 def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_was_not_trained_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, served: float
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, served: float, verifier: str
 ) -> None:
     """The figures of docs/semantic-evaluation.md, with room for another processor's rounding."""
-    arguments = write(tmp_path, {"enabled": True}, (DATA / f"{file}.jsonl").read_text().splitlines())
+    arguments = write(
+        tmp_path, {"enabled": True, "verifier": verifier}, (DATA / f"{file}.jsonl").read_text().splitlines()
+    )
 
     assert run([*arguments, "--json", "--max-wrong", "3.2%"]) == 0
 

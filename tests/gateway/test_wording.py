@@ -15,12 +15,13 @@ def told(one: str, other: str) -> list[float]:
 
 def test_words_that_are_not_shared_are_counted_and_shares_told() -> None:
     numbers = told("How do I reset my router?", "How do I reset the old printer? Why?")
-    fewer, more, shared, words = np.expm1(numbers[:4]).round()
-    # router; old and printer ("why" is too common to count); reset; my, router, the, old, printer, why
-    assert (fewer, more, shared, words) == (1, 2, 1, 6)
-    shorter, longer, marks, more_marks = np.expm1(numbers[5:9]).round()
-    assert (shorter, longer, marks, more_marks) == (6, 8, 1, 2)
-    assert numbers[9] == pytest.approx(1 / 4)  # reset, of reset, router, old and printer
+
+    counts = [round(float(each)) for each in np.expm1(numbers[:9])]
+    assert counts[:3] == [1, 2, 1]  # router; old, printer ("why" is too common to count); reset
+    assert counts[3:5] == [6, 11]  # my, router, the, old, printer, why; characters more
+    assert counts[5:] == [6, 8, 1, 2]  # words, and question marks
+    # Of content, of all words, and of three letters in a row: reset; how, do, i, reset; " how do i reset " and "er ".
+    assert numbers[9:12] == pytest.approx([1 / 4, 4 / 10, 16 / 42])
     assert numbers[12:] == [1, 1, 0, 0]  # both begin "how do", and end otherwise
 
 

@@ -48,7 +48,12 @@ def test_no_score_that_keeps_the_bound_is_an_error() -> None:
         threshold(traps(*[1.0] * 50, of=100), PRECISE)
 
 
+def test_labelled_pairs_none_of_which_are_the_same_are_an_error() -> None:
+    with pytest.raises(ValueError, match="no labelled pair is the same"):
+        threshold(traps(of=200), labelled(right=[], wrong=[0.4]))
+
+
 def test_what_did_not_pass_is_not_served() -> None:
     some = scored([0.9, 0.9, 0.9, 0.2], [True, True, False, False], [True, False, True, True])
 
-    assert some.served(50) == (1, 1)
+    assert some.served(0.5) == (1, 1)

@@ -15,7 +15,7 @@ from llmcache_gateway.evaluate.models import embedder_of, verifier_of
 from llmcache_gateway.evaluate.pairs import Pair, read_pairs
 from llmcache_gateway.evaluate.report import Configured, report, table
 from llmcache_gateway.evaluate.settings import chosen
-from llmcache_gateway.semantic.decide import Limits, least_similarity
+from llmcache_gateway.semantic.decide import Limits, asked_the_same, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
 from llmcache_gateway.semantic.embeddings import MAX_CALLS, MAX_TOGETHER, Embeddings
 from llmcache_gateway.semantic.facts import Facts
@@ -92,7 +92,7 @@ async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | 
                 if verifier is None:
                     score = None
                 else:
-                    score = 1.0 if pair.a == pair.b else verifier.scores(asked, [stored], [doubts])[0]
+                    score = 1.0 if asked_the_same(pair.a, pair.b) else verifier.scores(asked, [stored], [doubts])[0]
                 firm = found.refusing(verified=verifier is not None)
                 guard = firm or found.refusing(verified=False)
                 judged.append(Judged(pair.same, pair.kind, float(first @ second), guard, firm is not None, score))

@@ -89,7 +89,7 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
         guard = found[at].refusing(verified=verified)
         if guard is not None:
             refused[at] = guard
-        elif _worded_the_same(asked, candidate.text):
+        elif asked_the_same(asked, candidate.text):
             return Decision(at, "served", candidate.similarity)
         else:
             left.append(at)
@@ -112,7 +112,8 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
     return Decision(None, why, candidates[0].similarity, judged.get(0), grey)
 
 
-def _worded_the_same(asked: str, stored: str) -> bool:
+def asked_the_same(asked: str, stored: str) -> bool:
+    """Whether two questions that no guard holds apart need no verifier: equal, or but for how one asks how."""
     return asked == stored or _plain(asked) == _plain(stored)
 
 

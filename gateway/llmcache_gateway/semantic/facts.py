@@ -23,7 +23,7 @@ _CODE = re.compile(
     r"```.*?```|`[^`]+`"
     r"|https?://\S+|(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.]+"
     r"|(?<!\S)--?[a-zA-Z][\w-]*"  # options
-    r"|\b\w+\((?!e?s\))[^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
+    r"|\b\w+\([^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
     r"|(?<!\w)(?:~|\.{1,2})?(?:/[\w.-]+){2,}|(?<!\w)\.[a-z]{2,5}\b",
     re.DOTALL,
 )
@@ -262,13 +262,13 @@ class Facts:
             {
                 LEXICON.aliases.get(word, word)
                 for word in plain
-                if len(word) > 1 and not (word in LEXICON.common or word in LEXICON.names or word in self._amounts)
+                if len(word) > 1 and word not in LEXICON.common and word not in LEXICON.names
             }
         )
 
     @cached_property
-    def _amounts(self) -> frozenset[str]:
-        """Currencies beside a number, which are units there and no names: "Rs. 500"; "Bitcoin" by itself is one."""
+    def currencies(self) -> frozenset[str]:
+        """Those beside a number, as they are written: "rs" of "Rs. 500"; "Bitcoin" by itself is a name."""
         beside = pairwise(self.words)
         near = {word for one, other in beside for word, number in ((one, other), (other, one)) if _is_number(number)}
         return frozenset(word for word in near if LEXICON.units.get(_singular(word), ("", 0.0))[0] == "money")

@@ -321,8 +321,11 @@ def _says(facts: Facts, quote: str) -> bool:
 
 
 def _unsaid(one: Facts, other: Facts) -> set[str]:
-    """Names that only one of them says, but for those beside a name that both say: a first name, a maker."""
+    """Names that only one of them says, but for those beside a name that both say (a first name, a maker), and for the
+    currency of an amount where the other states an amount, too."""
     missing = {name for name in one.names if not _mentions(other, name)}
+    if any(unit.startswith("money:") for unit in other.units):  # then amounts are compared by their units
+        missing -= one.currencies
     shared = one.names - missing
     beside = {a for a, b in zip(one.words, one.words[1:], strict=False) if b in shared}
     beside |= {b for a, b in zip(one.words, one.words[1:], strict=False) if a in shared}
