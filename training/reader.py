@@ -74,19 +74,19 @@ class Reader(nn.Module):
         """What a head makes of the wording: nothing, until that is trained."""
 
     def forward(
-        self, ids: Tensor, sides: Tensor, mask: Tensor, wording: Tensor | None = None, drop: float = 0.0
+        self, ids: Tensor, sides: Tensor, mask: Tensor, wording: Tensor, drop: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Log odds of `small` and of `large`, each `[pairs]`.
 
         Of tokens, 0 or 1 for the question they are of, and 1 where there are any, each `[pairs, tokens]`; and of how
-        the two are worded, `[pairs, NUMBERS]`, or without.
+        the two are worded, `[pairs, NUMBERS]`.
         """
         states = self.word(ids) + self.typ(sides) + self.pos.weight[: ids.shape[1]]
         small, between = self.begin(states, mask, sides, wording, drop)
         return small, self.go_on(between, mask, sides, wording, drop)
 
     def begin(
-        self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor | None, drop: float = 0.0
+        self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor, drop: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """The log odds of `small`, and the states it has, from the sum of word, place and side vectors.
 
@@ -94,14 +94,12 @@ class Reader(nn.Module):
         """
         return self._read(0, self.n(states), mask, sides, wording, drop)
 
-    def go_on(
-        self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor | None, drop: float = 0.0
-    ) -> Tensor:
+    def go_on(self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor, drop: float = 0.0) -> Tensor:
         """The log odds of `large` from the states of `small`."""
         return self._read(1, states, mask, sides, wording, drop)[0]
 
     def _read(
-        self, part: int, x: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor | None, drop: float
+        self, part: int, x: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor, drop: float
     ) -> tuple[Tensor, Tensor]:
         bias = None if mask is None else ((1 - mask[:, None, None, :]) * -1e4).to(x.dtype)
         of_either = (1 - sides, sides)
@@ -112,8 +110,7 @@ class Reader(nn.Module):
         b = (x * second).sum(1) / second.sum(1)
         inner, bend, out = self.heads[part]
         hidden = inner(torch.cat([x[:, 0], a, b, (a - b).abs(), a * b], -1))
-        if wording is not None:
-            hidden = hidden + functional.linear(wording, self.told[part])
+        hidden = hidden + functional.linear(wording, self.told[part])
         return out(bend(hidden)).squeeze(-1), x
 
 

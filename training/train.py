@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, load_tokenizer
 from llmcache_gateway.semantic.facts import Facts
-from llmcache_gateway.semantic.wording import wording
+from llmcache_gateway.semantic.wording import NUMBERS, wording
 from training.pairs import LABELLED, Pair
 from training.reader import Reader
 
@@ -25,6 +25,9 @@ LONGEST: Final = 48
 BATCH: Final = 64
 DROP: Final = 0.1
 SAVE_EACH: Final = 200
+UNTOLD: Final = np.zeros(NUMBERS, np.float32)
+"""Of a pair whose wording the reader is not told: it makes nothing of these."""
+
 REPORT_EACH: Final = 50
 
 
@@ -35,7 +38,7 @@ class Item(NamedTuple):
     second: list[int]
     same: float
     adjustment: float
-    wording: NDArray[np.float32] | None
+    wording: NDArray[np.float32]
 
 
 def train(
@@ -107,7 +110,7 @@ def read(pairs: Sequence[Pair], adjustment: float | None) -> list[Item]:
 
     first, second = tokens([pair.a for pair in pairs]), tokens([pair.b for pair in pairs])
     return [
-        Item(a, b, float(pair.same), 0.0, None)
+        Item(a, b, float(pair.same), 0.0, UNTOLD)
         if adjustment is None
         else Item(a, b, float(pair.same), adjustment if pair.kind == LABELLED else 0.0, _wording(pair))
         for a, b, pair in zip(first, second, pairs, strict=True)
@@ -118,10 +121,9 @@ def _wording(pair: Pair) -> NDArray[np.float32]:
     return wording(Facts(pair.a), Facts(pair.b))
 
 
-def wordings(items: Sequence[Item]) -> Tensor | None:
-    """`[pairs, NUMBERS]`, or None where nothing is told of them."""
-    told = [each.wording for each in items if each.wording is not None]
-    return torch.from_numpy(np.stack(told)) if told else None
+def wordings(items: Sequence[Item]) -> Tensor:
+    """`[pairs, NUMBERS]`."""
+    return torch.from_numpy(np.stack([each.wording for each in items]))
 
 
 def tensors(items: Sequence[Item]) -> tuple[Tensor, Tensor, Tensor]:

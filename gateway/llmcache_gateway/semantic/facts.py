@@ -110,6 +110,21 @@ class Facts:
         return frozenset(self.words) | frozenset(self.stems)
 
     @cached_property
+    def beginnings(self) -> frozenset[str]:
+        """The first five letters of each word."""
+        return frozenset(word[:5] for word in self.words)
+
+    @cached_property
+    def initials(self) -> str:
+        """Of the words that are not too common, in order."""
+        return "".join(word[0] for word in self.words if word not in LEXICON.common)
+
+    @cached_property
+    def abbreviated(self) -> frozenset[str]:
+        """What words of more than two letters are short for."""
+        return frozenset(LEXICON.aliases[word] for word in self.words if len(word) > 2 and word in LEXICON.aliases)
+
+    @cached_property
     def quantities(self) -> list[tuple[str, float]]:
         """Numbers with the dimension of their unit, times in seconds and so on; "" without one. Sorted, each as often
         as it is said."""

@@ -338,12 +338,11 @@ def _mentions(facts: Facts, name: str) -> bool:
     text = facts.text.lower()
     if name in text or name.replace("-", " ") in text:
         return True
-    if any(len(word) > 2 and LEXICON.aliases.get(word) == name for word in facts.words):
+    if name in facts.abbreviated:
         return True
-    if len(name) > 4 and any(word[:5] == name[:5] for word in facts.words):  # Mexico and Mexican
+    if len(name) > 4 and name[:5] in facts.beginnings:  # Mexico and Mexican
         return True
-    initials = "".join(word[0] for word in facts.words if word not in LEXICON.common)
-    return len(name) > 2 and name.isalpha() and name in initials
+    return len(name) > 2 and name.isalpha() and name in facts.initials
 
 
 def _negated(facts: Facts) -> int:
