@@ -87,6 +87,7 @@ async def answer(
         log.exception("the entry %s can't be replayed; asking upstream", match.key)
         return None
     false_hits.sample_soon(exchange.runtime, question, exchange.key or "", match)
+    exchange.stored = match.key
     headers[HEADER] = f"{match.similarity:.4f}"
     return await give_stored(exchange, headers, pieces, hurry)
 

@@ -160,6 +160,9 @@ class Exchange(msgspec.Struct):
     similarity: float | None = None
     """Of the nearest question that it knows, where there is one."""
 
+    stored: str | None = None
+    """The key of the entry that answered another question than its own."""
+
     outcome: str = "ERROR"
     attempted: str = "ERROR"
     """The outcome it was on the way to when it became an error."""

@@ -461,6 +461,7 @@ def _log_fields(exchange: Exchange, dialect: str, seconds: float) -> dict[str, A
         "key": exchange.key,
         "hint": exchange.hint,
         "semantic": exchange.semantic,
+        "stored": exchange.stored,
         "similarity": exchange.similarity and round(exchange.similarity, 4),
         "milliseconds": round(seconds * 1000, 3),
     }

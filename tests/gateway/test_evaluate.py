@@ -66,6 +66,7 @@ def test_json_says_what_is_served_and_what_is_wrong_by_kind(tmp_path: Path, caps
     low, high = told["intervals"]["wrong"]
     assert 0 <= low < 0.5 < high <= 1
     assert [point["threshold"] for point in told["curve"]] == sorted(point["threshold"] for point in told["curve"])
+    assert told["threshold"] in [point["threshold"] for point in told["curve"]]
     assert told["scores"] == []
     assert set(told["cosineKinds"]) == {"0.80", "0.90", "0.95"}
     assert told["cosineKinds"]["0.90"]["number"]["wrong"] == 1.0

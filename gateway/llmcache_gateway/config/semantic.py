@@ -282,7 +282,7 @@ class Semantic(Model, frozen=True, kw_only=True):
     index: Annotated[VectorIndex, described("Where vectors are searched.")] = field(default_factory=VectorIndex)
     deadline: Annotated[
         Duration,
-        described("Longest that embedding and search may hold a request up; after it the provider is asked."),
+        described("Longest that all of a look-up may hold a request up; after it the provider is asked."),
     ] = "300ms"
     candidates: Annotated[Candidates, described("How many nearest neighbours are considered.")] = 4
     guards: Annotated[

@@ -65,8 +65,8 @@ def report(pairs: Sequence[Judged], by: Configured) -> dict[str, Any]:
         "verifier": by.verifier,
         "score": limits.least_score,
         "asked": by.asked,
-        "curve": curve(pairs, STEPS, similarity),
-        "scores": [] if limits.least_score is None else curve(pairs, SCORES, score),
+        "curve": curve(pairs, sorted({*STEPS, limits.least_similarity}), similarity),
+        "scores": [] if limits.least_score is None else curve(pairs, sorted({*SCORES, limits.least_score}), score),
         "cosine": curve(pairs, sorted({*STEPS, *PLAIN}), cosine),
         "cosineKinds": {
             f"{least:.2f}": {kind: _outcome(outcome) for kind, outcome in by_kind(pairs, cosine(least)).items()}

@@ -163,7 +163,9 @@ def _vectors_file(folder: Path) -> Path:
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         found = f"{len(files)} *.safetensors" if files else "neither model.onnx nor *.safetensors"
-        raise ModelFilesError(f"{folder}: a model's folder holds tokenizer.json and one of them; found {found}")
+        raise ModelFilesError(
+            f"{folder}: a model's folder holds tokenizer.json and either model.onnx or one *.safetensors; found {found}"
+        )
     return files[0]
 
 

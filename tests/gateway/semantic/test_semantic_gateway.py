@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 from typing import Any
 
@@ -52,7 +53,10 @@ async def test_a_verifier_that_a_reload_brings_judges_what_was_taken_in_before(
         assert (await gateway.post(chat(SAME))).headers["X-LLMCache"] == "HIT"
 
 
-async def test_a_question_in_other_words_gets_the_answer(start_gateway: StartGateway, provider: Provider) -> None:
+async def test_a_question_in_other_words_gets_the_answer(
+    start_gateway: StartGateway, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     async with start_gateway(semantic(provider)) as gateway:
         first = await gateway.post(chat(RESET))
         assert first.headers["X-LLMCache"] == "MISS"
@@ -63,6 +67,10 @@ async def test_a_question_in_other_words_gets_the_answer(start_gateway: StartGat
         assert answer.headers["X-LLMCache-Semantic"].startswith("served; similarity=0.")
         assert 'detail="semantic"' in answer.headers["Cache-Status"]
         assert answer.headers["X-LLMCache-Key"] == first.headers["X-LLMCache-Key"]
+        logged = [getattr(record, "fields", {}) for record in caplog.records]
+        assert {one.get("stored") for one in logged if one.get("semantic") == "served"} == {
+            answer.headers["X-LLMCache-Key"]
+        }
         assert len(provider.calls) == 1
         assert await gateway.metric('llmcache_hits_total{tier="semantic"}') == 1
         assert await gateway.metric('llmcache_semantic_lookups_total{mode="serve",outcome="served"}') == 1
