@@ -50,7 +50,7 @@ bench-operator: $(DEV) ## the operator with 300 LLMCaches on a real cluster, bes
 	@scripts/system-packages
 	@$(BIN)/python -m bench.operator
 
-models: .venv/bin/uv ## train the semantic cache's models anew (PAIRS=FILE of labelled pairs; two and a quarter hours of two cores)
+models: .venv/bin/uv ## train the semantic cache's models anew (PAIRS=FILE of labelled pairs; two hours of two cores)
 	@test -f "$(PAIRS)" || { echo "PAIRS=$(PAIRS): no such file; name the labelled pairs: make models PAIRS=FILE (training/README.md)"; exit 2; }
 	@$(BIN)/uv venv -q --allow-existing --python $(BIN)/python .venv-training
 	@$(UV) install -q --python .venv-training -r training/requirements.txt -e '.[gateway,semantic]'

@@ -1,4 +1,4 @@
-"""What is trained on: labelled pairs, pairs made by rule, and sets written by hand."""
+"""What is trained on: labelled pairs, others that are near, pairs made by rule, and sets written by hand."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 from llmcache_gateway.semantic.embedders import BUILT_IN, Vectors, load_tokenizer
 from llmcache_gateway.semantic.lexicon import LEXICON
 from training import edits, grammar, pairs, sets
+from training.near import near
 from training.pairs import Pair
 
 _WORDS: Final = (
@@ -23,40 +24,28 @@ CHOSEN_ON: Final = Path(__file__).parent / "data" / "chosen-on.jsonl"
 """Pairs written as blind tests by writers who had not seen the sets; looked at since, so not blind any more."""
 
 
-def broad(labelled: list[Pair], table: Vectors) -> list[Pair]:
-    """What comes first: much, from people who did not have our rule in mind, and from rules. In random order."""
-    random = Random(10)
-    everything = [*labelled, *_made(labelled, _edits(labelled, table, random), random, 1)]
-    random.shuffle(everything)
-    return everything
-
-
-def corpus(labelled: list[Pair], table: Vectors) -> list[Pair]:
-    """What follows: the sets written by hand, twice, the labelled pairs once more, and some of those made by rule.
-
-    Most of a set's pairs say much the same, so each trap meets three of the questions at a time; the second time, half
-    of the pairs are reworded by rule.
-    """
-    random = Random(11)
-    chosen = sets.split(sets.read())[0]
-    first, second = (list(sets.pairs(chosen, random, traps_with=3)) for _ in range(2))
-    changes = _edits(labelled, table, random)
-    for at in random.sample(range(len(second)), len(second) // 2):
-        pair = second[at]
-        second[at] = pair._replace(a=changes.reworded(pair.a), b=changes.reworded(pair.b))
-    everything = [*labelled, *_made(labelled, changes, random, 0.3), *first, *second]
-    random.shuffle(everything)
-    return everything
-
-
-def refined(labelled: list[Pair], table: Vectors) -> list[Pair]:
-    """What comes last: the labelled pairs once more, one and a half times as many of sets, and a few made by rule."""
-    random = Random(13)
+def for_large(labelled: list[Pair], table: Vectors) -> list[Pair]:
+    """The labelled pairs twice, most of the sets' pairs, and some made by rule, in random order."""
+    random = Random(14)
     written = list(sets.pairs(sets.split(sets.read())[0], random, traps_with=3))
-    chosen = random.sample(written, min(len(written), len(labelled) * 3 // 2))
-    everything = [*labelled, *_made(labelled, _edits(labelled, table, random), random, 0.1), *chosen]
+    chosen = random.sample(written, min(len(written), len(labelled) * 27 // 10))
+    everything = [*labelled, *labelled, *_made(labelled, _edits(labelled, table, random), random, 0.2), *chosen]
     random.shuffle(everything)
     return everything
+
+
+def to_judge(labelled: list[Pair]) -> list[Pair]:
+    """What `small` learns of `large`: the labelled pairs, one and a half times as many that nobody has labelled, and
+    the sets' pairs, each trap with three of the questions."""
+    random = Random(15)
+    written = sets.pairs(sets.split(sets.read())[0], random, traps_with=3)
+    return [*labelled, *near(labelled, random, len(labelled) * 3 // 2), *written]
+
+
+def made(labelled: list[Pair], table: Vectors) -> list[Pair]:
+    """Pairs made by rule, of whose labels there is no doubt."""
+    random = Random(10)
+    return _made(labelled, _edits(labelled, table, random), random, 1)
 
 
 def _edits(labelled: list[Pair], table: Vectors, random: Random) -> edits.Edits:

@@ -10,6 +10,9 @@ from typing import Final, NamedTuple
 LABELLED: Final = "labelled"
 """The kind of the pairs that people have labelled."""
 
+NEAR: Final = "near"
+"""The kind of the pairs that nobody has labelled."""
+
 
 class Pair(NamedTuple):
     """Two questions, whether one answer serves both, and how they came about ("labelled" or what made them)."""

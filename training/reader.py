@@ -1,13 +1,12 @@
-"""The pair reader: the layers of all-MiniLM-L6-v2, reading both questions as one text, and two heads that judge."""
+"""The pair reader: the layers of an encoder, reading both questions as one text, and a head that judges."""
 
 import math
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,11 +18,6 @@ HEADS: Final = 12
 INNER: Final = 1536
 WORDS: Final = 30522
 PLACES: Final = 512
-LAYERS: Final = 6
-"""All that the encoder has. `large` reads a pair through all of them."""
-
-FIRST: Final = 3
-"""`small` judges by the states that these have: they take half the time."""
 
 
 class Layer(nn.Module):
@@ -58,68 +52,48 @@ class Layer(nn.Module):
 
 
 class Reader(nn.Module):
-    """Log odds that one answer serves both questions, at two depths."""
+    """Log odds that one answer serves both questions, after so many layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         self.word = nn.Embedding(WORDS, WIDTH)
         self.pos = nn.Embedding(PLACES, WIDTH)
         self.typ = nn.Embedding(2, WIDTH)
         self.n = nn.LayerNorm(WIDTH, eps=1e-12)
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(5 * WIDTH, 128), nn.GELU(), nn.Linear(128, 1)) for _ in range(2)
-        )
-        self.told = nn.ParameterList(nn.Parameter(torch.zeros(128, NUMBERS)) for _ in range(2))
-        """What a head makes of the wording: nothing, until that is trained."""
+        self.layers = nn.ModuleList(Layer() for _ in range(layers))
+        self.inner = nn.Linear(5 * WIDTH, 128)
+        self.out = nn.Linear(128, 1)
+        self.told = nn.Parameter(torch.zeros(128, NUMBERS))
+        """What the head makes of the wording: nothing, until that is trained."""
 
-    def forward(
-        self, ids: Tensor, sides: Tensor, mask: Tensor, wording: Tensor, drop: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Log odds of `small` and of `large`, each `[pairs]`.
-
-        Of tokens, 0 or 1 for the question they are of, and 1 where there are any, each `[pairs, tokens]`; and of how
-        the two are worded, `[pairs, NUMBERS]`.
+    def forward(self, ids: Tensor, sides: Tensor, mask: Tensor, wording: Tensor, drop: float = 0.0) -> Tensor:
+        """`[pairs]`. Of tokens, 0 or 1 for the question they are of, and 1 where there are any, each `[pairs, tokens]`;
+        and of how the two are worded, `[pairs, NUMBERS]`.
         """
         states = self.word(ids) + self.typ(sides) + self.pos.weight[: ids.shape[1]]
-        small, between = self.begin(states, mask, sides, wording, drop)
-        return small, self.go_on(between, mask, sides, wording, drop)
+        return self.judge(states, mask, sides, wording, drop)
 
-    def begin(
-        self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor, drop: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """The log odds of `small`, and the states it has, from the sum of word, place and side vectors.
-
-        Without `mask`, there is a token everywhere.
-        """
-        return self._read(0, self.n(states), mask, sides, wording, drop)
-
-    def go_on(self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor, drop: float = 0.0) -> Tensor:
-        """The log odds of `large` from the states of `small`."""
-        return self._read(1, states, mask, sides, wording, drop)[0]
-
-    def _read(
-        self, part: int, x: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor, drop: float
-    ) -> tuple[Tensor, Tensor]:
-        bias = None if mask is None else ((1 - mask[:, None, None, :]) * -1e4).to(x.dtype)
+    def judge(self, states: Tensor, mask: Tensor | None, sides: Tensor, wording: Tensor, drop: float = 0.0) -> Tensor:
+        """The same, from the sum of word, place and side vectors. Without `mask`, there is a token everywhere."""
+        bias = None if mask is None else ((1 - mask[:, None, None, :]) * -1e4).to(states.dtype)
+        x = self.n(states)
+        for layer in self.layers:
+            x = layer(x, bias, drop)
         of_either = (1 - sides, sides)
         first, second = ((side if mask is None else mask * side).unsqueeze(-1).to(x.dtype) for side in of_either)
-        for layer in (self.layers[:FIRST], self.layers[FIRST:])[part]:
-            x = layer(x, bias, drop)
         a = (x * first).sum(1) / first.sum(1)
         b = (x * second).sum(1) / second.sum(1)
-        inner, bend, out = self.heads[part]
-        hidden = inner(torch.cat([x[:, 0], a, b, (a - b).abs(), a * b], -1))
-        hidden = hidden + functional.linear(wording, self.told[part])
-        return out(bend(hidden)).squeeze(-1), x
+        hidden = self.inner(torch.cat([x[:, 0], a, b, (a - b).abs(), a * b], -1))
+        hidden = hidden + functional.linear(wording, self.told)
+        judged: Tensor = self.out(functional.gelu(hidden)).squeeze(-1)
+        return judged
 
 
-def load_encoder(reader: Reader, file: Path, *, rounded: bool) -> None:
-    """Fill it with an encoder's weights (safetensors of BERT's names).
+def load_encoder(reader: Reader, weights: Mapping[str, Tensor], *, rounded: bool) -> None:
+    """Fill it with an encoder's weights, of BERT's names.
 
     With `rounded`, the words' vectors are what the gateway will have of them, so that the layers learn on just that.
     """
-    weights = load_file(file)
 
     def put(target: Tensor, *names: str) -> None:
         target.data.copy_(torch.cat([weights[name] for name in names]))

@@ -1,7 +1,9 @@
 """Trains the pair reader."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
@@ -14,8 +16,8 @@ from torch.nn import functional
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, load_tokenizer
 from llmcache_gateway.semantic.facts import Facts
-from llmcache_gateway.semantic.wording import NUMBERS, wording
-from training.pairs import LABELLED, Pair
+from llmcache_gateway.semantic.wording import wording
+from training.pairs import LABELLED, NEAR, Pair
 from training.reader import Reader
 
 START, END = 101, 102  # [CLS] and [SEP] of the tokenizer
@@ -24,15 +26,15 @@ LONGEST: Final = 48
 
 BATCH: Final = 64
 DROP: Final = 0.1
-SAVE_EACH: Final = 200
-UNTOLD: Final = np.zeros(NUMBERS, np.float32)
-"""Of a pair whose wording the reader is not told: it makes nothing of these."""
+FALL: Final = 50
+"""By how much the rate is less in the end."""
 
+SAVE_EACH: Final = 200
 REPORT_EACH: Final = 50
 
 
 class Item(NamedTuple):
-    """A pair as it is read: tokens of both, 1.0 where they are the same, what is added to its log odds, its wording."""
+    """A pair as it is read: tokens of both, how likely they are the same, what is added to log odds, its wording."""
 
     first: list[int]
     second: list[int]
@@ -42,40 +44,34 @@ class Item(NamedTuple):
 
 
 def train(
-    reader: Reader, pairs: Sequence[Pair], out: Path, *, steps: int, rate: float, last_rate: float, seed: int,
-    adjustment: float | None = None,
+    reader: Reader, items: Sequence[Item], out: Path, *, steps: int, rate: float, seed: int
 ) -> None:  # fmt: skip
     """So many batches, the rate falling evenly; saves along the way. The word vectors stay as they are.
 
-    The heads' rate is five times that of the layers, which know much already. With `adjustment`, the reader is told how
-    pairs are worded, and learns log odds that are so much lower for labelled pairs, so that one threshold is stricter
-    there: after Menon et al., "Long-tail learning via logit adjustment", 2021 (arXiv 2007.07314).
+    The heads' rate is five times that of the layers, which know much already.
     """
     torch.manual_seed(seed)
     random = Random(seed)
-    items = read(pairs, adjustment)
     for table in (reader.word, reader.typ, reader.pos):
         table.weight.requires_grad = False
-    head = [*reader.heads.parameters(), *reader.told.parameters()]
-    body = [
-        each
-        for name, each in reader.named_parameters()
-        if each.requires_grad and not name.startswith(("heads.", "told."))
-    ]
+    head = [*reader.inner.parameters(), *reader.out.parameters(), reader.told]
+    of_head = {id(each) for each in head}
+    body = [each for each in reader.parameters() if each.requires_grad and id(each) not in of_head]
     optimizer = torch.optim.AdamW([{"params": body}, {"params": head}], lr=rate, weight_decay=0.01, fused=True)
     chosen = batches(items, random)
     started, smooth = time.monotonic(), 0.7
     reader.train()
     for step in range(steps):
-        now = min(1.0, (step + 1) / 100) * (rate + (last_rate - rate) * step / steps)
+        now = min(1.0, (step + 1) / 100) * (rate + (rate / FALL - rate) * step / steps)
         for group, factor in zip(optimizer.param_groups, (1, 5), strict=True):
             group["lr"] = now * factor
         picked = [_turned(each) if random.random() < 0.5 else each for each in next(chosen)]
         ids, sides, mask = tensors(picked)
         with torch.autocast("cpu", torch.bfloat16):
-            small, large = reader(ids, sides, mask, wordings(picked), DROP)
+            odds = reader(ids, sides, mask, wordings(picked), DROP)
         added = torch.tensor([each.adjustment for each in picked])
-        loss = _loss(small.float() + added, large.float() + added, torch.tensor([each.same for each in picked]))
+        same = torch.tensor([each.same for each in picked])
+        loss = functional.binary_cross_entropy_with_logits(odds.float() + added, same)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(body + head, 1.0)
@@ -88,33 +84,33 @@ def train(
             torch.save(reader.state_dict(), out)
 
 
-def _loss(small: Tensor, large: Tensor, same: Tensor) -> Tensor:
-    """Of both depths. `small` learns from the label and from what `large` makes of the pair, half and half.
-
-    After Zhang et al., "Be Your Own Teacher", 2019 (arXiv 1905.08094).
-    """
-    told = functional.binary_cross_entropy_with_logits
-    return told(large, same) + 0.5 * told(small, same) + 0.5 * told(small, torch.sigmoid(large.detach()))
-
-
 def _turned(item: Item) -> Item:
     return item._replace(first=item.second, second=item.first)
 
 
-def read(pairs: Sequence[Pair], adjustment: float | None) -> list[Item]:
-    """Without `adjustment`, nothing is told of the wording, and nothing adjusted."""
+def read(pairs: Sequence[Pair], adjustment: float, judged: Sequence[float] = ()) -> list[Item]:
+    """With `adjustment`, labelled pairs are held to be less alike by so many log odds, so that one threshold is
+    stricter there: after Menon et al., "Long-tail learning via logit adjustment", 2021 (arXiv 2007.07314).
+
+    `judged` has the log odds that another reader gives the first of the pairs. What is learned of these is half the
+    label and half what that says, and of pairs that nobody has labelled just that: after Hinton et al., "Distilling the
+    knowledge in a neural network", 2015 (arXiv 1503.02531).
+    """
     tokenizer = load_tokenizer(BUILT_IN)
 
     def tokens(texts: list[str]) -> list[list[int]]:
         return [each.ids[:LONGEST] for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
     first, second = tokens([pair.a for pair in pairs]), tokens([pair.b for pair in pairs])
-    return [
-        Item(a, b, float(pair.same), 0.0, UNTOLD)
-        if adjustment is None
-        else Item(a, b, float(pair.same), adjustment if pair.kind == LABELLED else 0.0, _wording(pair))
-        for a, b, pair in zip(first, second, pairs, strict=True)
-    ]
+    items: list[Item] = []
+    for a, b, pair, odds in zip_longest(first, second, pairs, judged):
+        added = adjustment if pair.kind == LABELLED else 0.0
+        same = float(pair.same)
+        if odds is not None:
+            told = 1 / (1 + math.exp(-(odds + added)))
+            same = told if pair.kind == NEAR else (same + told) / 2
+        items.append(Item(a, b, same, added, _wording(pair)))
+    return items
 
 
 def _wording(pair: Pair) -> NDArray[np.float32]:

@@ -1,12 +1,13 @@
 """Static vectors for the default embedder: what an encoder makes of each token alone, in fewer dimensions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from torch import Tensor
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, Vectors, load_tokenizer
 from training.pairs import Pair
@@ -14,6 +15,7 @@ from training.reader import WORDS, Reader, load_encoder
 from training.train import END, START
 
 DIMENSIONS: Final = 128
+LAYERS: Final = 6
 RARE: Final = 1e-3
 """Weight of a token with frequency p: RARE / (RARE + p), smooth inverse frequency (Arora et al., ICLR 2017)."""
 
@@ -21,9 +23,9 @@ LEAST_SIMILARITY: Final = 0.4
 """At which candidates of these vectors are worth a look: 97 of 100 rewordings are as near, on pairs held out."""
 
 
-def token_vectors(encoder: Path) -> Vectors:
+def token_vectors(encoder: Mapping[str, Tensor]) -> Vectors:
     """Of each token, the mean state of `[CLS] token [SEP]`: `[tokens, width]`."""
-    reader = Reader()
+    reader = Reader(LAYERS)
     load_encoder(reader, encoder, rounded=False)
     reader.eval()
     table = np.zeros((WORDS, reader.word.embedding_dim), np.float32)

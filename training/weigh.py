@@ -7,13 +7,12 @@ from typing import Final
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from llmcache_gateway.semantic.embedders import StaticEmbedder
 from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.guards import differences_of
-from llmcache_gateway.semantic.verifier import PARTS, Verifier
+from llmcache_gateway.semantic.verifier import Verifier
 from training.pairs import LABELLED, Pair
 from training.threshold import Measured, Scored, threshold
 
@@ -24,12 +23,12 @@ so that the hardest ones count most."""
 
 def measure(pairs: Sequence[Pair], folder: Path) -> Measured:
     """By the gateway's own code, with the reader that is in the folder."""
-    plain = {"threshold": 0.0, "bias": 0.0, "doubt": 0.0, "weights": [0.0, 1.0]}
-    (folder / "verifier.json").write_text(json.dumps({"large": plain}), "utf-8")
-    reader = Verifier.load(folder, "large")
+    plain = {"threshold": 0.0, "bias": 0.0, "doubt": 0.0, "weight": 1.0}
+    (folder / "verifier.json").write_text(json.dumps(plain), "utf-8")
+    reader = Verifier(folder)
     both = [(Facts(pair.a), Facts(pair.b)) for pair in pairs]
     read = [reader.log_odds(asked, [stored])[0] for asked, stored in both]
-    odds = np.array([np.zeros(2) if each is None else each for each in read], np.float64)
+    odds = np.array([0.0 if each is None else each for each in read], np.float64)
     found = [differences_of(asked, stored) for asked, stored in both]
     static = StaticEmbedder()
     first = static.embed_now([pair.a for pair in pairs])
@@ -42,40 +41,28 @@ def measure(pairs: Sequence[Pair], folder: Path) -> Measured:
     return Measured(np.column_stack([odds, doubts]), np.array([pair.same for pair in pairs]), near & left)
 
 
-def weigh(held: dict[str, Measured]) -> dict[str, dict[str, object]]:
-    """What `verifier.json` says of each size. `held` is of `corpus.held_out`; scores are out of fold."""
+def weigh(held: dict[str, Measured]) -> dict[str, float]:
+    """What `verifier.json` says. `held` is of `corpus.held_out`."""
     passed = np.concatenate([each.passed for each in held.values()])
     numbers = np.vstack([each.numbers for each in held.values()])[passed]
     same = np.concatenate([each.same for each in held.values()])[passed]
     # Each source counts the same, however many pairs it has.
     weights = np.concatenate([np.full(each.passed.sum(), 1 / each.passed.sum()) for each in held.values()]) * len(same)
+    scaler = StandardScaler().fit(numbers)
+    model = LogisticRegression(C=0.3).fit(scaler.transform(numbers), same, sample_weight=weights)
+    factors = model.coef_[0] / scaler.scale_
+    weight, doubt, bias = (round(float(each), 4) for each in (*factors, model.intercept_[0] - factors @ scaler.mean_))
+    if doubt > 0:
+        raise ValueError("a doubt would raise the score: the guards are no good, or the reader")
+    scores = 1 / (1 + np.exp(-(numbers @ [weight, doubt] + bias)))
     ends = np.cumsum([each.passed.sum() for each in held.values()])
-    result: dict[str, dict[str, object]] = {}
-    for size, parts in PARTS.items():
-        columns = [*range(len(parts)), numbers.shape[1] - 1]
-        scaler = StandardScaler().fit(numbers[:, columns])
-        scaled = scaler.transform(numbers[:, columns])
-        model = LogisticRegression(C=0.3)
-        scores = cross_val_predict(
-            model, scaled, same, cv=5, method="predict_proba", params={"sample_weight": weights}
-        )[:, 1]
-        model.fit(scaled, same, sample_weight=weights)
-        factors = model.coef_[0] / scaler.scale_
-        if factors[-1] > 0:
-            raise ValueError(f"{size}: a doubt would raise the score: the guards are no good, or the reader")
-        split = zip(held.items(), np.split(scores, ends[:-1]), strict=True)
-        scored = {name: Scored(each, some) for (name, each), some in split}
-        least = threshold(scored[WRITTEN], scored[LABELLED])
-        result[size] = {
-            "threshold": least,
-            "bias": round(float(model.intercept_[0] - factors @ scaler.mean_), 4),
-            "weights": [round(float(each), 4) for each in factors[:-1]],
-            "doubt": round(float(factors[-1]), 4),
-        }
-        for name, each in held.items():
-            right, wrong = scored[name].served(least)
-            print(
-                f"{size}, {name}: {right / each.same.sum():.3f} served, {wrong / (~each.same).sum():.3f} wrong, "
-                f"precision {right / (right + wrong):.3f}"
-            )
-    return result
+    split = zip(held.items(), np.split(scores, ends[:-1]), strict=True)
+    scored = {name: Scored(each, some) for (name, each), some in split}
+    least = threshold(scored[WRITTEN], scored[LABELLED])
+    for name, each in held.items():
+        right, wrong = scored[name].served(least)
+        print(
+            f"{name}: {right / each.same.sum():.3f} served, {wrong / (~each.same).sum():.3f} wrong, "
+            f"precision {right / (right + wrong):.3f}"
+        )
+    return {"threshold": least, "bias": bias, "weight": weight, "doubt": doubt}

@@ -87,6 +87,10 @@ APART = [
     ("number", "Can one desk have two phones?", "Can two desks have one phone?"),
     ("number", "Who was Louis XIV?", "Who was Louis XVI?"),
     ("order", "What percentage of 240 is 60?", "What percentage of 60 is 240?"),
+    ("order", "What is 15 percent of 80?", "What percent of 15 is 80?"),
+    ("order", "Calculate 15% of 80", "What percentage of 80 is 15?"),
+    ("order", "How long does cooked rice last in the fridge?", "How long can cooked rice stay out of the fridge?"),
+    ("order", "How do I keep my cat outside the garden?", "How do I keep my cat in the garden?"),
     ("order", "vienna venice first train", "When does the first train from Venice to Vienna leave?"),
     ("order", "How do I cancel my stay at a hotel?", "How can a hotel cancel my stay?"),
     (
@@ -151,6 +155,9 @@ APART = [
 ]
 
 TOGETHER = [
+    ("How much is 15 percent of 80?", "What is 15% of 80?"),
+    ("How long does milk last outside the fridge?", "How long can milk stay out of the fridge?"),
+    ("How do I get a stain out of a carpet?", "How do I remove the stain in a carpet?"),
     ("How do I reset my password?", "What is the best way to reset a password?"),
     ("How do I reset it -- please?", "How do I reset it... please?"),
     ("Is a call within 10-12 days fine?", "Is a call fine within 10-12 days?"),

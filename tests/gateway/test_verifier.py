@@ -59,17 +59,17 @@ def test_a_doubt_makes_a_pair_less_likely_one(verifier: Verifier) -> None:
 
 
 def test_what_is_read_is_weighed_as_the_notes_say(tmp_path: Path) -> None:
-    shutil.copytree(BUILT_IN / "verifier", tmp_path, dirs_exist_ok=True)
-    told = {"threshold": 0.5, "bias": 0.5, "weights": [0.25, 0.75], "doubt": -1.5}
-    (tmp_path / "verifier.json").write_text(json.dumps({"large": told}))
-    verifier = Verifier.load(tmp_path, "large")
+    shutil.copytree(BUILT_IN / "verifier" / "small", tmp_path, dirs_exist_ok=True)
+    told = {"threshold": 0.5, "bias": 0.5, "weight": 0.75, "doubt": -1.5}
+    (tmp_path / "verifier.json").write_text(json.dumps(told))
+    verifier = Verifier(tmp_path)
     other = "What do I do to have another password?"
     (odds,) = verifier.log_odds(Facts(ASKED), [Facts(other)])
 
     score = verifier.score(ASKED, other, 2)
 
     assert odds is not None
-    assert math.log(score / (1 - score)) == pytest.approx(0.25 * odds[0] + 0.75 * odds[1] + 0.5 - 3.0, abs=1e-4)
+    assert math.log(score / (1 - score)) == pytest.approx(0.75 * odds + 0.5 - 3.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("text", ["何ですか", "🙂🙂🙂", "\x00", "a" * 5000, "¿Cómo restablezco mi contraseña?"])
@@ -82,18 +82,16 @@ def test_the_two_sizes_are_named_apart() -> None:
 
 
 def test_a_folder_without_a_verifier_says_what_is_missing(tmp_path: Path) -> None:
-    for name in ("words.safetensors", "small.onnx"):
-        shutil.copy(BUILT_IN / "verifier" / name, tmp_path)
+    for name in ("words.safetensors", "reader.onnx"):
+        shutil.copy(BUILT_IN / "verifier" / "small" / name, tmp_path)
 
-    with pytest.raises(ModelFilesError, match=r"verifier\.json: says nothing of a verifier small"):
-        Verifier.load(tmp_path)
+    with pytest.raises(ModelFilesError, match=r"verifier\.json: doesn't say how a verifier weighs: FileNotFound"):
+        Verifier(tmp_path)
 
-    (tmp_path / "verifier.json").write_text(
-        json.dumps({"small": {"threshold": 0.5, "bias": 0, "doubt": 0, "weights": [1, 2]}})
-    )
-    with pytest.raises(ModelFilesError, match="2 weights"):
-        Verifier.load(tmp_path)
+    (tmp_path / "verifier.json").write_text(json.dumps({"threshold": 0.5, "bias": 0, "doubt": 0}))
+    with pytest.raises(ModelFilesError, match="'weight'"):
+        Verifier(tmp_path)
 
     (tmp_path / "words.safetensors").write_bytes(b"no vectors")
     with pytest.raises(ModelFilesError, match=r"words\.safetensors: holds no word vectors"):
-        Verifier.load(tmp_path)
+        Verifier(tmp_path)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from training import corpus, grammar, pairs, sets
+from training import corpus, grammar, near, pairs, sets
 from training.pairs import Pair
 
 NOT_TRAINED_ON = [
@@ -84,3 +84,27 @@ def test_pairs_are_read_as_they_were_written(tmp_path: Path) -> None:
     some = [Pair("a?", "b?", True, "x"), Pair("ä?", "b?", False, "y")]
     pairs.write(tmp_path / "p.jsonl", some)
     assert pairs.read(tmp_path / "p.jsonl") == some
+
+
+def test_near_pairs_are_not_labelled() -> None:
+    texts = [
+        "How do I reset my password?", "How can I reset the password?", "How do I reset my old password?",
+        "Is a cat bigger than a dog?", "Is a dog bigger than a cat?", "Is a cat bigger than a big dog?",
+    ]  # fmt: skip
+    labelled = [Pair(texts[0], texts[1], True, pairs.LABELLED), Pair(texts[3], texts[4], False, pairs.LABELLED)]
+    labelled += [Pair(text, "Which wine goes with salmon?", False, pairs.LABELLED) for text in (texts[2], texts[5])]
+
+    found = near.near(labelled, Random(1), 100)
+
+    both = {frozenset(pair[:2]) for pair in found}
+    assert {frozenset((texts[0], texts[2])), frozenset((texts[3], texts[5]))} <= both
+    assert not both & {frozenset(pair[:2]) for pair in labelled}
+    assert {pair.kind for pair in found} == {pairs.NEAR}
+    assert len(near.near(labelled, Random(1), 1)) == 1
+
+
+def test_words_in_another_order_are_no_near_pair() -> None:
+    texts = ("Is a cat bigger than a dog?", "Is a dog bigger than a cat?", "Which wine goes with salmon?", "Is it so?")
+    labelled = [Pair(texts[0], texts[2], False, pairs.LABELLED), Pair(texts[1], texts[3], False, pairs.LABELLED)]
+
+    assert frozenset(texts[:2]) not in {frozenset(pair[:2]) for pair in near.near(labelled, Random(1), 100)}

@@ -42,6 +42,9 @@ GROUP: Final = 3
 _MANY_TOGETHER: Final = frozenset({"and", "or", "plus", "times", "by", "with", "x", "vs", "versus", "compared"})
 """What stands between numbers that are all the same to what is asked."""
 
+_SHARE_TOLD: Final = re.compile(r"\d ?(?:%|per ?cent\b) of\b", re.IGNORECASE)
+_SHARE_ASKED: Final = re.compile(r"\b(?:what|which|how many) (?:%|per ?cent)", re.IGNORECASE)
+
 _WHAT: Final = re.compile(r"^\W*(?:which|what) ", re.IGNORECASE)
 _WHAT_DOES: Final = re.compile(
     r"^\W*(?:which|what)(?: \w+){0,2} (?:does|do|did) (?!(?:i|we|you|one|it|they|he|she)\b)", re.IGNORECASE
@@ -93,6 +96,8 @@ def exchanged(one: Facts, other: Facts) -> bool:
         or _compared(one, other)
         or _swapped(one, other)
         or _numbers_exchanged(one, other)
+        or _share_or_amount(one, other)
+        or _share_or_amount(other, one)
         or _done_by(one, other)
         or _done_by(other, one)
         or _done_to_me(one, other)
@@ -195,6 +200,16 @@ def _numbers_exchanged(one: Facts, other: Facts) -> bool:
         return False
     between = mine[apart[0] + 1 : apart[1]]
     return bool(between) and not _MANY_TOGETHER.intersection(between)
+
+
+def _share_or_amount(one: Facts, other: Facts) -> bool:
+    """ "What is 15 percent of 80?" and "What percent of 15 is 80?": one tells the share, the other asks for it."""
+    return bool(
+        _SHARE_TOLD.search(one.text)
+        and _SHARE_ASKED.search(other.text)
+        and not _SHARE_ASKED.search(one.text)
+        and not _SHARE_TOLD.search(other.text)
+    )
 
 
 def _done_by(one: Facts, other: Facts) -> bool:
