@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from llmcache_gateway.semantic.embedders import BUILT_IN
+from llmcache_gateway.semantic.embedders import BUILT_IN, StaticEmbedder
 from training import corpus, encoders, judge, pairs, weigh
 from training.export import export
 from training.pairs import Pair
@@ -70,7 +70,9 @@ def main() -> None:
 def _vectors(out: Path, labelled: Labelled) -> None:
     table = token_vectors(encoders.minilm())
     np.save(out / "tokens.npy", table)
-    save_vectors(table, labelled[0], out / "vectors.safetensors")
+    (out / "static").mkdir(exist_ok=True)
+    save_vectors(table, labelled[0], out / "static" / "vectors.safetensors")
+    shutil.copyfile(BUILT_IN / "tokenizer.json", out / "static" / "tokenizer.json")
 
 
 def _large(out: Path, labelled: Labelled) -> None:
@@ -83,16 +85,22 @@ def _large(out: Path, labelled: Labelled) -> None:
 
 
 def _judge(out: Path, labelled: Labelled) -> None:
-    np.save(out / "judged.npy", judge.log_odds(_trained(out, "large"), corpus.to_judge(labelled[0])))
+    chosen = corpus.to_judge(labelled[0], StaticEmbedder(out / "static"))
+    np.save(out / "judged.npy", judge.log_odds(_trained(out, "large"), chosen))
 
 
 def _small(out: Path, labelled: Labelled) -> None:
     torch.manual_seed(SEED)
     reader = Reader(LAYERS["small"])
     load_encoder(reader, encoders.minilm(), rounded=True)
-    chosen = [*corpus.to_judge(labelled[0]), *corpus.made(labelled[0], np.load(out / "tokens.npy"))]
+    chosen, judged = corpus.to_judge(labelled[0], StaticEmbedder(out / "static")), np.load(out / "judged.npy")
+    if len(judged) != len(chosen):
+        raise SystemExit(
+            f"{out / 'judged.npy'}: is of {len(judged)} pairs, not {len(chosen)}: run the stage judge again"
+        )
+    chosen += corpus.made(labelled[0], np.load(out / "tokens.npy"))
     print(corpus.describe(chosen), flush=True)
-    items = read(chosen, ADJUSTMENT, np.load(out / "judged.npy").tolist())
+    items = read(chosen, ADJUSTMENT, judged.tolist())
     again = items[: len(labelled[0])]
     train(reader, [*items, *again], out / "small.pt", steps=SMALL_STEPS, rate=SMALL_RATE, seed=SEED)
 
@@ -104,9 +112,10 @@ def _export(out: Path, labelled: Labelled) -> None:
 
 def _weigh(out: Path, labelled: Labelled) -> None:
     held = corpus.held_out(labelled[1], np.load(out / "tokens.npy"))
+    static = StaticEmbedder(out / "static")
     for size in LAYERS:
         print(size)
-        told = weigh.weigh({name: weigh.measure(some, out / size) for name, some in held.items()})
+        told = weigh.weigh({name: weigh.measure(some, out / size, static) for name, some in held.items()})
         (out / size / "verifier.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
@@ -118,7 +127,7 @@ def _trained(out: Path, size: str) -> Reader:
 
 def install(out: Path) -> None:
     """Put what was made where the gateway has it."""
-    shutil.copyfile(out / "vectors.safetensors", BUILT_IN / "vectors.safetensors")
+    shutil.copyfile(out / "static" / "vectors.safetensors", BUILT_IN / "vectors.safetensors")
     for size in LAYERS:
         for file in ("reader.onnx", "words.safetensors", "verifier.json"):
             shutil.copyfile(out / size / file, BUILT_IN / "verifier" / size / file)

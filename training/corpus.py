@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from llmcache_gateway.semantic.embedders import BUILT_IN, Vectors, load_tokenizer
+from llmcache_gateway.semantic.embedders import BUILT_IN, StaticEmbedder, Vectors, load_tokenizer
 from llmcache_gateway.semantic.lexicon import LEXICON
 from training import edits, grammar, pairs, sets
 from training.near import near
@@ -34,12 +34,12 @@ def for_large(labelled: list[Pair], table: Vectors) -> list[Pair]:
     return everything
 
 
-def to_judge(labelled: list[Pair]) -> list[Pair]:
+def to_judge(labelled: list[Pair], embedder: StaticEmbedder) -> list[Pair]:
     """What `small` learns of `large`: the labelled pairs, one and a half times as many that nobody has labelled, and
     the sets' pairs, each trap with three of the questions."""
     random = Random(15)
     written = sets.pairs(sets.split(sets.read())[0], random, traps_with=3)
-    return [*labelled, *near(labelled, random, len(labelled) * 3 // 2), *written]
+    return [*labelled, *near(labelled, embedder, random, len(labelled) * 3 // 2), *written]
 
 
 def made(labelled: list[Pair], table: Vectors) -> list[Pair]:

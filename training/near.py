@@ -12,15 +12,14 @@ NEIGHBOURS: Final = 3
 AT_ONCE: Final = 1024
 
 
-def near(labelled: list[Pair], random: Random, number: int) -> list[Pair]:
-    """So many pairs, at most, of questions among the labelled pairs' that are near by the static vectors.
+def near(labelled: list[Pair], embedder: StaticEmbedder, random: Random, number: int) -> list[Pair]:
+    """So many pairs, at most, of questions among the labelled pairs' that are near by these vectors.
 
-    None of them is labelled, and none has the same words in another order: these vectors can't see a difference there,
+    None of them is labelled, and none has the same words in another order: the vectors can't see a difference there,
     so there would be too many of them.
     """
     texts = sorted({text for pair in labelled for text in pair[:2]})
     known = {frozenset(pair[:2]) for pair in labelled}
-    embedder = StaticEmbedder()
     vectors = embedder.embed_now(texts)
     encoded = load_tokenizer(BUILT_IN).encode_batch(texts, add_special_tokens=False)
     words = [sorted(each.ids) for each in encoded]

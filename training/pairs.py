@@ -31,11 +31,6 @@ def read(file: Path) -> list[Pair]:
     return [Pair(row["a"], row["b"], bool(row["same"]), row.get("kind", LABELLED)) for row in rows]
 
 
-def write(file: Path, pairs: Iterable[Pair]) -> None:
-    """What `read` reads."""
-    file.write_text("".join(json.dumps({**each._asdict(), "same": int(each.same)}) + "\n" for each in pairs), "utf-8")
-
-
 def split(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
     """To train on, and held out (12 of 100 groups), so that no question is on both sides, even by way of a third."""
     everything = list(pairs)

@@ -1,8 +1,10 @@
 """Chooses what the verifier's numbers are weighed with, on held-out pairs."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -21,16 +23,17 @@ WRITTEN: Final = "chosen-on"
 so that the hardest ones count most."""
 
 
-def measure(pairs: Sequence[Pair], folder: Path) -> Measured:
+def measure(pairs: Sequence[Pair], folder: Path, static: StaticEmbedder) -> Measured:
     """By the gateway's own code, with the reader that is in the folder."""
     plain = {"threshold": 0.0, "bias": 0.0, "doubt": 0.0, "weight": 1.0}
-    (folder / "verifier.json").write_text(json.dumps(plain), "utf-8")
-    reader = Verifier(folder)
+    with TemporaryDirectory() as unweighed:
+        shutil.copytree(folder, unweighed, dirs_exist_ok=True)
+        (Path(unweighed) / "verifier.json").write_text(json.dumps(plain), "utf-8")
+        reader = Verifier(Path(unweighed))
     both = [(Facts(pair.a), Facts(pair.b)) for pair in pairs]
     read = [reader.log_odds(asked, [stored])[0] for asked, stored in both]
     odds = np.array([0.0 if each is None else each for each in read], np.float64)
     found = [differences_of(asked, stored) for asked, stored in both]
-    static = StaticEmbedder()
     first = static.embed_now([pair.a for pair in pairs])
     second = static.embed_now([pair.b for pair in pairs])
     near = (first * second).sum(axis=1) >= (static.threshold or 0.0)
@@ -63,6 +66,6 @@ def weigh(held: dict[str, Measured]) -> dict[str, float]:
         right, wrong = scored[name].served(least)
         print(
             f"{name}: {right / each.same.sum():.3f} served, {wrong / (~each.same).sum():.3f} wrong, "
-            f"precision {right / (right + wrong):.3f}"
+            f"precision {right / max(right + wrong, 1):.3f}"
         )
     return {"threshold": least, "bias": bias, "weight": weight, "doubt": doubt}

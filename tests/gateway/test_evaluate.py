@@ -367,17 +367,24 @@ def test_a_gateways_own_configuration_is_evaluated_and_an_upstream_that_makes_no
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize("verifier", ["small", "large"])
-@pytest.mark.parametrize(("file", "served"), [("question-pairs-blind", 0.53), ("question-pairs", 0.66)])
+@pytest.mark.parametrize(
+    ("verifier", "file", "served", "most_wrong"),
+    [
+        ("small", "question-pairs-blind", 0.54, "2.5%"),
+        ("small", "question-pairs", 0.70, "4%"),
+        ("large", "question-pairs-blind", 0.57, "2.5%"),
+        ("large", "question-pairs", 0.66, "4%"),
+    ],
+)
 def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_was_not_trained_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, served: float, verifier: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verifier: str, file: str, served: float, most_wrong: str
 ) -> None:
     """The figures of docs/semantic-evaluation.md, with room for another processor's rounding."""
     arguments = write(
         tmp_path, {"enabled": True, "verifier": verifier}, (DATA / f"{file}.jsonl").read_text().splitlines()
     )
 
-    assert run([*arguments, "--json", "--max-wrong", "3.2%"]) == 0
+    assert run([*arguments, "--json", "--max-wrong", most_wrong]) == 0
 
     told = json.loads(capsys.readouterr().out)
     assert told["served"] >= served

@@ -87,10 +87,10 @@ APART = [
     ("number", "Can one desk have two phones?", "Can two desks have one phone?"),
     ("number", "Who was Louis XIV?", "Who was Louis XVI?"),
     ("order", "What percentage of 240 is 60?", "What percentage of 60 is 240?"),
-    ("order", "What is 15 percent of 80?", "What percent of 15 is 80?"),
-    ("order", "Calculate 15% of 80", "What percentage of 80 is 15?"),
-    ("order", "How long does cooked rice last in the fridge?", "How long can cooked rice stay out of the fridge?"),
-    ("order", "How do I keep my cat outside the garden?", "How do I keep my cat in the garden?"),
+    ("order", "How much is 30 percent of 90?", "What percent of 30 is 90?"),
+    ("order", "Calculate 12% of 60", "What is 12 as a percentage of 60?"),
+    ("order", "What is fifteen percent of 80?", "15 is how much percent of 80?"),
+    ("order", "What is 9 % of 40?", "What is the percentage of 40 that 9 is?"),
     ("order", "vienna venice first train", "When does the first train from Venice to Vienna leave?"),
     ("order", "How do I cancel my stay at a hotel?", "How can a hotel cancel my stay?"),
     (
@@ -155,9 +155,9 @@ APART = [
 ]
 
 TOGETHER = [
-    ("How much is 15 percent of 80?", "What is 15% of 80?"),
-    ("How long does milk last outside the fridge?", "How long can milk stay out of the fridge?"),
-    ("How do I get a stain out of a carpet?", "How do I remove the stain in a carpet?"),
+    ("How much is 30 percent of 90?", "What is 30% of 90?"),
+    ("What percentage of 40 is 9?", "What is 9 as a percentage of 40?"),
+    ("How do I keep mice out of the garage?", "How do I prevent mice from living in the garage?"),
     ("How do I reset my password?", "What is the best way to reset a password?"),
     ("How do I reset it -- please?", "How do I reset it... please?"),
     ("Is a call within 10-12 days fine?", "Is a call fine within 10-12 days?"),

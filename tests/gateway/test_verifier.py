@@ -81,6 +81,14 @@ def test_the_two_sizes_are_named_apart() -> None:
     assert len({Verifier.load(size=size).identity for size in SIZES}) == len(SIZES)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_comes_with_the_gateway_is_weighed_soundly(size: Size) -> None:
+    told = json.loads((BUILT_IN / "verifier" / size / "verifier.json").read_text())
+
+    assert 0.5 < told["threshold"] < 1
+    assert told["weight"] > 0 >= told["doubt"]
+
+
 def test_a_folder_without_a_verifier_says_what_is_missing(tmp_path: Path) -> None:
     for name in ("words.safetensors", "reader.onnx"):
         shutil.copy(BUILT_IN / "verifier" / "small" / name, tmp_path)
@@ -90,6 +98,10 @@ def test_a_folder_without_a_verifier_says_what_is_missing(tmp_path: Path) -> Non
 
     (tmp_path / "verifier.json").write_text(json.dumps({"threshold": 0.5, "bias": 0, "doubt": 0}))
     with pytest.raises(ModelFilesError, match="'weight'"):
+        Verifier(tmp_path)
+
+    (tmp_path / "reader.onnx").write_bytes(b"no layers")
+    with pytest.raises(ModelFilesError, match=r"reader\.onnx: can't be used as an ONNX model"):
         Verifier(tmp_path)
 
     (tmp_path / "words.safetensors").write_bytes(b"no vectors")

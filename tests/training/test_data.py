@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from llmcache_gateway.semantic.embedders import StaticEmbedder
 from training import corpus, grammar, near, pairs, sets
 from training.pairs import Pair
 
@@ -80,10 +81,12 @@ def test_pairs_that_share_a_question_by_way_of_others_are_on_one_side() -> None:
     assert not sides[0] & sides[1]
 
 
-def test_pairs_are_read_as_they_were_written(tmp_path: Path) -> None:
-    some = [Pair("a?", "b?", True, "x"), Pair("ä?", "b?", False, "y")]
-    pairs.write(tmp_path / "p.jsonl", some)
-    assert pairs.read(tmp_path / "p.jsonl") == some
+def test_pairs_are_read_with_their_kind_or_as_labelled(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(
+        '{"a": "a?", "b": "b?", "same": 1, "kind": "x"}\n\n{"a": "ä?", "b": "b?", "same": 0}\n'
+    )
+
+    assert pairs.read(tmp_path / "p.jsonl") == [Pair("a?", "b?", True, "x"), Pair("ä?", "b?", False, "labelled")]
 
 
 def test_near_pairs_are_not_labelled() -> None:
@@ -94,17 +97,19 @@ def test_near_pairs_are_not_labelled() -> None:
     labelled = [Pair(texts[0], texts[1], True, pairs.LABELLED), Pair(texts[3], texts[4], False, pairs.LABELLED)]
     labelled += [Pair(text, "Which wine goes with salmon?", False, pairs.LABELLED) for text in (texts[2], texts[5])]
 
-    found = near.near(labelled, Random(1), 100)
+    found = near.near(labelled, StaticEmbedder(), Random(1), 100)
 
     both = {frozenset(pair[:2]) for pair in found}
     assert {frozenset((texts[0], texts[2])), frozenset((texts[3], texts[5]))} <= both
     assert not both & {frozenset(pair[:2]) for pair in labelled}
     assert {pair.kind for pair in found} == {pairs.NEAR}
-    assert len(near.near(labelled, Random(1), 1)) == 1
+    assert len(near.near(labelled, StaticEmbedder(), Random(1), 1)) == 1
 
 
 def test_words_in_another_order_are_no_near_pair() -> None:
     texts = ("Is a cat bigger than a dog?", "Is a dog bigger than a cat?", "Which wine goes with salmon?", "Is it so?")
     labelled = [Pair(texts[0], texts[2], False, pairs.LABELLED), Pair(texts[1], texts[3], False, pairs.LABELLED)]
 
-    assert frozenset(texts[:2]) not in {frozenset(pair[:2]) for pair in near.near(labelled, Random(1), 100)}
+    assert frozenset(texts[:2]) not in {
+        frozenset(pair[:2]) for pair in near.near(labelled, StaticEmbedder(), Random(1), 100)
+    }

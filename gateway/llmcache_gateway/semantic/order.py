@@ -42,8 +42,9 @@ GROUP: Final = 3
 _MANY_TOGETHER: Final = frozenset({"and", "or", "plus", "times", "by", "with", "x", "vs", "versus", "compared"})
 """What stands between numbers that are all the same to what is asked."""
 
-_SHARE_TOLD: Final = re.compile(r"\d ?(?:%|per ?cent\b) of\b", re.IGNORECASE)
-_SHARE_ASKED: Final = re.compile(r"\b(?:what|which|how many) (?:%|per ?cent)", re.IGNORECASE)
+_PERCENT: Final = r"(?:%|per ?cent(?:age)?\b|pct\b)"
+_SHARE_TOLD: Final = re.compile(rf"(?:\d|\b(?:five|ten|twelve|[a-z]+teen|[a-z]+ty)) ?{_PERCENT} of\b", re.IGNORECASE)
+_SHARE_ASKED: Final = re.compile(rf"\b(?:what|which|how many|how much|the|as an?) {_PERCENT}", re.IGNORECASE)
 
 _WHAT: Final = re.compile(r"^\W*(?:which|what) ", re.IGNORECASE)
 _WHAT_DOES: Final = re.compile(

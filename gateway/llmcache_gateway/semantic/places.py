@@ -21,7 +21,6 @@ _REPLACED: Final = re.compile(
 )
 _REPLACED_BY: Final = re.compile(r"\b(?:with|by|in|for|when|if|to|as)\b|[,.;?]")
 _FROM_TO: Final = re.compile(r"\bfrom ((?:[\w'’-]+ ){1,3})to ((?:[\w'’-]+ ?){1,2})")
-_STAYS: Final = re.compile(r"\b(?:stay|keep|kept|leav|left|last|stor|liv|sit|sat|remain)\w*\b", re.IGNORECASE)
 _ARTICLES: Final = frozenset({"a", "an", "the", "my", "your", "our", "their", "his", "her", "its"})
 _FROM: Final = frozenset({"from", "off"})
 _TO: Final = frozenset({"to", "into", "onto"})
@@ -35,7 +34,6 @@ def crossed(one: Facts, other: Facts) -> bool:
         or _each_elsewhere(one, _targets(one), other, _targets(other))
         or _replaced_crossed(one, other)
         or _turned_around(one, other)
-        or _stays_elsewhere(one, other)
         or _named_in_turn(one, other)
         or _named_in_turn(other, one)
     )
@@ -139,23 +137,6 @@ def _put(facts: Facts) -> set[tuple[str, str]]:
         after = [each for each in told[at + 1 : at + 4] if each[0] not in LEXICON.common]
         things = before[1:2] if before and before[0][0].endswith("ed") else before[:1]  # "get a merged into b"
         found |= {(thing, place) for _, thing in things for _, place in after[:2] if thing != place}
-    return found
-
-
-def _stays_elsewhere(one: Facts, other: Facts) -> bool:
-    """ "last in the fridge" and "stay out of the fridge": what stays in a place, and what stays out of it."""
-    (inside, outside), (inside2, outside2) = _stays(one), _stays(other)
-    return bool((inside - outside) & (outside2 - inside2) or (outside - inside) & (inside2 - outside2))
-
-
-def _stays(facts: Facts) -> tuple[set[str], set[str]]:
-    """Stems of what something stays in, and of what it stays out of; of what moves, none."""
-    found: tuple[set[str], set[str]] = (set(), set())
-    if _STAYS.search(facts.text):
-        for at, word in enumerate(facts.words):
-            out = word == "outside" or (word == "of" and facts.words[at - 1 : at] == ["out"])
-            if out or word in ("in", "inside"):
-                found[out].update(stemmed for _, stemmed in phrase(facts, at + 1))
     return found
 
 
