@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
+RESOURCES = "/apis/llmcache.dev/v1alpha1/llmcaches"
 ECHO = {"name": "echo", "provider": "echo"}
 
 
@@ -82,6 +83,8 @@ def install_definition(kubectl: Kubectl) -> None:
     # kubectl wait gives up on a definition that has no conditions yet.
     ready = ("wait", "--for=condition=Established", "crd/llmcaches.llmcache.dev", "--timeout=30s")
     eventually(lambda: kubectl.run(*ready).returncode == 0)
+    # For a moment after that it answers watches with 429: its storage is initializing.
+    eventually(lambda: kubectl.run("get", "--raw", f"{RESOURCES}?watch=1&timeoutSeconds=1").returncode == 0)
 
 
 @dataclass(frozen=True)
