@@ -14,6 +14,7 @@ import pytest
 from e2e.operators import Kubectl, Operator, eventually, manifest
 from e2e.test_surface import NOWHERE
 from llmcache_operator.crd import definition
+from llmcache_operator.observed import read_pods
 from tests.operator.rules import accepted as of_rules
 from tests.operator.rules import refused as against_rules
 from tests.operator.test_rules import nodes
@@ -213,26 +214,21 @@ def test_what_others_add_stays(complete: Kubectl) -> None:
     assert deployment["metadata"]["annotations"]["team"] == "search"
 
 
-UNPULLED = {"ErrImagePull", "ImagePullBackOff"}
-
-
 def test_nothing_is_written_while_nothing_changes(complete: Kubectl, operator: Operator) -> None:
     def versions() -> dict[str, str]:
         every = [complete.get(*child.split("/")) or {} for child in [*CHILDREN, "llmcache/all"]]
         return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["resourceVersion"] for one in every}
 
-    def is_done(pod: dict[str, Any]) -> bool:
-        containers = pod.get("status", {}).get("containerStatuses", [])
-        failing = [one.get("state", {}).get("waiting", {}).get("reason") in UNPULLED for one in containers]
-        up = bool(containers) and all(one["ready"] for one in containers)
-        return "deletionTimestamp" not in pod["metadata"] and (up or any(failing))
+    def are_done(pods: list[dict[str, Any]]) -> bool:
+        staying = read_pods(pods, "redis")
+        return len(staying) == len(pods) and all(pod.ready or pod.trouble for pod in staying)
 
     def at_rest() -> bool:
         # Kubernetes' own controllers write statuses too, and have to be done with what came before: so has the
         # kubelet with Redis, which an edit by hand has restarted, and which gets ready, or fails to, without a sign.
         earlier = versions()
         time.sleep(2)
-        return versions() == earlier and all(map(is_done, complete.list("pods", "app.kubernetes.io/instance=all")))
+        return versions() == earlier and are_done(complete.list("pods", "app.kubernetes.io/instance=all"))
 
     eventually(at_rest, 120)
     before, writes = versions(), operator.total("llmcache_operator_applies_total")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, StaticEmbedder
+from llmcache_gateway.semantic.verifier import PairReader
 from training import corpus, encoders, judge, pairs, weigh
 from training.export import export
 from training.pairs import Pair
@@ -115,7 +116,8 @@ def _weigh(out: Path, labelled: Labelled) -> None:
     static = StaticEmbedder(out / "static")
     for size in LAYERS:
         print(size)
-        told = weigh.weigh({name: weigh.measure(some, out / size, static) for name, some in held.items()})
+        reader = PairReader(out / size)
+        told = weigh.weigh({name: weigh.measure(some, reader, static) for name, some in held.items()})
         (out / size / "verifier.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 

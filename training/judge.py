@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.pairs import Pair
 from training.reader import Reader
-from training.train import read, tensors, wordings
+from training.train import length, read, tensors, wordings
 
 BATCH: Final = 128
 REPORT_EACH: Final = 200
@@ -19,7 +19,7 @@ REPORT_EACH: Final = 200
 def log_odds(reader: Reader, pairs: Sequence[Pair]) -> NDArray[np.float32]:
     """Of each pair."""
     items = read(pairs, adjustment=0.0)
-    order = sorted(range(len(items)), key=lambda at: len(items[at].first) + len(items[at].second))
+    order = sorted(range(len(items)), key=lambda at: length(items[at]))
     found = np.zeros(len(items), np.float32)
     started = time.monotonic()
     reader.eval()

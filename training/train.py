@@ -43,9 +43,7 @@ class Item(NamedTuple):
     wording: NDArray[np.float32]
 
 
-def train(
-    reader: Reader, items: Sequence[Item], out: Path, *, steps: int, rate: float, seed: int
-) -> None:  # fmt: skip
+def train(reader: Reader, items: Sequence[Item], out: Path, *, steps: int, rate: float, seed: int) -> None:
     """So many batches, the rate falling evenly; saves along the way. The word vectors stay as they are.
 
     The heads' rate is five times that of the layers, which know much already.
@@ -124,7 +122,7 @@ def wordings(items: Sequence[Item]) -> Tensor:
 
 def tensors(items: Sequence[Item]) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens, sides and mask, each `[pairs, tokens]`, padded."""
-    ids = torch.zeros(len(items), max(map(_length, items)), dtype=torch.long)
+    ids = torch.zeros(len(items), max(map(length, items)), dtype=torch.long)
     sides, mask = torch.zeros_like(ids), torch.zeros_like(ids)
     for row, (a, b, *_) in enumerate(items):
         text = [START, *a, END, *b, END]
@@ -140,12 +138,13 @@ def batches(items: Sequence[Item], random: Random) -> Iterator[list[Item]]:
     while True:
         random.shuffle(order)
         for start in range(0, len(order), BATCH * 50):
-            chunk = sorted(order[start : start + BATCH * 50], key=lambda at: _length(items[at]))
+            chunk = sorted(order[start : start + BATCH * 50], key=lambda at: length(items[at]))
             cut = [chunk[at : at + BATCH] for at in range(0, len(chunk), BATCH)]
             random.shuffle(cut)
             for each in cut:
                 yield [items[at] for at in each]
 
 
-def _length(item: Item) -> int:
+def length(item: Item) -> int:
+    """Tokens of the pair as one text."""
     return len(item.first) + len(item.second) + 3

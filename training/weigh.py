@@ -1,10 +1,6 @@
 """Chooses what the verifier's numbers are weighed with, on held-out pairs."""
 
-import json
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -14,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from llmcache_gateway.semantic.embedders import StaticEmbedder
 from llmcache_gateway.semantic.facts import Facts
 from llmcache_gateway.semantic.guards import differences_of
-from llmcache_gateway.semantic.verifier import Verifier
+from llmcache_gateway.semantic.verifier import PairReader
 from training.pairs import LABELLED, Pair
 from training.threshold import Measured, Scored, threshold
 
@@ -23,13 +19,8 @@ WRITTEN: Final = "chosen-on"
 so that the hardest ones count most."""
 
 
-def measure(pairs: Sequence[Pair], folder: Path, static: StaticEmbedder) -> Measured:
-    """By the gateway's own code, with the reader that is in the folder."""
-    plain = {"threshold": 0.0, "bias": 0.0, "doubt": 0.0, "weight": 1.0}
-    with TemporaryDirectory() as unweighed:
-        shutil.copytree(folder, unweighed, dirs_exist_ok=True)
-        (Path(unweighed) / "verifier.json").write_text(json.dumps(plain), "utf-8")
-        reader = Verifier(Path(unweighed))
+def measure(pairs: Sequence[Pair], reader: PairReader, static: StaticEmbedder) -> Measured:
+    """By the gateway's own code."""
     both = [(Facts(pair.a), Facts(pair.b)) for pair in pairs]
     read = [reader.log_odds(asked, [stored])[0] for asked, stored in both]
     odds = np.array([0.0 if each is None else each for each in read], np.float64)

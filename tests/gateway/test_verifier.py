@@ -9,7 +9,7 @@ import pytest
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, ModelFilesError
 from llmcache_gateway.semantic.facts import Facts
-from llmcache_gateway.semantic.verifier import WINDOW, Size, Verifier
+from llmcache_gateway.semantic.verifier import WINDOW, PairReader, Size, Verifier
 
 ASKED = "How do I reset my password?"
 SIZES: list[Size] = ["small", "large"]
@@ -64,7 +64,7 @@ def test_what_is_read_is_weighed_as_the_notes_say(tmp_path: Path) -> None:
     (tmp_path / "verifier.json").write_text(json.dumps(told))
     verifier = Verifier(tmp_path)
     other = "What do I do to have another password?"
-    (odds,) = verifier.log_odds(Facts(ASKED), [Facts(other)])
+    (odds,) = PairReader(tmp_path).log_odds(Facts(ASKED), [Facts(other)])
 
     score = verifier.score(ASKED, other, 2)
 

@@ -41,7 +41,7 @@ class Verifier:
 
     def __init__(self, folder: Path) -> None:
         """Load a folder's; ModelFilesError when the files can't be used."""
-        self._reader = _Reader(folder)
+        self._reader = PairReader(folder)
         notes = folder / "verifier.json"
         try:
             told = json.loads(notes.read_text("utf-8"))
@@ -65,21 +65,18 @@ class Verifier:
         """The same for several stored questions, of each of which the guards may have read something already."""
         return [
             0.0 if odds is None else self._weigh(odds, doubted)
-            for odds, doubted in zip(self.log_odds(asked, stored), doubts, strict=True)
+            for odds, doubted in zip(self._reader.log_odds(asked, stored), doubts, strict=True)
         ]
-
-    def log_odds(self, asked: Facts, stored: Sequence[Facts]) -> list[float | None]:
-        """What was read of each stored question; None when it or the one asked has no tokens, or too many."""
-        return self._reader.log_odds(asked, stored)
 
     def _weigh(self, odds: float, doubted: int) -> float:
         return float(1.0 / (1.0 + np.exp(-(self._weight * odds + self._doubt * doubted + self._bias))))
 
 
-class _Reader:
+class PairReader:
     """The transformer that reads a pair."""
 
     def __init__(self, folder: Path) -> None:
+        """Load a folder's; ModelFilesError when the files can't be used."""
         self._tokenizer = load_tokenizer(BUILT_IN)
         words = folder / "words.safetensors"
         try:
@@ -93,7 +90,7 @@ class _Reader:
         self.identity = hashlib.sha256(words.read_bytes() + layers.read_bytes()).hexdigest()
 
     def log_odds(self, asked: Facts, stored: Sequence[Facts]) -> list[float | None]:
-        """Of each stored question, as `Verifier` gives them."""
+        """What was read of each stored question; None when it or the one asked has no tokens, or too many."""
         texts = [asked.text, *(each.text for each in stored)]
         first, *others = (each.ids for each in self._tokenizer.encode_batch(texts, add_special_tokens=False))
         return [
