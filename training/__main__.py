@@ -26,7 +26,7 @@ LARGE_STEPS: Final = 3_080
 """Batches of 64 pairs: each pair once, and the labelled ones twice."""
 
 LARGE_RATE: Final = 8e-5
-SMALL_STEPS: Final = 8_000
+SMALL_STEPS: Final = 20_000
 SMALL_RATE: Final = 1.5e-4
 ADJUSTMENT: Final = 2.0
 """Log odds by which labelled pairs are held to be less alike. People call fewer questions the same than the sets' rule

@@ -35,11 +35,11 @@ def for_large(labelled: list[Pair], table: Vectors) -> list[Pair]:
 
 
 def to_judge(labelled: list[Pair], embedder: StaticEmbedder) -> list[Pair]:
-    """What `small` learns of `large`: the labelled pairs, one and a half times as many that nobody has labelled, and
-    the sets' pairs, each trap with three of the questions."""
+    """What `small` learns of `large`: the labelled pairs, three times as many that nobody has labelled, and the sets'
+    pairs, each trap with three of the questions."""
     random = Random(15)
     written = sets.pairs(sets.split(sets.read())[0], random, traps_with=3)
-    return [*labelled, *near(labelled, embedder, random, len(labelled) * 3 // 2), *written]
+    return [*labelled, *near(labelled, embedder, len(labelled) * 3), *written]
 
 
 def made(labelled: list[Pair], table: Vectors) -> list[Pair]:

@@ -115,7 +115,12 @@ def _export(judge: _Judge, file: Path) -> None:
             verbose=False,
         )
     quantize_dynamic(
-        whole, file, weight_type=QuantType.QInt8, per_channel=True, extra_options={"MatMulConstBOnly": True}
+        whole,
+        file,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        reduce_range=True,  # weights of 7 bits: with 8, sums overflow on a processor without VNNI
+        extra_options={"MatMulConstBOnly": True},
     )
     whole.unlink()
     onnx.save(_without_notes(onnx.load(file)), file)

@@ -1,6 +1,6 @@
 """Questions that stand near each other: what a cache would have to choose from. Nobody has labelled these pairs."""
 
-from random import Random
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -8,12 +8,12 @@ import numpy as np
 from llmcache_gateway.semantic.embedders import BUILT_IN, StaticEmbedder, load_tokenizer
 from training.pairs import NEAR, Pair
 
-NEIGHBOURS: Final = 3
+NEIGHBOURS: Final = 6
 AT_ONCE: Final = 1024
 
 
-def near(labelled: list[Pair], embedder: StaticEmbedder, random: Random, number: int) -> list[Pair]:
-    """So many pairs, at most, of questions among the labelled pairs' that are near by these vectors.
+def near(labelled: list[Pair], embedder: StaticEmbedder, number: int) -> list[Pair]:
+    """So many pairs, at most, of questions among the labelled pairs' that are near by these vectors, the nearest first.
 
     None of them is labelled, and none has the same words in another order: the vectors can't see a difference there,
     so there would be too many of them.
@@ -23,17 +23,15 @@ def near(labelled: list[Pair], embedder: StaticEmbedder, random: Random, number:
     vectors = embedder.embed_now(texts)
     encoded = load_tokenizer(BUILT_IN).encode_batch(texts, add_special_tokens=False)
     words = [sorted(each.ids) for each in encoded]
-    found: set[tuple[int, int]] = set()
+    found: dict[tuple[int, int], float] = {}
     for start in range(0, len(texts), AT_ONCE):
         alike = vectors[start : start + AT_ONCE] @ vectors.T
-        nearest = np.argpartition(-alike, NEIGHBOURS, axis=1)[:, : NEIGHBOURS + 1]
+        nearest = np.argpartition(-alike, min(NEIGHBOURS, len(texts) - 1), axis=1)[:, : NEIGHBOURS + 1]
         for row, others in enumerate(nearest, start):
-            found.update(
-                (min(row, int(other)), max(row, int(other)))
-                for other in others
-                if alike[row - start, other] >= (embedder.threshold or 0.0) and words[row] != words[other]
-            )
-    some = [
-        Pair(texts[a], texts[b], False, NEAR) for a, b in sorted(found) if frozenset((texts[a], texts[b])) not in known
-    ]
-    return random.sample(some, min(number, len(some)))
+            for other in map(int, others):
+                similarity = float(alike[row - start, other])
+                if similarity >= (embedder.threshold or 0.0) and words[row] != words[other]:
+                    found[min(row, other), max(row, other)] = similarity
+    nearest_first = sorted(found, key=lambda pair: (-found[pair], pair))
+    some = (Pair(texts[a], texts[b], False, NEAR) for a, b in nearest_first)
+    return list(islice((pair for pair in some if frozenset(pair[:2]) not in known), number))

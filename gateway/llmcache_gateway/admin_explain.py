@@ -83,6 +83,8 @@ class ExplainRoute:
             shown["ingredients"]["builder"] = "cache.key.builder may have replaced members, headers and query"
         split = self._handler.parts_of(exchange, question)
         decision, entry = await self._decision(runtime, question, key, None if split is None else split[2])
+        if decision["outcome"] == "MISS" and settings.semantic is not None and runtime.semantic is not None:
+            decision["semantic"] = "not looked up: ask with X-LLMCache-Debug, which tells in X-LLMCache-Semantic"
         shown |= {"version": exchange.version, "entry": None if entry is None else metadata(key, entry)}
         if decision["outcome"] == "MISS" and entry is None:
             shown["nearest"] = await self._nearest(runtime, exchange, question, made_of, key)

@@ -119,8 +119,9 @@ async def look_up(
     metrics.semantic_lookups.labels(semantic.mode, outcome).inc()
     if outcome == "rejected":
         metrics.semantic_rejected.labels(match.why).inc()
+    near = f"; similarity={match.similarity:.4f}" if match.similarity else ""  # there may be nothing to compare with
     unsure = "; unsure" if match.grey is not None else ""
-    _tell(exchange, f"{match.why}; similarity={match.similarity:.4f}{unsure}")
+    _tell(exchange, f"{match.why}{near}{unsure}")
     if match.found is not None and semantic.mode == "shadow":
         question.withheld = Withheld(match.key, match.found.entry.stored_at, match.similarity, match.why == ALIAS)
         return None

@@ -25,6 +25,9 @@ BAD_CONFIG = 2
 TOO_WRONG = 1
 """Exit status of an evaluation with more wrong answers than allowed."""
 
+PIPE_BROKEN = 128 + 13
+"""What a shell makes of a program that SIGPIPE ended."""
+
 BESIDE = Path()
 """Said by --resume without a name: the state is kept beside the requests."""
 
@@ -45,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(BAD_CONFIG)
+    except BrokenPipeError:
+        # Whoever read what is printed has seen enough. What is left must not be written at the end of the program.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(PIPE_BROKEN)
     except OSError as error:
         instead = "; end what listens there, or give another --port or --admin-port"
         print(f"llmcache-gateway: {error}{instead if error.errno == errno.EADDRINUSE else ''}", file=sys.stderr)
@@ -210,7 +217,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         environment=os.environ,
     )
     text, complaint = asyncio.run(evaluate(_config(options.config), asked))
-    print(text)
+    print(text, flush=True)
     if complaint is not None:
         print(complaint, file=sys.stderr)
     return 0 if complaint is None else TOO_WRONG

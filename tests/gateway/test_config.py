@@ -2,12 +2,16 @@
 
 import contextlib
 import random
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from llmcache_gateway.config import LLMCache, byte_count, gateway_config, load_config, parts_for_the_operator, seconds
 from llmcache_gateway.config.gateway import GatewayConfig
+from llmcache_gateway.config.manifest import WITHOUT_TURNS
+from llmcache_gateway.config.policy import DialectName
+from llmcache_gateway.dialects import dialect_of
 from llmcache_gateway.errors import ConfigError
 
 HEAD = "apiVersion: llmcache.dev/v1alpha1\nkind: LLMCache\nmetadata: {name: c}\n"
@@ -41,6 +45,24 @@ def test_what_is_no_duration(text: str) -> None:
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("10k", 10_000), ("1Ki", 1024), ("1.5Mi", 1_572_864)])
 def test_byte_quantities(text: str, value: int) -> None:
     assert byte_count(text) == value
+
+
+def test_dialects_without_turns_are_known() -> None:
+    google = "/v1/projects/p/locations/l/publishers/google/models/m"
+    said: list[dict[str, Any]] = [{"role": "user", "content": "x"}]
+    parts = {"role": "user", "parts": [{"text": "x"}]}
+    blocks = {"messages": [{"role": "user", "content": [{"text": "x"}]}]}
+    asked: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": said}, "/v1/completions": {"prompt": "x"},
+        "/v1/embeddings": {"input": "x"}, "/v1/responses": {"input": "x"}, "/v1/messages": {"messages": said},
+        "/v1beta/models/m:generateContent": {"contents": [parts]}, "/v1beta/models/m:embedContent": {"content": parts},
+        f"{google}:generateContent": {"contents": [parts]}, f"{google}:embedContent": {"content": parts},
+        "/model/m/converse": blocks, "/model/m/invoke": blocks,
+    }  # fmt: skip
+    known = {one.name: one.last_turn(body) for path, body in asked.items() if (one := dialect_of("POST", path))}
+
+    assert known.keys() == set(get_args(DialectName))
+    assert {name for name, turn in known.items() if turn is None} == set(WITHOUT_TURNS)
 
 
 def test_every_error_of_a_file_is_reported_at_once() -> None:

@@ -102,9 +102,14 @@ def test_the_least_similarity_is_the_configurations_or_the_models(
         ("How to migrate from MySQL to Postgres", "how should one migrate from MySQL to Postgres?", True),
         ("How do I migrate from MySQL to Postgres?", "Can I migrate from MySQL to Postgres?", False),
         ("How do I call us?", "How do I call US?", False),
+        ("How do I  reset my password", " How can I reset my password?", True),
+        ("How do you work?", "How do we work?", False),
+        ("How would I invest it?", "How do I invest it?", False),
+        ("Which is bigger, 4 or 5?", "Which is bigger, 4 or 5", False),
+        ("Compare these:\none two\nthree", "Compare these:\none\ntwo three", False),
     ],
 )
-def test_how_one_asks_how_needs_no_judge(asked: str, stored: str, same: bool) -> None:
+def test_what_is_written_the_same_but_for_how_one_asks_how_needs_no_judge(asked: str, stored: str, same: bool) -> None:
     def no(_asked: Facts, stored: Sequence[Facts], _doubts: Sequence[int]) -> list[float]:
         return [0.0] * len(stored)
 

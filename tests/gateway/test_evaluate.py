@@ -1,7 +1,11 @@
 """The evaluate command: what a configuration makes of labelled pairs, as a pipeline would use it."""
 
+import asyncio
 import json
 import re
+import shlex
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +67,7 @@ def test_json_says_what_is_served_and_what_is_wrong_by_kind(tmp_path: Path, caps
         "other": (None, 1.0),
     }
     assert told["refused"] == {"threshold": 1, "number": 1}
+    assert told["wrongLines"] == [1 + next(at for at, pair in enumerate(PAIRS) if "kind" not in pair)]
     low, high = told["intervals"]["wrong"]
     assert 0 <= low < 0.5 < high <= 1
     assert [point["threshold"] for point in told["curve"]] == sorted(point["threshold"] for point in told["curve"])
@@ -93,6 +98,7 @@ def test_the_table_shows_the_same_to_people(tmp_path: Path, capsys: pytest.Captu
     assert "4 pairs, similarity from 0.90, guards" in printed
     assert re.search(r"precision 50\.0% \[[0-9.]+%, [0-9.]+%\] at recall 50\.0%", printed)
     assert "refused by: threshold 1, number 1" in printed
+    assert re.search(r"^wrong: line \d$", printed, re.MULTILINE)
     assert "cosine alone" in printed
 
 
@@ -153,6 +159,21 @@ def test_a_line_that_is_no_pair_is_named(
     assert complaint in capsys.readouterr().err
 
 
+def test_a_file_of_another_form_is_read_or_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(write(tmp_path, PLAIN, ["\ufeff" + json.dumps(PAIRS[0]), PAIRS[2]])) == 0
+    capsys.readouterr()
+
+    assert run(write(tmp_path, PLAIN, ["[", *(json.dumps(pair) + "," for pair in PAIRS), "]"])) == 2
+    assert capsys.readouterr().err.count("line") == 2  # "line 1: a list; write one JSON object a line"
+
+
+async def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "llmcache_gateway.main", *write(tmp_path, PLAIN, PAIRS)])
+    shell = await asyncio.create_subprocess_shell(f"{command} | true; echo ended", stdout=PIPE, stderr=PIPE)
+
+    assert await finish(shell) == (0, "ended\n", "")
+
+
 def test_what_there_is_nothing_to_evaluate_in_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(write(tmp_path, PLAIN, [])) == 2
     assert "holds no pair" in capsys.readouterr().err
@@ -176,7 +197,8 @@ def test_intervals_hold_for_small_numbers() -> None:
 
 def test_a_curve_falls_as_its_threshold_rises() -> None:
     pairs = [
-        Judged(at % 3 > 0, "k", at / 100, "name" if at % 7 == 0 else None, at % 7 == 0, at / 100) for at in range(100)
+        Judged(at, at % 3 > 0, "k", at / 100, "name" if at % 7 == 0 else None, at % 7 == 0, at / 100)
+        for at in range(100)
     ]
 
     points = curve(pairs, [0.0, 0.5, 0.9], lambda least: configured(least, 0.2, guards=True))
@@ -370,10 +392,10 @@ DATA = Path(__file__).parent / "data"
 @pytest.mark.parametrize(
     ("verifier", "file", "served", "most_wrong"),
     [
-        ("small", "question-pairs-blind", 0.54, "2.5%"),
-        ("small", "question-pairs", 0.70, "4%"),
+        ("small", "question-pairs-blind", 0.56, "2.5%"),
+        ("small", "question-pairs", 0.68, "2.5%"),
         ("large", "question-pairs-blind", 0.57, "2.5%"),
-        ("large", "question-pairs", 0.66, "4%"),
+        ("large", "question-pairs", 0.66, "3.5%"),
     ],
 )
 def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_was_not_trained_on(

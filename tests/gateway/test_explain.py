@@ -177,6 +177,16 @@ async def test_each_decision_has_its_reason(start_gateway: StartGateway, provide
         assert (await decision())[0] == "MISS"
 
 
+async def test_a_miss_says_where_the_semantic_cache_was_not_looked_into(
+    start_gateway: StartGateway, provider: Provider
+) -> None:
+    for enabled in (True, False):
+        async with start_gateway(manifest(provider.base_url, semantic={"enabled": enabled})) as gateway:
+            decision = (await explained(gateway, question("x")))["decision"]
+        assert decision["outcome"] == "MISS"
+        assert ("X-LLMCache-Debug" in decision.get("semantic", "")) is enabled
+
+
 async def test_the_inputs_of_embeddings_are_counted(start_gateway: StartGateway, provider: Provider) -> None:
     provider.behave = embeddings.BEHAVIOUR
     async with start_gateway(manifest(provider.base_url)) as gateway:

@@ -57,6 +57,22 @@ APART = [
     ("number", "Why was I charged once for two orders?", "Why was I charged twice for one order?"),
     ("name", "Is a visa needed for US citizens visiting India?", "Do Indian citizens need a visa to visit the US?"),
     ("name", "What is the English word gift in German?", "What is the German word gift in English?"),
+    ("unit", "How many watts are 5 mW?", "How many watts are 5 MW?"),
+    ("unit", "How long does it take to load 5 Mb?", "How long does it take to load 5 MB?"),
+    ("sign", "What is 5!", "What is 5?"),
+    ("sign", "Explain the command cd ..", "Explain the command cd ."),
+    ("sign", "Explain the command ls .", "Explain the command ls"),
+    (
+        "code",
+        "What does this print?\nx = 0\nfor i in range(3):\n    x += 1\nprint(x)",
+        "What does this print?\nx = 0\nfor i in range(3):\n    x += 1\n    print(x)",
+    ),
+    ("code", "What is printed?\nif x:\n\ta = 1\nb = 2", "What will be printed?\nif x:\n\ta = 1\n\tb = 2"),
+    ("order", "How do you delete my data?", "How do I delete my data?"),
+    ("order", "Which king succeeded Louis XIV of France?", "Which king did Louis XIV of France succeed?"),
+    ("order", "Which customers do we owe over 500 euros?", "Which customers owe us over 500 euros?"),
+    ("order", "Is my landlord allowed to keep a key to my flat?", "Am I allowed to keep a key to my landlord's flat?"),
+    ("order", "Can you cancel my subscription?", "Can I cancel my subscription?"),
     ("order", "How do I redirect all traffic over HTTP to HTTPS?", "How is all HTTPS traffic redirected to HTTP?"),
     ("order", "How do I merge the main branch into develop?", "How can I get the develop branch merged into main?"),
     (
@@ -155,6 +171,14 @@ APART = [
 ]
 
 TOGETHER = [
+    ("How do you bake bread?", "How do I bake bread?"),
+    ("Can you tell me how I reset my password?", "How do I reset my password?"),
+    ("Can you help me to cancel my subscription?", "How do I cancel my subscription?"),
+    ("Am I allowed to bring my dog to the office?", "Is it allowed to bring my dog to the office?"),
+    ("Which apps do we need for the trip?", "Which apps would help us on the trip?"),
+    ("How heavy is 5 KG in pounds?", "How heavy is 5 kg in pounds?"),
+    ("Is SQL a language?", "Is sql a language?"),
+    ("What goes wrong here?\nfor i in x:\n    y(i)", "What is wrong here?\nfor i in x:\n    y(i)\n"),
     ("How much is 30 percent of 90?", "What is 30% of 90?"),
     ("What percentage of 40 is 9?", "What is 9 as a percentage of 40?"),
     ("How do I keep mice out of the garage?", "How do I prevent mice from living in the garage?"),

@@ -5,7 +5,10 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
 
 from llmcache_gateway.semantic.embedders import BUILT_IN, ModelFilesError
 from llmcache_gateway.semantic.facts import Facts
@@ -87,6 +90,16 @@ def test_what_comes_with_the_gateway_is_weighed_soundly(size: Size) -> None:
 
     assert 0.5 < told["threshold"] < 1
     assert told["weight"] > 0 >= told["doubt"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_sum_of_its_8_bit_steps_overflows(size: Size) -> None:
+    # A processor without VNNI adds the products of two unsigned and two signed bytes in 16 bits.
+    layers = onnx.load(BUILT_IN / "verifier" / size / "reader.onnx")
+    weights = [numpy_helper.to_array(each) for each in layers.graph.initializer if each.data_type == TensorProto.INT8]
+
+    assert sum(each.ndim == 2 for each in weights) >= 12
+    assert max(int(np.abs(each.astype(np.int32)).max()) for each in weights) * 255 * 2 < 2**15
 
 
 def test_a_folder_without_a_verifier_says_what_is_missing(tmp_path: Path) -> None:

@@ -105,6 +105,9 @@ def _may_be_asked(spec: Any, name: str | None, providers: Sequence[str]) -> bool
 
 _EMBEDDING = "self.semantic.embedding"
 
+WITHOUT_TURNS = ["openai-completions", "openai-embeddings", "gemini-embeddings", "vertex-embeddings"]
+"""Dialects in which nothing is asked that could be said in other words."""
+
 
 def _hints_of(spec: Any, policy: Policy, name: str, default: Any) -> Any:
     """Return what holds for a policy's requests of a field of hints."""
@@ -164,9 +167,9 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
         Rule(
             cel=f"!has({_EMBEDDING}.upstream) || {_own(f'{_EMBEDDING}.upstream', MAKERS)}",
             holds=lambda s: _may_be_asked(s, s.semantic.embedding.upstream, MAKERS),
-            message="embedding.upstream must name an upstream with a credential of its own, whose provider makes "
-            f"vectors: {', '.join(MAKERS)}",
-            field="semantic",
+            message="must name an upstream that passes no client's credential on, whose provider makes vectors: "
+            f"{', '.join(MAKERS)}",
+            field="semantic.embedding.upstream",
         ),
         Rule(
             cel=f"!has({_EMBEDDING}.upstream) || has({_EMBEDDING}.model) || "
@@ -175,16 +178,16 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
                 s.semantic.embedding.model is not None
                 or not any(u.name == s.semantic.embedding.upstream and u.provider in MAKERS[1:] for u in s.upstreams)
             ),
-            message="embedding.model must be set: only OpenAI's is known by itself",
-            field="semantic",
+            message="must be set: only OpenAI's is known by itself",
+            field="semantic.embedding.model",
         ),
         Rule(
             cel="!has(self.semantic.judge) || !has(self.semantic.judge.upstream) || "
             f"{_own('self.semantic.judge.upstream', JUDGES)}",
             holds=lambda s: s.semantic.judge is None or _may_be_asked(s, s.semantic.judge.upstream, JUDGES),
-            message="judge.upstream must name an upstream with a credential of its own, of one of these providers: "
+            message="must name an upstream that passes no client's credential on, of one of these providers: "
             f"{', '.join(JUDGES)}",
-            field="semantic",
+            field="semantic.judge.upstream",
         ),
         Rule(
             cel=f"!{_ENABLED} || !has(self.cache.key.builder)",
@@ -199,6 +202,42 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             holds=lambda s: not any(p.semantic and _is_alike(s, p) and _has_builder(s, p) for p in s.policies),
             message="a key builder says which requests are equal, so none can be alike: remove the policy's semantic, "
             "or set its cache.key without a builder",
+            field="policies",
+        ),
+        Rule(
+            cel=f"!{_ENABLED} || self.cache.mode != 'Disabled' || "
+            "self.policies.exists(p, has(p.cache) && has(p.cache.mode) && p.cache.mode != 'Disabled')",
+            holds=lambda s: (
+                not s.semantic.enabled
+                or s.cache.mode != "Disabled"
+                or any(p.cache and p.cache.mode not in (None, "Disabled") for p in s.policies)
+            ),
+            message="nothing is stored, so nothing can be alike: set cache.mode, or remove semantic.enabled",
+            field="semantic",
+        ),
+        Rule(
+            cel="self.policies.all(p, !has(p.semantic) || "
+            f"!(has(p.semantic.enabled) ? p.semantic.enabled : {_ENABLED}) || "
+            "(has(p.cache) && has(p.cache.mode) ? p.cache.mode : self.cache.mode) != 'Disabled')",
+            holds=lambda s: all(
+                not (p.semantic and _is_alike(s, p)) or ((p.cache and p.cache.mode) or s.cache.mode) != "Disabled"
+                for p in s.policies
+            ),
+            message="of a policy's requests nothing is stored, so nothing can be alike: set the policy's cache.mode, "
+            "or remove its semantic",
+            field="policies",
+        ),
+        Rule(
+            cel="self.policies.all(p, !has(p.semantic) || "
+            f"!(has(p.semantic.enabled) ? p.semantic.enabled : {_ENABLED}) || "
+            f"size(p.match.dialects) == 0 || !p.match.dialects.all(d, d in {WITHOUT_TURNS}))",
+            holds=lambda s: all(
+                not (p.semantic and _is_alike(s, p))
+                or not p.match.dialects
+                or not set(p.match.dialects) <= {*WITHOUT_TURNS}
+                for p in s.policies
+            ),
+            message="a policy of dialects without turns has no use for semantic: name one with turns, or remove it",
             field="policies",
         ),
         Rule(

@@ -61,7 +61,7 @@ class Embedding(Model, frozen=True, kw_only=True):
     upstream: Annotated[
         Name | None,
         described(
-            f"Name of an upstream with a credential of its own that serves embeddings. Its provider is one of "
+            f"Name of an upstream that serves embeddings and passes no client's credential on. Its provider is one of "
             f"{', '.join(f'`{one}`' for one in MAKERS)}."
         ),
     ] = None
@@ -190,7 +190,7 @@ class Judge(Model, frozen=True, kw_only=True):
     upstream: Annotated[
         Name | None,
         described(
-            "Name of an upstream with a credential of its own, whose model judges; its provider is one of "
+            "Name of an upstream that passes no client's credential on, whose model judges; its provider is one of "
             f"{', '.join(JUDGES)}. Without it, the new answer is compared with the stored one."
         ),
     ] = None
@@ -200,7 +200,7 @@ class Judge(Model, frozen=True, kw_only=True):
     ] = None
     least_score: Annotated[
         Similarity,
-        described("Least score of the verifier from which on a question is judged, up to what is served anyway."),
+        described("Least score of the verifier from which on a question is judged; less than it takes to be served."),
     ] = 0.3
     deadline: Annotated[Duration, described("Longest that one judgement may take. No request waits for it.")] = "10s"
     calls_per_minute: Annotated[int, described("Most judgements in a minute, of each gateway.", ge=1, le=6000)] = 10
@@ -213,14 +213,19 @@ class Judge(Model, frozen=True, kw_only=True):
     ] = None
 
 
+LEAST_BOUND: Final = 0.0005
+"""Least share of wrong hits that so many samples as are kept can show."""
+
+
 class Semantic(Model, frozen=True, kw_only=True):
     """Answers questions that mean the same as one that was answered. All but the last user turn must be equal."""
 
     RULES = (
         Rule(
-            cel="!has(self.maxFalseHitRate) || self.maxFalseHitRate.matches('[1-9]')",
-            holds=lambda s: s.max_false_hit_rate is None or share(s.max_false_hit_rate) > 0,
-            message="maxFalseHitRate must be more than 0%: no sample can show that; for none set enabled: false",
+            cel="!has(self.maxFalseHitRate) || !self.maxFalseHitRate.matches('^0+([.]0([0-4][0-9]*)?)?%$')",
+            holds=lambda s: s.max_false_hit_rate is None or share(s.max_false_hit_rate) >= LEAST_BOUND,
+            message="maxFalseHitRate must be at least 0.05%: 2000 samples count, which can show no less; for no wrong "
+            "hit at all set enabled: false",
             field="maxFalseHitRate",
         ),
         Rule(

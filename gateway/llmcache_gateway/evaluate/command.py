@@ -95,7 +95,8 @@ async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | 
                     score = 1.0 if asked_the_same(pair.a, pair.b) else verifier.scores(asked, [stored], [doubts])[0]
                 firm = found.refusing(verified=verifier is not None)
                 guard = firm or found.refusing(verified=False)
-                judged.append(Judged(pair.same, pair.kind, float(first @ second), guard, firm is not None, score))
+                similarity = float(first @ second)
+                judged.append(Judged(pair.line, pair.same, pair.kind, similarity, guard, firm is not None, score))
     except EmbeddingError as error:
         said = f": {error.said}" if error.said else ""
         raise ConfigError([Problem("spec.semantic.embedding", f"{error}{said}")]) from None

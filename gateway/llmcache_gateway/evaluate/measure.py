@@ -30,11 +30,12 @@ PLAIN: Final = (0.80, 0.90, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A pair as the configuration sees it. `score` is None without a verifier.
+    """A pair, of that line, as the configuration sees it. `score` is None without a verifier.
 
     `guard` found a difference, None when none did; `firm` says whether that decides, whatever the verifier says.
     """
 
+    line: int
     same: bool
     kind: str
     similarity: float

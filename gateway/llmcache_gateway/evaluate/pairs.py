@@ -1,5 +1,6 @@
 """Labelled pairs of questions, from JSON lines."""
 
+import codecs
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,8 +16,9 @@ OTHER: Final = "other"
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Two questions, and whether one answer serves both. `kind` groups pairs in the report."""
+    """Two questions, and whether one answer serves both. `kind` groups pairs in the report, `line` is its place."""
 
+    line: int
     a: str
     b: str
     same: bool
@@ -35,6 +37,12 @@ def read_pairs(lines: Iterable[bytes], name: str) -> list[Pair]:
     pairs: list[Pair] = []
     problems: list[str] = []
     for number, line in enumerate(lines, 1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)  # some editors write it
+            if line.lstrip().startswith(b"["):
+                raise ConfigError(
+                    [f"{name}: line 1: a list; write one JSON object a line, without commas between them"]
+                )
         if not line.strip():
             continue
         try:
@@ -49,7 +57,7 @@ def read_pairs(lines: Iterable[bytes], name: str) -> list[Pair]:
         elif not read.a.strip() or not read.b.strip():
             problems.append(f"{name}: line {number}: {'a' if not read.a.strip() else 'b'} is empty")
         else:
-            pairs.append(Pair(a=read.a, b=read.b, same=bool(read.same), kind=read.kind or OTHER))
+            pairs.append(Pair(line=number, a=read.a, b=read.b, same=bool(read.same), kind=read.kind or OTHER))
     if not problems and not pairs:
         problems.append(f"{name}: holds no pair; write one JSON object a line")
     if problems:

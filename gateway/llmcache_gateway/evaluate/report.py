@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from llmcache_gateway.evaluate.measure import (
     PLAIN,
@@ -20,6 +20,9 @@ from llmcache_gateway.evaluate.measure import (
 )
 from llmcache_gateway.plaintext import visible
 from llmcache_gateway.semantic.decide import Limits
+
+MOST_LINES: Final = 20
+"""How many lines of pairs that are answered wrongly the table names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ def report(pairs: Sequence[Judged], by: Configured) -> dict[str, Any]:
         "pairs": len(pairs),
         **_outcome(total),
         "kinds": {kind: _outcome(outcome) for kind, outcome in by_kind(pairs, serves).items()},
+        "wrongLines": [pair.line for pair in pairs if serves(pair) and not pair.same],
         "refused": dict(Counter(_why(pair, limits) for pair in pairs if not serves(pair))),
         "leftOut": dict(by.left_out),
         "policy": by.policy,
@@ -98,6 +102,10 @@ def table(told: dict[str, Any]) -> str:
             + "".join(f"{cell:<17}" for cell in plain)
         )
     lines += ["", f"precision {_cell(told, 'precision') or '-'} at recall {_percent(told['recall'])}"]
+    if told["wrongLines"]:
+        more = len(told["wrongLines"]) - MOST_LINES
+        shown = ", ".join(map(str, told["wrongLines"][:MOST_LINES]))
+        lines.append(f"wrong: line {shown}{f' and {more} more (all with --json)' if more > 0 else ''}")
     lines.append(f"refused by: {_often(told['refused']) or 'nothing'}")
     if told["leftOut"]:
         lines.append(f"not looked at by the gateway, though counted here: {_often(told['leftOut'])}")

@@ -16,11 +16,23 @@ ANSWERS_ALIKE: Final = 0.85
 MOST_CHARACTERS: Final = 2**16
 """Longest answer that is compared: to read a longer one would hold up requests, and fill the memory with tokens."""
 
-_PIECES: Final = re.compile(r"[^\W_]+|(?<!\w)-(?=\d)|[^\w\s-]")
-"""Words, the minus of a number, and any other character that is none of a word."""
+MOST_GUARDED: Final = 2**13
+"""Longest answer that guards read, which find the more to compare the longer it is."""
 
-_SYMBOLS: Final = frozenset({"Sm", "Sc", "So"})
-"""Categories of signs that say something: of mathematics, of money, and others, emoji among them."""
+_PIECES: Final = re.compile(
+    r"(?P<told>[^\W_]+|(?<!\w)-(?=\d)"
+    r"|%|(?<=\w)#|@+(?=\w)|(?<=\w)&(?=\w)"  # 50%, C#, @@name, R&D
+    r"|(?<=\d)[.*:](?=\d)|(?<=\d)!|(?<=\b[^\W\d_])-(?!\w))"  # 1.2, 2*3, 5!, and A- as a mark
+    r"|(?P<other>[^\w\s])"
+)
+"""Words, what else says something, and any other character that is none of a word."""
+
+_FRACTION: Final = re.compile(r"(?<![\w/.-])(\d+)/(\d+)(?![\w/])")
+"""Not of a date, which may be written with slashes or without."""
+
+_SYMBOLS: Final = frozenset({"Sm", "Sc", "So", "Mn", "Mc", "Me"})
+"""Categories of signs that say something: of mathematics, of money, others (emoji among them), and vowels and accents
+that are written as marks."""
 
 
 def answer_of(dialect: Dialect, entry: Entry | None) -> object:
@@ -54,8 +66,8 @@ def is_legible(answer: str, semantic: Semantic) -> bool:
 
 
 def _evened(text: str) -> list[str]:
-    return [piece for piece in _PIECES.findall(text.casefold()) if _says_something(piece[0])]
-
-
-def _says_something(character: str) -> bool:
-    return character.isalnum() or character == "-" or unicodedata.category(character) in _SYMBOLS
+    plain = _FRACTION.sub(r"\1÷\2", unicodedata.normalize("NFC", text.casefold()))
+    pieces = _PIECES.finditer(plain)
+    return [
+        each.group() for each in pieces if each.lastgroup == "told" or unicodedata.category(each.group()) in _SYMBOLS
+    ]

@@ -12,7 +12,7 @@ from llmcache_gateway.entry import Entry
 from llmcache_gateway.errors import EmbeddingError
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.aliases import Aliases
-from llmcache_gateway.semantic.answers import ANSWERS_ALIKE, MOST_CHARACTERS, is_legible, say_the_same
+from llmcache_gateway.semantic.answers import ANSWERS_ALIKE, MOST_CHARACTERS, MOST_GUARDED, is_legible, say_the_same
 from llmcache_gateway.semantic.budget import NOTHING
 from llmcache_gateway.semantic.decide import Candidate, Limits, decide, least_similarity
 from llmcache_gateway.semantic.embedders import Embedder
@@ -177,8 +177,12 @@ class SemanticCache:
             return "unknown"
         if say_the_same(stored, fresh):
             return "same"
-        if guarded and rejected_by(fresh, stored) is not None:
-            return "different"
+        if guarded:
+            if max(len(stored), len(fresh)) > MOST_GUARDED:
+                return "unknown"
+            # Guards read long texts for so long that requests would wait.
+            if await asyncio.to_thread(rejected_by, fresh, stored) is not None:
+                return "different"
         if not (is_legible(stored, semantic) and is_legible(fresh, semantic)):
             return "unknown"
         alike = await self._similarity(stored, fresh)
@@ -251,7 +255,8 @@ class SemanticCache:
             verifier.threshold if verifier is not None else None,
             semantic.judge.least_score if semantic.judge is not None else None,
         )
-        left, gone = list(neighbours), False
+        left = list(neighbours)
+        unusable: Match | None = None
         while True:
             candidates = [Candidate(one.text, one.similarity) for one in left]
             if verifier is None:
@@ -260,12 +265,14 @@ class SemanticCache:
                 decision = await asyncio.to_thread(decide, asked.text, candidates, limits, verifier.scores)
             if decision.served is None:
                 grey = left[decision.grey] if decision.grey is not None else None
-                return Match("gone" if gone and not left else decision.why, decision.similarity, grey=grey)
+                if unusable is not None and not left:
+                    return unusable
+                return Match(decision.why, decision.similarity, grey=grey)
             chosen = left.pop(decision.served)
             found = await self._store.get(chosen.key)
             if found is not None and usable(found.entry):
                 return Match("served", chosen.similarity, chosen.key, found)
-            gone = True
+            unusable = unusable or Match("gone" if found is None else "stale", chosen.similarity)
             if found is None:
                 self._background.begin(self._forget_gone(chosen.key))
 

@@ -16,8 +16,9 @@ UNCHECKED: Final = 0.92
 CHECKED: Final = 0.6
 """The same where a verifier decides: the similarity has to find candidates, no more."""
 
-_HOW: Final = re.compile(r"^how (?:(?:do|can|could|should|would|does) (?:i|you|we|one)|to)\b", re.IGNORECASE)
-_END: Final = " ?.!"
+_HOW: Final = re.compile(r"^how (?:(?:do|can) i|(?:does|can|should) one|to)\b", re.IGNORECASE)
+_END: Final = re.compile(r"(?<=[^\W\d_])[?.!]$")
+"""A mark after a word; after a figure or another mark it may say something: `5!`, `cd ..`."""
 
 Scores = Callable[[Facts, Sequence[Facts], Sequence[int]], Sequence[float]]
 """Of a question, stored ones, and how many doubts there are of each, how likely each is the same: `Verifier.scores`."""
@@ -113,9 +114,13 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
 
 
 def asked_the_same(asked: str, stored: str) -> bool:
-    """Whether two questions that no guard holds apart need no verifier: equal, or but for how one asks how."""
+    """Whether two questions that no guard holds apart need no verifier: equal, or but for how one asks how.
+
+    Blanks between words count for nothing; lines do, and how far they are indented: that may be code.
+    """
     return asked == stored or _plain(asked) == _plain(stored)
 
 
 def _plain(text: str) -> str:
-    return _HOW.sub("how to", " ".join(text.split())).rstrip(_END)
+    lines = (" ".join(line.split()) for line in text.strip().splitlines())
+    return _HOW.sub("how to", _END.sub("", "\n".join(lines)))

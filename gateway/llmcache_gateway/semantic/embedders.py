@@ -134,6 +134,8 @@ def load_local(folder: Path | None = None) -> LocalEmbedder:
     """The model of a folder, or the one that comes with the gateway; ModelFilesError when there is none in it."""
     if folder is None:
         return StaticEmbedder()
+    if not folder.is_dir():
+        raise ModelFilesError(f"{folder}: is no folder here; a model's folder holds its tokenizer and its vectors")
     return TransformerEmbedder(folder) if (folder / "model.onnx").exists() else StaticEmbedder(folder)
 
 

@@ -22,6 +22,7 @@ _QUOTE = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|(?<!\w)['‘]([^
 _CODE = re.compile(
     r"```.*?```|`[^`]+`"
     r"|https?://\S+|(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.]+"
+    r"|(?<=\n)[ \t]+\S[^\n]*"  # indented lines
     r"|(?<!\S)--?[a-zA-Z][\w-]*"  # options
     r"|\b\w+\([^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
     r"|(?<!\w)(?:~|\.{1,2})?(?:/[\w.-]+){2,}|(?<!\w)\.[a-z]{2,5}\b",
@@ -63,6 +64,12 @@ _RUPEES = re.compile(r"\b(?:rs|inr)\.?\s?(?=\d)", re.IGNORECASE)
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"(?<![\d.])\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
+_LONE = re.compile(r"(?<=\d)!(?![=!])|(?<!\S)\.{1,2}(?!\S)")
+"""Factorials, and dots that are a folder."""
+
+_CASED = re.compile(r"(?<![^\W\d_])(?:[a-z][A-Z][a-zA-Z]?|(?<=\d)[A-Z][a-zA-Z]|(?<=\d )[A-Z][a-zA-Z])(?![^\W\d_])")
+_MINE = re.compile(r"\b(?:my|mine|me|our|us)\b")
+_DOES = re.compile(r"\b(?:do|did|can|could|will|would|should|may) (i|we|you)\b")
 _BOUNDING: Final = {
     "over": "over", "above": "over", "more": "over", "under": "under", "below": "under", "less": "under",
     "fewer": "under", "exactly": "exactly", "larger": "over", "bigger": "over", "greater": "over", "higher": "over",
@@ -141,7 +148,7 @@ class Facts:
     @cached_property
     def aged(self) -> frozenset[float]:
         """How many years old somebody is: "a ten-year-old", "aged 10", "has turned ten"."""
-        told = (before or after for before, after in _AGED.findall(self.text.lower()))
+        told = (before or after for before, after in _AGED.findall(self.lower))
         return frozenset(_worth(number) for number in told if _is_number(number))
 
     @cached_property
@@ -248,8 +255,11 @@ class Facts:
 
     @cached_property
     def code(self) -> frozenset[str]:
-        """Code, options, paths, addresses and names in the manner of programs."""
-        return frozenset(match.group().strip("`").strip().rstrip(".,?!") for match in _CODE.finditer(self.text)) - {""}
+        """Code, options, paths, addresses and names in the manner of programs. Indented lines begin with a break."""
+        found = (match.group() for match in _CODE.finditer(self.text))
+        return frozenset(
+            f"\n{each.rstrip()}" if each[0] in " \t" else each.strip("`").strip().rstrip(".,?!") for each in found
+        ) - {""}
 
     @cached_property
     def signs(self) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -261,7 +271,24 @@ class Facts:
         runs = (run for run in _SIGN_RUN.findall(text) if not _PUNCTUATION.issuperset(run) or ")" in run or "(" in run)
         single = (sign for sign in text if sign not in _NO_SIGNS and _is_sign(sign))
         reckoned = frozenset(re.sub(r"\s", "", found).rstrip(".") for found in _EXPRESSION.findall(text))
-        return (*single, *("-" for _ in _MINUS.findall(text)), *runs), reckoned
+        return (*single, *("-" for _ in _MINUS.findall(text)), *runs, *_LONE.findall(text)), reckoned
+
+    @cached_property
+    def lower(self) -> str:
+        """The text in lower case."""
+        return self.text.lower()
+
+    @cached_property
+    def cased(self) -> dict[str, str]:
+        """Short words whose capitals may say what they are (mW and MW, Mb and MB), by how they are in lower case."""
+        return {each.lower(): each for each in _CASED.findall(self.text)}
+
+    @cached_property
+    def asked_of(self) -> frozenset[str]:
+        """Who is to do it, "i" or "you", where somebody's own is concerned: "Can you cancel my order?"."""
+        if not _MINE.search(self.lower):
+            return frozenset()
+        return frozenset("you" if who == "you" else "i" for who in _DOES.findall(self.lower))
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -163,7 +163,11 @@ def _said_otherwise(mine: frozenset[tuple[Any, Any]], yours: frozenset[tuple[Any
 
 
 def _units(one: Facts, other: Facts) -> bool:
-    """Differs when each names a unit that the other does not; times with a number are compared as numbers already."""
+    """Differs when each names a unit that the other does not, or writes one with another capital; times with a number
+    are compared as numbers already.
+    """
+    if any(one.cased[word] != other.cased[word] for word in one.cased.keys() & other.cased.keys()):
+        return True
     if any(dimension == "time" for dimension, _ in (*one.quantities, *other.quantities)):
         return False
     return bool(one.units - other.units) and bool(other.units - one.units)
@@ -214,7 +218,7 @@ def _quotes(one: Facts, other: Facts) -> bool:
 
 def _code(one: Facts, other: Facts) -> bool:
     return any(
-        code.lower() not in facts.text.lower() and code.lower().removesuffix("s") not in LEXICON.names
+        code.lower() not in facts.lower and code.lower().removesuffix("s") not in LEXICON.names
         for found, facts in ((one.code, other), (other.code, one))
         for code in found
     )
@@ -238,9 +242,7 @@ def _negations(one: Facts, other: Facts) -> bool:
         )
     positive = other if first else one
     negative = one if first else other
-    return len(_WITHOUT_SAYING_NOT.findall(positive.text.lower())) <= len(
-        _WITHOUT_SAYING_NOT.findall(negative.text.lower())
-    )
+    return len(_WITHOUT_SAYING_NOT.findall(positive.lower)) <= len(_WITHOUT_SAYING_NOT.findall(negative.lower))
 
 
 def _opposites(one: Facts, other: Facts) -> bool:
@@ -265,7 +267,12 @@ def _ways(facts: Facts) -> frozenset[tuple[float, str]]:
 
 
 def _order(one: Facts, other: Facts) -> bool:
-    return exchanged(one, other)
+    return exchanged(one, other) or _asked_of_another(one, other)
+
+
+def _asked_of_another(one: Facts, other: Facts) -> bool:
+    """ "Can you cancel my order?" and "Can I cancel my order?": the same words, and another is to do it."""
+    return {*one.asked_of} ^ {*other.asked_of} == {"i", "you"} and set(one.content) == set(other.content)
 
 
 def _question(one: Facts, other: Facts) -> bool:
@@ -317,7 +324,7 @@ def _more(mine: Iterable[Any], yours: Iterable[Any]) -> Counter[Any]:
 
 
 def _says(facts: Facts, quote: str) -> bool:
-    return quote in facts.text.lower() or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
+    return quote in facts.lower or all(stem(word) in facts.vocabulary for word in re.findall(r"\w+", quote))
 
 
 def _unsaid(one: Facts, other: Facts) -> set[str]:
@@ -335,7 +342,7 @@ def _unsaid(one: Facts, other: Facts) -> set[str]:
 def _mentions(facts: Facts, name: str) -> bool:
     if name in facts.names or name in facts.vocabulary or stem(name) in facts.vocabulary:
         return True
-    text = facts.text.lower()
+    text = facts.lower
     if name in text or name.replace("-", " ") in text:
         return True
     if name in facts.abbreviated:

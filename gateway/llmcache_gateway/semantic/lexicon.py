@@ -58,6 +58,10 @@ class Lexicon:
         return len(short) > 3 and any(long == prefix + short for prefix in PREFIXES)
 
 
+_PAST: Final = frozenset({"agreed", "disagreed", "guaranteed", "freed", "decreed"})
+"""Forms of the past on "eed", unlike "succeed" and "speed"."""
+
+
 def stem(word: str) -> str:
     """The word without the commonest endings of English; two forms of one verb or noun come to the same."""
     if len(word) <= 3 or not word.isascii():
@@ -65,6 +69,8 @@ def stem(word: str) -> str:
     for ending, put in (("ies", "y"), ("ied", "y"), ("sses", "ss")):
         if word.endswith(ending) and len(word) > 4:
             return word[: -len(ending)] + put
+    if word.endswith("eed"):
+        return word.removesuffix("ed") if word in _PAST else word
     for ending in ("ing", "ed", "es", "s"):
         if word.endswith(ending) and not word.endswith(("ss", "us", "is")) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]

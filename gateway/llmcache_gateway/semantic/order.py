@@ -50,12 +50,18 @@ _WHAT: Final = re.compile(r"^\W*(?:which|what) ", re.IGNORECASE)
 _WHAT_DOES: Final = re.compile(
     r"^\W*(?:which|what)(?: \w+){0,2} (?:does|do|did) (?!(?:i|we|you|one|it|they|he|she)\b)", re.IGNORECASE
 )
+_ALLOWED: Final = r"(?:allowed|permitted|able) to\b"
 _ASKS_FOR_ME: Final = re.compile(
-    r"\b(?:do|does|can|could|may|must|should|will|would) (?:i|we|you|one)\b", re.IGNORECASE
+    rf"\b(?:do|does|can|could|may|must|should|will|would) (?:i|we|you|one)\b|\b(?:am|are) (?:i|we|you) {_ALLOWED}",
+    re.IGNORECASE,
 )
+_OTHERS: Final = r"(?! (?:i|we|you|one|it|they|he|she)\b)"
 _ASKS_FOR_ANOTHER: Final = re.compile(
-    r"\b(?:do|does|can|could|may|must|should|will|would)(?! (?:i|we|you|one|it|they|he|she)\b)\b", re.IGNORECASE
+    rf"\b(?:do|does|can|could|may|must|should|will|would){_OTHERS}\b"
+    rf"|\b(?:is|are){_OTHERS}(?= [\w' ]{{2,40}} {_ALLOWED})",
+    re.IGNORECASE,
 )
+_MAY: Final = frozenset(map(stem, ("allowed", "permitted", "able")))
 
 _MEANS: Final = frozenset({"by", "with", "using", "through", "as", "on", "in"})
 _PASSIVE_OR_LET: Final = frozenset({"be", "been", "get", "let", "lets", "allow", "allows", "me", "us"})
@@ -180,15 +186,22 @@ def _asks_what_does_it(one: Facts, other: Facts) -> bool:
 
 
 def _done_to_me(one: Facts, other: Facts) -> bool:
-    """ "Can I bring a guest" and "can a guest bring me": who does it is the other's whom it is done to."""
-    if "i" not in one.words or "me" not in other.words or "i" in other.words:
+    """ "Can I bring a guest" and "can a guest bring me", "which shops do we owe" and "which shops owe us": who does it
+    is the other's whom it is done to."""
+    return any(_done_to(who, whom, one, other) for who, whom in (("i", "me"), ("we", "us")))
+
+
+def _done_to(who: str, whom: str, one: Facts, other: Facts) -> bool:
+    if who not in one.words or whom not in other.words or who in other.words:
         return False
-    mine, whom = one.stems[one.words.index("i") + 1 :], other.words.index("me")
-    doing = other.stems[whom - 1] if whom else ""
-    if doing not in mine or other.words[whom - 1] in LEXICON.common:
+    at, to = one.words.index(who), other.words.index(whom)
+    mine, doing = one.stems[at + 1 :], other.stems[to - 1] if to else ""
+    if doing not in mine or other.words[to - 1] in LEXICON.common:
         return False
     objects = {word for word in mine[mine.index(doing) + 1 :] if word not in LEXICON.common}
-    return not objects.isdisjoint(other.stems[: whom - 1])
+    if _WHAT.search(one.text):
+        objects.update(word for word in one.stems[1:at] if word not in LEXICON.common)
+    return not objects.isdisjoint(other.stems[: to - 1])
 
 
 def _numbers_exchanged(one: Facts, other: Facts) -> bool:
@@ -223,7 +236,7 @@ def _done_by(one: Facts, other: Facts) -> bool:
     doing = Facts(one.text[mine.end() :]).content
     if not doing:
         return False
-    theirs = Facts(other.text[yours.end() :]).content
+    theirs = [word for word in Facts(other.text[yours.end() :]).content if word not in _MAY]
     if doing[0] not in theirs[1:]:
         return False
     subject = theirs[: theirs.index(doing[0])]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcache_gateway.config import Embedding, Semantic
+from llmcache_gateway.config.semantic import LEAST_BOUND
 from llmcache_gateway.labels import Drift, Label
 from llmcache_gateway.semantic.budget import (
     LABEL_SECONDS,
@@ -86,6 +87,14 @@ def test_a_threshold_above_every_hit_that_was_right_leaves_nothing_to_serve() ->
     assert one.budget.threshold(0.8, 0.05) == NOTHING
     one.add(0.91, wrong=False)
     assert 0.9 < one.budget.threshold(0.8, 0.05) < 0.91
+
+
+def test_the_least_bound_that_can_be_set_can_be_shown() -> None:
+    one = hits()
+    for _ in range(MAX_LABELS):
+        one.add(0.9, wrong=True)
+
+    assert one.budget.threshold(0.8, LEAST_BOUND) == NOTHING
 
 
 def test_labels_count_for_a_time_only() -> None:

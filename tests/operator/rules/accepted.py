@@ -28,6 +28,7 @@ from tests.operator.rules.manifests import (
     hints,
     hints_of_a_policy,
     manifest,
+    meaning,
     of_google,
     semantic,
     semantic_of_a_policy,
@@ -149,6 +150,12 @@ ACCEPTED = {
             "tokensPerDay": 50000,
         },
     ),
+    "as few wrong hits as samples can show": semantic(maxFalseHitRate="0.05%"),
+    "meaning for the one policy that stores": meaning({"cache": {"mode": "Enabled"}}, cache={"mode": "Disabled"}),
+    "a policy without meaning that stores nothing": meaning(
+        {"cache": {"mode": "Disabled"}, "semantic": {"enabled": False}}
+    ),
+    "meaning of chats and vectors": meaning({"match": {"dialects": ["openai-chat", "openai-embeddings"]}}),
     "a judge of answers": semantic(judge={}),
     "vectors of Mistral": manifest(
         upstreams=[MISTRAL], semantic={"enabled": True, "embedding": {"upstream": "mistral", "model": "mistral-embed"}}

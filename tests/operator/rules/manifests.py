@@ -96,6 +96,12 @@ def semantic_of_a_policy(
     return manifest(policies=[policy], semantic=of_all or {}, **more)
 
 
+def meaning(policy: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a manifest with the semantic cache on, and a policy of these parts that makes it stricter."""
+    default = {"name": "p", "match": {"models": ["x"]}, "semantic": {"threshold": 0.9}}
+    return manifest(policies=[default | policy], semantic={"enabled": True}, **more)
+
+
 def hints(**hints: Any) -> dict[str, Any]:
     return manifest(upstreams=[OPENAI], hints=hints)
 
