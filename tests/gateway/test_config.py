@@ -54,10 +54,10 @@ def test_dialects_without_turns_are_known() -> None:
     blocks = {"messages": [{"role": "user", "content": [{"text": "x"}]}]}
     asked: dict[str, dict[str, Any]] = {
         "/v1/chat/completions": {"messages": said}, "/v1/completions": {"prompt": "x"},
-        "/v1/embeddings": {"input": "x"}, "/v1/responses": {"input": "x"}, "/v1/messages": {"messages": said},
+        "/v1/embeddings": {"input": "x"}, "/v1/responses": {"input": said}, "/v1/messages": {"messages": said},
         "/v1beta/models/m:generateContent": {"contents": [parts]}, "/v1beta/models/m:embedContent": {"content": parts},
         f"{google}:generateContent": {"contents": [parts]}, f"{google}:embedContent": {"content": parts},
-        "/model/m/converse": blocks, "/model/m/invoke": blocks,
+        "/model/m/converse": blocks, "/model/m/invoke": blocks | {"model": "amazon.nova-lite-v1:0"},
     }  # fmt: skip
     known = {one.name: one.last_turn(body) for path, body in asked.items() if (one := dialect_of("POST", path))}
 

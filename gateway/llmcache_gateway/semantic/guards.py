@@ -272,7 +272,7 @@ def _order(one: Facts, other: Facts) -> bool:
 
 def _asked_of_another(one: Facts, other: Facts) -> bool:
     """ "Can you cancel my order?" and "Can I cancel my order?": the same words, and another is to do it."""
-    return {*one.asked_of} ^ {*other.asked_of} == {"i", "you"} and set(one.content) == set(other.content)
+    return one.asked_of ^ other.asked_of == {"i", "you"} and set(one.content) == set(other.content)
 
 
 def _question(one: Facts, other: Facts) -> bool:
