@@ -18,7 +18,7 @@ from llmcache_gateway.main import main
 from tests.gateway.conftest import StartGateway, TestGateway
 from tests.gateway.examples import EXAMPLES, manifest, question
 from tests.gateway.provider import Provider
-from tests.gateway.semantic.questions import ONLY_CACHED
+from tests.gateway.semantic.questions import DEBUG, ONLY_CACHED
 from tests.gateway.semantic.unsure import LEAST, STORED, unsure_of
 from tests.gateway.test_command_line import finish
 from tests.qdrant_server import running_qdrant
@@ -28,7 +28,7 @@ async def once_taken_in(gateway: TestGateway, asked: dict[str, Any]) -> httpx.Re
     """Return the answer from the cache to a question that means the same as one which is taken in in the background."""
     async with asyncio.timeout(60):
         while (  # noqa: ASYNC110 (only asking tells)
-            hit := await gateway.post(asked, headers={"Cache-Control": "only-if-cached"})
+            hit := await gateway.post(asked, headers=ONLY_CACHED)
         ).status_code != 200:
             await asyncio.sleep(0.05)
     return hit
@@ -48,7 +48,7 @@ async def test_semantic_example_answers_a_question_in_other_words_and_only_measu
         measured = {**asked, "model": "gpt-4o"}
         async with asyncio.timeout(30):
             while not await gateway.metric('llmcache_semantic_lookups_total{mode="shadow",outcome="served"}'):
-                await gateway.post(measured, headers={"Cache-Control": "only-if-cached"})
+                await gateway.post(measured, headers=ONLY_CACHED)
         assert (await gateway.post(measured)).headers["X-LLMCache"] == "MISS"
         async with asyncio.timeout(30):  # what came says nearly what would have been served
             right = 'llmcache_false_hits_sampled_total{policy="measured",verdict="right"}'
@@ -85,7 +85,7 @@ async def test_judge_example_has_a_model_decide_what_the_verifier_was_not_sure_o
         near = question(unsure_of())
         async with asyncio.timeout(60):
             while not await gateway.metric('llmcache_semantic_rejected_total{guard="verifier"}'):
-                await gateway.post(near, headers={"Cache-Control": "only-if-cached"})
+                await gateway.post(near, headers=ONLY_CACHED)
             await gateway.post(near)
             unknown = 'llmcache_semantic_judged_total{by="model",policy="default",verdict="unknown"}'
             while not await gateway.metric(unknown):  # noqa: ASYNC110 (only asking tells)
@@ -105,8 +105,8 @@ async def test_judge_example_takes_a_question_for_another_as_its_page_says(start
     async with start_gateway(config) as gateway, asyncio.timeout(60):
         await gateway.post(question(stored))
         while not await gateway.metric('llmcache_semantic_rejected_total{guard="verifier"}'):
-            await gateway.post(question(near), headers={"Cache-Control": "only-if-cached"})
-        answer = await gateway.post(question(near), headers={"X-LLMCache-Debug": "1"})
+            await gateway.post(question(near), headers=ONLY_CACHED)
+        answer = await gateway.post(question(near), headers=DEBUG)
         assert answer.headers["X-LLMCache"] == "MISS"
         assert answer.headers["X-LLMCache-Semantic"].endswith("; unsure")
         while not await gateway.metric(  # noqa: ASYNC110 (only asking tells)

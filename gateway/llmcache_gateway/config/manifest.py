@@ -75,9 +75,15 @@ _SEMANTIC_ON = (
 )
 
 
+_NOT_ALIKE = f"!has(p.semantic) || !(has(p.semantic.enabled) ? p.semantic.enabled : {_ENABLED})"
+"""In CEL, the opposite of `_is_alike` for a policy `p`."""
+
+
 def _is_alike(spec: Any, policy: Policy) -> bool:
-    """Return whether questions that mean the same share an answer among a policy's requests."""
-    own = policy.semantic.enabled if policy.semantic is not None else None
+    """Return whether a policy has settings of semantic for requests that may share an answer."""
+    if policy.semantic is None:
+        return False
+    own = policy.semantic.enabled
     return bool(spec.semantic.enabled if own is None else own)
 
 
@@ -196,10 +202,9 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="semantic",
         ),
         Rule(
-            cel="self.policies.all(p, !has(p.semantic) || "
-            f"!(has(p.semantic.enabled) ? p.semantic.enabled : {_ENABLED}) || "
+            cel=f"self.policies.all(p, {_NOT_ALIKE} || "
             "!(has(p.cache) && has(p.cache.key) ? has(p.cache.key.builder) : has(self.cache.key.builder)))",
-            holds=lambda s: not any(p.semantic and _is_alike(s, p) and _has_builder(s, p) for p in s.policies),
+            holds=lambda s: not any(_is_alike(s, p) and _has_builder(s, p) for p in s.policies),
             message="a key builder says which requests are equal, so none can be alike: remove the policy's semantic, "
             "or set its cache.key without a builder",
             field="policies",
@@ -216,26 +221,24 @@ class LLMCacheSpec(Model, frozen=True, kw_only=True):
             field="semantic",
         ),
         Rule(
-            cel="self.policies.all(p, !has(p.semantic) || "
-            f"!(has(p.semantic.enabled) ? p.semantic.enabled : {_ENABLED}) || "
+            cel=f"self.policies.all(p, {_NOT_ALIKE} || "
             "(has(p.cache) && has(p.cache.mode) ? p.cache.mode : self.cache.mode) != 'Disabled')",
-            holds=lambda s: all(
-                not (p.semantic and _is_alike(s, p)) or ((p.cache and p.cache.mode) or s.cache.mode) != "Disabled"
-                for p in s.policies
+            holds=lambda s: (
+                not any(
+                    _is_alike(s, p) and ((p.cache and p.cache.mode) or s.cache.mode) == "Disabled" for p in s.policies
+                )
             ),
             message="of a policy's requests nothing is stored, so nothing can be alike: set the policy's cache.mode, "
             "or remove its semantic",
             field="policies",
         ),
         Rule(
-            cel="self.policies.all(p, !has(p.semantic) || "
-            f"!(has(p.semantic.enabled) ? p.semantic.enabled : {_ENABLED}) || "
+            cel=f"self.policies.all(p, {_NOT_ALIKE} || "
             f"size(p.match.dialects) == 0 || !p.match.dialects.all(d, d in {WITHOUT_TURNS}))",
-            holds=lambda s: all(
-                not (p.semantic and _is_alike(s, p))
-                or not p.match.dialects
-                or not set(p.match.dialects) <= {*WITHOUT_TURNS}
-                for p in s.policies
+            holds=lambda s: (
+                not any(
+                    _is_alike(s, p) and p.match.dialects and {*p.match.dialects} <= {*WITHOUT_TURNS} for p in s.policies
+                )
             ),
             message="a policy of dialects without turns has no use for semantic: name one with turns, or remove it",
             field="policies",

@@ -91,7 +91,7 @@ _AROUND: Final = frozenset(
 
 
 def exchanged(one: Facts, other: Facts) -> bool:
-    """Whether the same things have changed places, and their places matter."""
+    """Whether the same things have changed places, and their places matter; who is to do it, too."""
     return (
         crossed(one, other)
         or _attributes_exchanged(one, other)
@@ -109,6 +109,7 @@ def exchanged(one: Facts, other: Facts) -> bool:
         or _done_by(other, one)
         or _done_to_me(one, other)
         or _done_to_me(other, one)
+        or _asked_of_another(one, other)
     )
 
 
@@ -132,7 +133,7 @@ def _around_a_word(one: Facts, other: Facts) -> bool:
     """ "May a doctor refuse a patient" and "can a patient refuse his doctor": all around a word has changed sides."""
     if any(
         _PASSIVE.search(text) or _BEING_DONE.search(text) or not SENTENCE.search(text)
-        for text in (one.text.lower(), other.text.lower())
+        for text in (one.lower, other.lower)
     ):
         return False  # neither another voice nor a row of keywords tells by its order who does what
     if max(len(one.content), len(other.content)) > LONGEST:
@@ -178,7 +179,7 @@ def _asks_for_the_other(one: Facts, other: Facts) -> bool:
 
 def _asks_what_does_it(one: Facts, other: Facts) -> bool:
     """ "Which tables use users?" and "Which tables does users use?": what does it, and what it is done to."""
-    if SENTENCE.search(one.text.lower()) or not _WHAT.search(one.text):
+    if SENTENCE.search(one.lower) or not _WHAT.search(one.text):
         return False
     does = _WHAT_DOES.search(other.text)
     doing = set() if does is None else set(Facts(other.text[does.end() :]).content)
@@ -202,6 +203,11 @@ def _done_to(who: str, whom: str, one: Facts, other: Facts) -> bool:
     if _WHAT.search(one.text):
         objects.update(word for word in one.stems[1:at] if word not in LEXICON.common)
     return not objects.isdisjoint(other.stems[: to - 1])
+
+
+def _asked_of_another(one: Facts, other: Facts) -> bool:
+    """ "Can you cancel my order?" and "Can I cancel my order?": the same words, and another is to do it."""
+    return one.asked_of ^ other.asked_of == {"i", "you"} and set(one.content) == set(other.content)
 
 
 def _numbers_exchanged(one: Facts, other: Facts) -> bool:
@@ -274,7 +280,7 @@ def _swapped(one: Facts, other: Facts) -> bool:
         return False
     first, last = groups
     between, between2 = _between(one, mine, first, last), _between(other, yours, last, first)
-    if _SYMMETRIC.search(" ".join(between)) or any(_TOGETHER.search(each.text.lower()) for each in (one, other)):
+    if _SYMMETRIC.search(" ".join(between)) or any(_TOGETHER.search(each.lower) for each in (one, other)):
         return False
     held_apart = first + last < len(mine) or any(word in _AROUND for word in between)
     moved_along = _along(one, mine[0], other, yours[-first]) and _along(one, mine[-last], other, yours[0])
@@ -317,7 +323,7 @@ def _along(one: Facts, here: Placed, other: Facts, there: Placed) -> bool:
 
 def _turned_passive(one: Facts, other: Facts) -> bool:
     """ "x bought y" and "x was bought by y": the same order of two names around one verb, in two voices."""
-    voices = [_PASSIVE.search(facts.text.lower()) for facts in (one, other)]
+    voices = [_PASSIVE.search(facts.lower) for facts in (one, other)]
     if (voices[0] is None) == (voices[1] is None):
         return False
     passive = other if voices[0] is None else one

@@ -142,7 +142,7 @@ def _put(facts: Facts) -> set[tuple[str, str]]:
 
 def _named_in_turn(one: Facts, other: Facts) -> bool:
     """ "vienna venice train" and "a train from Venice to Vienna": keywords name two in turn, the other way round."""
-    if SENTENCE.search(one.text.lower()) or not (_FROM | _TO).isdisjoint(one.words):
+    if SENTENCE.search(one.lower) or not (_FROM | _TO).isdisjoint(one.words):
         return False
     places = {stem: at for at, stem in enumerate(one.stems) if one.words[at] not in LEXICON.common}
     for match in _FROM_TO.finditer(other.spelled.lower()):

@@ -193,10 +193,10 @@ ACCEPTED = {
         {"enabled": True}, of_all={"candidates": 8, "index": {"entriesPerTenant": 5}}
     ),
     "meaning for a policy whose keys are the usual ones": semantic_of_a_policy(
-        {"enabled": True}, key={"ignore": ["user"]}, cache={"key": BUILDER}
+        {"enabled": True}, parts={"cache": {"key": {"ignore": ["user"]}}}, cache={"key": BUILDER}
     ),
     "no meaning for a policy with keys of its own": semantic_of_a_policy(
-        {"enabled": False}, of_all={"enabled": True}, key=BUILDER
+        {"enabled": False}, of_all={"enabled": True}, parts={"cache": {"key": BUILDER}}
     ),
     "hints by what was seen": hints(),
     "hints that are switched off": hints(mode="off", points=[{"location": "system"}]),

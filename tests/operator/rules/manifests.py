@@ -90,16 +90,15 @@ def semantic(**semantic: Any) -> dict[str, Any]:
 
 
 def semantic_of_a_policy(
-    own: dict[str, Any], *, of_all: dict[str, Any] | None = None, key: dict[str, Any] | None = None, **more: Any
+    own: dict[str, Any], *, of_all: dict[str, Any] | None = None, parts: dict[str, Any] | None = None, **more: Any
 ) -> dict[str, Any]:
-    policy = {"name": "p", "match": {"models": ["x"]}, "semantic": own} | ({"cache": {"key": key}} if key else {})
+    policy = {"name": "p", "match": {"models": ["x"]}, "semantic": own} | (parts or {})
     return manifest(policies=[policy], semantic=of_all or {}, **more)
 
 
-def meaning(policy: dict[str, Any], **more: Any) -> dict[str, Any]:
+def meaning(parts: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return a manifest with the semantic cache on, and a policy of these parts that makes it stricter."""
-    default = {"name": "p", "match": {"models": ["x"]}, "semantic": {"threshold": 0.9}}
-    return manifest(policies=[default | policy], semantic={"enabled": True}, **more)
+    return semantic_of_a_policy({"threshold": 0.9}, of_all={"enabled": True}, parts=parts, **more)
 
 
 def hints(**hints: Any) -> dict[str, Any]:

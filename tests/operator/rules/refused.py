@@ -201,10 +201,10 @@ REFUSED = {
     ),
     "meaning beside a key of one's own": manifest(semantic={"enabled": True}, cache={"key": BUILDER}),
     "meaning for a policy beside the keys of all": semantic_of_a_policy({"enabled": True}, cache={"key": BUILDER}),
-    "meaning for a policy with keys of its own": semantic_of_a_policy({"enabled": True}, key=BUILDER),
-    "more of a meaning for a policy with keys of its own": semantic_of_a_policy(
-        {"threshold": 0.9}, of_all={"enabled": True}, key=BUILDER
+    "meaning for a policy with keys of its own": semantic_of_a_policy(
+        {"enabled": True}, parts={"cache": {"key": BUILDER}}
     ),
+    "more of a meaning for a policy with keys of its own": meaning({"cache": {"key": BUILDER}}),
     "a threshold of nothing": manifest(semantic={"threshold": 0.9}),
     "a deadline of nothing": manifest(semantic={"deadline": "1s"}),
     "an index of nothing": manifest(semantic={"index": {"entriesPerTenant": 5}}),
