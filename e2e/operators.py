@@ -59,11 +59,22 @@ class Kubectl:
         found = [c for c in status.get("conditions", ()) if c["type"] == kind]
         return (found[0]["status"], found[0]["reason"]) if found else ("", "")
 
+    def reaches(self, name: str, kind: str, state: tuple[str, str], seconds: float = 60) -> None:
+        """Wait until a condition has a status and a reason; a failure shows what the resource and its pods say."""
 
-def eventually(holds: Callable[[], Any], seconds: float = 60) -> Any:
+        def instead() -> str:
+            status = (self.get("llmcache", name) or {}).get("status")
+            pods = self.list("pods", f"app.kubernetes.io/instance={name}")
+            return f"{kind} of {name} is not {state} but: {status}\npods: {[pod['status'] for pod in pods]}"
+
+        eventually(lambda: self.condition(name, kind) == state, seconds, instead)
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 60, instead: Callable[[], str] = str) -> Any:
+    """Wait until something holds, and return it; `instead` is asked at the end what holds in its place."""
     deadline = time.monotonic() + seconds
     while not (value := holds()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {value!r} {instead()}"
         time.sleep(0.1)
     return value
 

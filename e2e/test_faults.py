@@ -117,7 +117,7 @@ def test_an_api_server_that_fails_for_one_object_holds_up_no_other_and_is_told_o
     # A cluster with no address left for a Service answered with 500: the LLMCache had no condition at all.
     sound.fails_for = "/services/"
     admin.apply(manifest("full"))
-    eventually(lambda: admin.condition("full", "Degraded") == ("True", "ApplyFailed"))
+    admin.reaches("full", "Degraded", ("True", "ApplyFailed"))
     assert admin.condition("full", "Stalled") == ("", "")
     assert admin.get("deployment", "full")
     sound.fails_for = ""
@@ -160,7 +160,7 @@ def test_bad_input_is_told_once_and_costs_little(trouble: str, sound: ApiProxy, 
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "broken"}, "data": {"a.py": "import nowhere"}}
     )
     admin.apply(asked)
-    eventually(lambda: admin.condition(name, "Degraded") == ("True", reason), 90)
+    admin.reaches(name, "Degraded", ("True", reason), 90)
     time.sleep(5)
     writes = sound.writes
     assert _requests_in_ten_seconds(sound) <= CALM
@@ -183,15 +183,15 @@ def test_a_quota_that_forbids_a_pod_is_told_and_recovery_needs_no_help(admin: Ku
     eventually(lambda: (admin.get("resourcequota", "no-pods") or {}).get("status", {}).get("hard"))
     store = {"cache": {"store": {"type": "redis"}}, "redis": {"managed": {"memory": "64Mi"}}}
     admin.apply(manifest("quota", gateway={"replicas": 1}), manifest("quota-redis", **store))
-    eventually(lambda: admin.condition("quota", "Degraded") == ("True", "PodsRefused"), 60)
-    eventually(lambda: admin.condition("quota-redis", "Degraded") == ("True", "PodsRefused"), 60)
+    admin.reaches("quota", "Degraded", ("True", "PodsRefused"))
+    admin.reaches("quota-redis", "Degraded", ("True", "PodsRefused"))
     assert "PodsRefused" in _reasons(admin, "quota")
     admin("delete", "resourcequota", "no-pods")
     # Kubernetes itself tries again later and later; a change makes it at once.
     for one in ("deployment/quota", "statefulset/quota-redis-redis"):
         admin("annotate", one, "look=again")
-    eventually(lambda: admin.condition("quota", "Degraded") == ("False", "AsExpected"), 120)
-    eventually(lambda: admin.condition("quota-redis", "Degraded") == ("False", "AsExpected"), 120)
+    admin.reaches("quota", "Degraded", ("False", "AsExpected"), 120)
+    admin.reaches("quota-redis", "Degraded", ("False", "AsExpected"), 120)
     admin("delete", "llmc", "quota", "quota-redis")
 
 

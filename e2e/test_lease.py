@@ -63,7 +63,7 @@ def pair(start: Start, admin: Kubectl) -> tuple[Operator, Operator]:
     leader = start()
     eventually(lambda: _leads(leader))
     admin.apply(manifest("one"))
-    eventually(lambda: admin.condition("one", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("one", "Ready", ("True", "ScaledToZero"))
     return leader, start()
 
 
@@ -83,7 +83,7 @@ def test_one_that_is_stopped_lets_the_other_lead_at_once(pair: tuple[Operator, O
     eventually(lambda: _leads(other), IN_TIME)
     assert time.monotonic() - began < 12, "the Lease ran out instead of being released"
     admin.apply(manifest("two"))
-    eventually(lambda: admin.condition("two", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("two", "Ready", ("True", "ScaledToZero"))
     assert (admin.get("lease", LEASE) or {})["spec"]["leaseTransitions"] == 1
 
 
@@ -98,7 +98,7 @@ def test_one_that_is_killed_is_replaced_when_its_lease_has_run_out(
         assert _turns(other) == 0, "it has not waited for the Lease to run out"
         time.sleep(0.5)
     eventually(lambda: _leads(other), IN_TIME)
-    eventually(lambda: admin.condition("two", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("two", "Ready", ("True", "ScaledToZero"))
 
 
 def test_one_that_was_frozen_ends_when_it_finds_that_another_leads(
@@ -109,7 +109,7 @@ def test_one_that_was_frozen_ends_when_it_finds_that_another_leads(
     eventually(lambda: _leads(other), IN_TIME)
     # Work for both, had the first one not noticed.
     admin.apply(manifest("two"))
-    eventually(lambda: admin.condition("two", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("two", "Ready", ("True", "ScaledToZero"))
     admin("delete", "service", "two")
     applied = leader.log.read_text().count("applied")
     assert leader.stop(signal.SIGCONT) == 1

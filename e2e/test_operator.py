@@ -143,7 +143,7 @@ CHILDREN = [
 def complete(admin: Kubectl, operator: Operator) -> Kubectl:
     """An LLMCache with everything, settled."""
     admin.apply(_with_redis("all"))
-    eventually(lambda: admin.condition("all", "Ready") == ("True", "ScaledToZero"), 60)
+    admin.reaches("all", "Ready", ("True", "ScaledToZero"))
     return admin
 
 
@@ -263,13 +263,13 @@ def test_kubectl_scale_works(complete: Kubectl) -> None:
     eventually(lambda: (complete.get("deployment", "all") or {})["spec"]["replicas"] == 1)
     complete("scale", "llmc/all", "--replicas=0")
     # A pod that was about to start takes its time to end.
-    eventually(lambda: complete.condition("all", "Ready") == ("True", "ScaledToZero"), 60)
+    complete.reaches("all", "Ready", ("True", "ScaledToZero"))
 
 
 def test_a_missing_secret_is_told_once_and_recovery_needs_no_help(admin: Kubectl, operator: Operator) -> None:
     credential = {"secretRef": {"name": "late", "key": "api-key"}}
     admin.apply(manifest("late", upstreams=[OPENAI | {"credential": credential}]))
-    eventually(lambda: admin.condition("late", "Degraded") == ("True", "SecretMissing"))
+    admin.reaches("late", "Degraded", ("True", "SecretMissing"))
     assert admin.condition("late", "Ready") == ("False", "SecretMissing")
     assert admin.condition("late", "Reconciling") == ("True", "SecretMissing")
     assert admin.get("deployment", "late") is None
@@ -278,8 +278,8 @@ def test_a_missing_secret_is_told_once_and_recovery_needs_no_help(admin: Kubectl
     eventually(lambda: "no key api-key" in admin("get", "llmc", "late", "-o", "wide"))
 
     admin("patch", "secret", "late", "--type=merge", "-p", '{"stringData": {"api-key": "sk-hidden"}}')
-    eventually(lambda: admin.condition("late", "Degraded") == ("False", "AsExpected"))
-    eventually(lambda: admin.condition("late", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("late", "Degraded", ("False", "AsExpected"))
+    admin.reaches("late", "Ready", ("True", "ScaledToZero"))
     assert admin.condition("late", "Reconciling") == ("", "")
     assert sorted(_noted(admin, "late")) == ["PrefixActivated", "Recovered", "SecretMissing"]
     assert "sk-hidden" not in admin("get", "llmc,cm,deploy,events", "-o", "yaml") + operator.log.read_text()
@@ -287,12 +287,12 @@ def test_a_missing_secret_is_told_once_and_recovery_needs_no_help(admin: Kubectl
 
 def test_a_spec_that_only_python_refuses_stalls_and_leaves_what_runs(admin: Kubectl, operator: Operator) -> None:
     admin.apply(manifest("odd"))
-    eventually(lambda: admin.condition("odd", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("odd", "Ready", ("True", "ScaledToZero"))
     admin.apply(manifest("odd", upstreams=[OPENAI | {"credential": {"env": "OPENAI_API_KEY"}}]))
-    eventually(lambda: admin.condition("odd", "Stalled") == ("True", "InvalidSpec"))
+    admin.reaches("odd", "Stalled", ("True", "InvalidSpec"))
     assert "provider: echo" in (admin.get("configmap", "odd-gateway") or {})["data"]["gateway.yaml"]
     admin.apply(manifest("odd"))
-    eventually(lambda: admin.condition("odd", "Stalled") == ("", ""))
+    admin.reaches("odd", "Stalled", ("", ""))
 
 
 def test_gateways_that_kubernetes_waits_for_no_longer_stall_the_resource(admin: Kubectl, operator: Operator) -> None:
@@ -300,14 +300,14 @@ def test_gateways_that_kubernetes_waits_for_no_longer_stall_the_resource(admin: 
     eventually(lambda: admin.get("deployment", "stuck"))
     # Nobody's but ours here: ten minutes are long for a test.
     admin("patch", "deployment/stuck", "--type=merge", "-p", '{"spec": {"progressDeadlineSeconds": 2}}')
-    eventually(lambda: admin.condition("stuck", "Stalled") == ("True", "GatewaysUnavailable"))
+    admin.reaches("stuck", "Stalled", ("True", "GatewaysUnavailable"))
     assert admin.condition("stuck", "Degraded") == ("True", "GatewaysUnavailable")
     assert admin.condition("stuck", "Ready") == ("False", "GatewaysUnavailable")
     assert admin.condition("stuck", "Reconciling") == ("", "")
     eventually(lambda: "GatewaysUnavailable" in _noted(admin, "stuck"))
     admin.apply(manifest("stuck", gateway={"replicas": 1}))
-    eventually(lambda: admin.condition("stuck", "Ready") == ("True", "Serving"), 120)
-    eventually(lambda: admin.condition("stuck", "Stalled") == ("", ""))
+    admin.reaches("stuck", "Ready", ("True", "Serving"), 120)
+    admin.reaches("stuck", "Stalled", ("", ""))
 
 
 def test_a_purge_that_no_gateway_can_make_says_so_and_holds_up_that_version_only(
@@ -327,7 +327,7 @@ def test_a_purge_that_no_gateway_can_make_says_so_and_holds_up_that_version_only
         return (admin.get("llmcache", "unpurged") or {})["status"]["rollout"]
 
     ask_for("v1")
-    eventually(lambda: admin.condition("unpurged", "Promoted") == ("True", "Promoted"))
+    admin.reaches("unpurged", "Promoted", ("True", "Promoted"))
     ask_for("v2")
     eventually(lambda: rollout().get("reason") == "NoGateway")
     assert rollout()["message"] == "the entries of v1 are removed once a gateway runs"
@@ -335,22 +335,22 @@ def test_a_purge_that_no_gateway_can_make_says_so_and_holds_up_that_version_only
     assert admin.condition("unpurged", "Promoted") == ("True", "Promoted")
 
     ask_for("v1")
-    eventually(lambda: admin.condition("unpurged", "Promoted") == ("False", "NoGateway"))
+    admin.reaches("unpurged", "Promoted", ("False", "NoGateway"))
     assert admin.condition("unpurged", "Reconciling") == ("True", "PrefixPurging")
     assert admin.condition("unpurged", "Ready") == ("True", "ScaledToZero")
     admin("annotate", "llmc", "unpurged", "llmcache.dev/rollout=promote@v1")
     eventually(lambda: "AnnotationIgnored" in _noted(admin, "unpurged"))
     ask_for("v3")
-    eventually(lambda: admin.condition("unpurged", "Promoted") == ("True", "Promoted"))
+    admin.reaches("unpurged", "Promoted", ("True", "Promoted"))
 
 
 def test_an_object_of_somebody_else_is_never_taken(admin: Kubectl, operator: Operator) -> None:
     admin("create", "service", "clusterip", "taken", "--tcp=80")
     admin.apply(manifest("taken"))
-    eventually(lambda: admin.condition("taken", "Stalled") == ("True", "NameTaken"))
+    admin.reaches("taken", "Stalled", ("True", "NameTaken"))
     assert (admin.get("service", "taken") or {})["spec"]["ports"][0]["port"] == 80
     admin("delete", "service", "taken")
-    eventually(lambda: admin.condition("taken", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("taken", "Ready", ("True", "ScaledToZero"))
 
 
 def test_a_redis_that_is_no_longer_asked_for_goes(admin: Kubectl, operator: Operator) -> None:
@@ -369,15 +369,15 @@ def test_an_api_server_that_refuses_a_child_stalls_the_resource(admin: Kubectl, 
     admin.apply(quota | {"spec": {"hard": {"count/poddisruptionbudgets.policy": "0"}}})
     eventually(lambda: (admin.get("resourcequota", "none") or {}).get("status", {}).get("hard"))
     admin.apply(manifest("refused"))
-    eventually(lambda: admin.condition("refused", "Stalled") == ("True", "ApplyFailed"))
+    admin.reaches("refused", "Stalled", ("True", "ApplyFailed"))
     assert admin.get("deployment", "refused"), "one refusal must not hold up the rest"
     admin("delete", "resourcequota", "none")
-    eventually(lambda: admin.condition("refused", "Stalled") == ("", ""), 60)
+    admin.reaches("refused", "Stalled", ("", ""))
 
 
 def test_a_resource_made_anew_under_its_old_name_settles(admin: Kubectl, operator: Operator) -> None:
     admin.apply(manifest("again"))
-    eventually(lambda: admin.condition("again", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("again", "Ready", ("True", "ScaledToZero"))
     first = (admin.get("llmcache", "again") or {})["metadata"]["uid"]
     admin("delete", "llmc", "again", "--wait=true")
     admin.apply(manifest("again"))
@@ -387,7 +387,7 @@ def test_a_resource_made_anew_under_its_old_name_settles(admin: Kubectl, operato
         return deployment is not None and deployment["metadata"]["ownerReferences"][0]["uid"] != first
 
     eventually(ours, 60)
-    eventually(lambda: admin.condition("again", "Ready") == ("True", "ScaledToZero"), 60)
+    admin.reaches("again", "Ready", ("True", "ScaledToZero"))
 
 
 def test_the_operator_writes_nothing_on_the_resource_but_its_status(complete: Kubectl) -> None:

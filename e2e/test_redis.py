@@ -90,12 +90,12 @@ def test_more_memory_than_the_pod_has_room_for_restarts_it_and_says_so(kept: Kub
 
 def test_a_volume_that_can_not_shrink_says_what_to_do(kept: Kubectl) -> None:
     kept.apply(_managed("kept", memory="100Mi", persistence={"size": "100Mi"}))
-    eventually(lambda: kept.condition("kept", "Stalled") == ("True", "VolumeImmutable"))
+    kept.reaches("kept", "Stalled", ("True", "VolumeImmutable"))
     assert "a volume can't shrink from 128Mi to 100Mi" in kept("get", "llmc", "kept", "-o", "json")
     # All the rest goes on.
     eventually(lambda: _redis(kept, "kept").get("maxmemoryPolicy") == "allkeys-lru")
     kept.apply(_managed("kept", memory="100Mi", persistence={"size": "128Mi"}))
-    eventually(lambda: kept.condition("kept", "Stalled") == ("", ""), 60)
+    kept.reaches("kept", "Stalled", ("", ""))
 
 
 CHILDREN = [f"{kind}/kept-redis" for kind in ("configmap", "service", "networkpolicy", "statefulset", "secret")]
@@ -112,17 +112,17 @@ def test_a_deleted_part_of_redis_comes_back_with_the_entries(child: str, kept: K
 
 def test_an_image_that_can_not_be_pulled_is_told_of_and_another_recovers(admin: Kubectl, operator: Operator) -> None:
     admin.apply(_managed("pulled", image="registry.invalid/redis:none"))
-    eventually(lambda: admin.condition("pulled", "Degraded") == ("True", "ImagePullFailed"), 60)
+    admin.reaches("pulled", "Degraded", ("True", "ImagePullFailed"))
     assert "ImagePullFailed" in _reasons(admin, "pulled")
     admin.apply(_managed("pulled"))
     eventually(lambda: _redis(admin, "pulled").get("ready"), 90)
-    eventually(lambda: admin.condition("pulled", "Degraded") == ("False", "AsExpected"), 60)
+    admin.reaches("pulled", "Degraded", ("False", "AsExpected"))
 
 
 def test_without_persistence_the_volume_goes(kept: Kubectl) -> None:
     kept.apply(_managed("kept", memory="100Mi"))
     eventually(lambda: kept.get("persistentvolumeclaim", "kept-redis") is None, 120)
-    eventually(lambda: kept.condition("kept", "Ready") == ("True", "ScaledToZero"), 60)
+    kept.reaches("kept", "Ready", ("True", "ScaledToZero"))
     kept("delete", "llmc", "kept", "pulled")
 
 
@@ -177,13 +177,13 @@ def _password(kubectl: Kubectl, password: str) -> None:
 def test_a_wrong_password_is_a_condition_and_the_right_one_recovers_without_a_restart(own: Kubectl) -> None:
     _password(own, "wrong")
     own.apply(_external(own, "first"))
-    eventually(lambda: own.condition("first", "Degraded") == ("True", "StoreUnavailable"), 90)
+    own.reaches("first", "Degraded", ("True", "StoreUnavailable"), 90)
     assert own.condition("first", "Ready") == ("True", "Serving"), "the provider is reachable all the same"
     assert "StoreUnavailable" in _reasons(own, "first")
     assert "invalid username-password pair" in own("get", "llmc", "first", "-o", "json")
     before = {pod["metadata"]["name"] for pod in own.list("pods")}
     _password(own, "right")
-    eventually(lambda: own.condition("first", "Degraded") == ("False", "AsExpected"), 120)
+    own.reaches("first", "Degraded", ("False", "AsExpected"), 120)
     eventually(lambda: "Recovered" in _reasons(own, "first"))
     assert {pod["metadata"]["name"] for pod in own.list("pods")} == before
 

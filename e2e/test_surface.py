@@ -58,7 +58,7 @@ def lacking(admin: Kubectl) -> Iterator[list[tuple[str, str, str]]]:
 def around(admin: Kubectl, operator: Operator, lacking: list[tuple[str, str, str]]) -> Kubectl:
     """The example, settled."""
     admin.apply(yaml.safe_load(EXAMPLE.read_text()))
-    eventually(lambda: admin.condition("around", "Ready") == ("True", "Serving"), 90)
+    admin.reaches("around", "Ready", ("True", "Serving"), 90)
     return admin
 
 
@@ -125,7 +125,7 @@ def test_kinds_that_the_cluster_lacks_are_warnings_until_they_are_there(
 
 def test_nothing_is_written_while_nothing_changes(around: Kubectl, operator: Operator) -> None:
     # What the API server writes otherwise (1024Mi, an empty value) must not be taken for drift.
-    eventually(lambda: around.condition("around", "Reconciling") == ("", ""))
+    around.reaches("around", "Reconciling", ("", ""))
     turns = operator.total("llmcache_operator_reconciles_total")
     eventually(lambda: operator.total("llmcache_operator_reconciles_total") >= turns + 3)
     writes = operator.total("llmcache_operator_applies_total")
@@ -197,13 +197,13 @@ def test_a_pod_template_that_can_not_be_is_told_and_mended(admin: Kubectl, opera
         admin.apply(manifest("odd-pods", gateway={"replicas": 0, "podTemplate": {"spec": spec}}))
 
     with_spec(hostNetwork=True)
-    eventually(lambda: admin.condition("odd-pods", "Stalled") == ("True", "InvalidSpec"))
+    admin.reaches("odd-pods", "Stalled", ("True", "InvalidSpec"))
     assert "spec.gateway.podTemplate.spec.hostNetwork" in admin("get", "llmc", "odd-pods", "-o", "yaml")
     with_spec(dnsConfig={"nameserver": "10.0.0.1"})
-    eventually(lambda: admin.condition("odd-pods", "Stalled") == ("True", "ApplyFailed"))
+    admin.reaches("odd-pods", "Stalled", ("True", "ApplyFailed"))
     assert "dnsConfig.nameserver" in admin("get", "llmc", "odd-pods", "-o", "yaml")
     with_spec(nodeSelector={"a": "b"})
-    eventually(lambda: admin.condition("odd-pods", "Stalled") == ("", ""), 60)
+    admin.reaches("odd-pods", "Stalled", ("", ""))
     assert (admin.get("deployment", "odd-pods") or {})["spec"]["template"]["spec"]["nodeSelector"] == {"a": "b"}
 
 

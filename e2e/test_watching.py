@@ -74,6 +74,6 @@ def test_what_it_writes_itself_makes_it_look_no_more_often(admin: Kubectl, watch
     before = watching.total("llmcache_operator_reconciles_total")
     # It has no pods, so that nothing else than its children's being made is there to be looked at.
     admin.apply(manifest("alone"))
-    eventually(lambda: admin.condition("alone", "Ready") == ("True", "ScaledToZero"))
+    admin.reaches("alone", "Ready", ("True", "ScaledToZero"))
     # The first makes the children, the second sees that Kubernetes has; a slow one may see that in two parts.
     assert watching.total("llmcache_operator_reconciles_total") - before <= 4

@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ BESIDE = Path()
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; exits 0 when all went well, 2 on a bad configuration or command line."""
+    # A container's first process has no default for it: it would miss the signal, start, and outlive its pod's grace.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     options = _parser().parse_args(arguments)
     try:
         if options.command == "check":

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name, and exit with its code: 0, or 2 for input that can't be used."""
+    # A container's first process has no default for it: it would miss the signal, start, and outlive its pod's grace.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     arguments = _parser().parse_args(argv)
     try:
         sys.exit(arguments.command(arguments))

@@ -31,7 +31,6 @@ def shared(
     redis: str | dict[str, Any],
     namespace: str = NAMESPACE,
     *,
-    timeout_seconds: float = 1.0,
     secrets: Path | None = None,
 ) -> RedisStore:
     """Return the store in a Redis, given as its address or as `redis.external`."""
@@ -39,7 +38,7 @@ def shared(
     reader = Secrets(secrets, {})
     access = read_access(config, reader)
     assert reader.problems == []
-    link = connect(access, timeout_seconds=timeout_seconds)
+    link = connect(access, timeout_seconds=5.0)  # a busy machine has stalls of a second
     return RedisStore(link, namespace=namespace, clock=time.time, values=VALUES)
 
 

@@ -17,7 +17,7 @@ from tests.redis_topologies import Cluster, running_cluster
 async def store(cluster: Cluster) -> AsyncIterator[RedisStore]:
     for server in cluster.primaries:
         server.command("FLUSHALL")
-    store = shared(cluster.external, timeout_seconds=5.0)
+    store = shared(cluster.external)
     yield store
     await store.close()
 

@@ -36,7 +36,7 @@ def calls(server: RedisServer, command: str) -> int:
 async def test_many_lookups_cost_few_round_trips_and_each_gets_its_own_answer(
     redis_server: RedisServer, redis_url: str
 ) -> None:
-    store = shared(redis_url, "t:", timeout_seconds=5.0)
+    store = shared(redis_url, "t:")
     for number in range(200):
         await store.put(f"k{number}", an_entry(f"answer {number}"))
     before, lookups = reads(redis_server), calls(redis_server, "mget")
@@ -57,7 +57,7 @@ async def test_a_user_who_may_not_look_up_many_at_once_does_one_by_one(
     (tmp_path / "redis" / "password").write_text("secret")
     credential = {"username": "older", "secretRef": {"name": "redis", "key": "password"}}
     url = f"redis://127.0.0.1:{redis_server.port}"
-    store = shared({"url": url, "credential": credential}, "t:", timeout_seconds=5.0, secrets=tmp_path)
+    store = shared({"url": url, "credential": credential}, "t:", secrets=tmp_path)
     redis_server.command("FLUSHALL")
     await store.put("k1", an_entry("answer"))
     before = calls(redis_server, "get")
@@ -70,7 +70,7 @@ async def test_a_user_who_may_not_look_up_many_at_once_does_one_by_one(
 
 
 async def test_a_value_of_another_kind_takes_nothing_from_the_lookups_that_go_with_it(redis_url: str) -> None:
-    store = shared(redis_url, "t:", timeout_seconds=5.0)
+    store = shared(redis_url, "t:")
     await store.put("good", an_entry("good"))
     client: Any = redis.asyncio.Redis.from_url(redis_url)
     await client.rpush("t:list", "x")
