@@ -63,7 +63,9 @@ class Options:
     host: str
     port: int
     admin_port: int
-    admin_token: str
+    admin_token: str | None
+    """None: a random one, which is printed."""
+
     tenant_key: bytes
     drain_seconds: float
     environment: Mapping[str, str]
@@ -102,6 +104,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
 
     `/readyz` says so while the store is not yet connected, and while `stopping` is set.
     """
+    admin_token = options.admin_token or secrets.token_urlsafe(24)
     metrics = Metrics(_registry())
     redis = ExternalRedis(url=options.redis_url) if options.redis_url else None
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
@@ -151,7 +154,7 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
             metrics,
             stats,
             meter,
-            options.admin_token,
+            admin_token,
             options.clock,
             hurry=stopping,
             false_hits=false_hits,
@@ -182,13 +185,15 @@ async def running(options: Options, stopping: asyncio.Event) -> AsyncIterator[Ru
                 stats=stats,
                 meter=meter,
                 budgets=budgets,
-                token=options.admin_token,
+                token=admin_token,
                 unready=unready,
                 routes=[*cache.routes(), *explain.routes()],
             ),
             access_log=None,
         )
         try:
+            if admin_token != options.admin_token:
+                print(f"admin token (random, for this run only): {admin_token}", flush=True)
             port = await _listen(public, options.host, options.port, "gateway")
             admin_port = await _listen(admin, options.host, options.admin_port, "admin")
             parts = not_in_force(options.config)

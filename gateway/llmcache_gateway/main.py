@@ -167,10 +167,6 @@ def _serve(options: argparse.Namespace) -> None:
     gc.collect()
     gc.freeze()
     set_up_logging(options.log_level)
-    token = _secret(options.admin_token_file, "LLMCACHE_ADMIN_TOKEN")
-    if token is None:
-        token = secrets.token_urlsafe(24)
-        print(f"admin token (random, for this run only): {token}", flush=True)
     # A random key is enough for a memory store; with a shared store, entries are then lost to the next run.
     tenant_key = _secret(options.tenant_key_file, "LLMCACHE_TENANT_KEY") or secrets.token_urlsafe(32)
     _run(
@@ -184,7 +180,7 @@ def _serve(options: argparse.Namespace) -> None:
                 host=options.host,
                 port=options.port,
                 admin_port=options.admin_port,
-                admin_token=token,
+                admin_token=_secret(options.admin_token_file, "LLMCACHE_ADMIN_TOKEN"),
                 tenant_key=tenant_key.encode(),
                 drain_seconds=options.drain,
                 environment=os.environ,

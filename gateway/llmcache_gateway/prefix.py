@@ -17,6 +17,10 @@ class Prefix:
     next: str | None = None
     percent: int = 0
 
+    def __str__(self) -> str:
+        rollout = f", {self.percent} % of requests at {self.next}" if self.next is not None else ""
+        return f"{self.name} at {self.active}{rollout}"
+
     @property
     def versions(self) -> tuple[str, ...]:
         """The versions that a request may belong to, the active one first."""

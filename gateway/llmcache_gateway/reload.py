@@ -126,7 +126,7 @@ class Reloader:
             return False
         self.current = fresh
         self._metrics.config_reloads.labels("applied").inc()
-        log.info("configuration %s is in force, %s", fresh.revision, fresh.prefix)
+        log.info("configuration %s is in force: prefix %s", fresh.revision, fresh.prefix)
         self._draining.begin(self._retire(old, fresh))
         return True
 

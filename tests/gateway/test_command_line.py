@@ -116,8 +116,8 @@ async def test_serve_exits_2_on_a_configuration_it_cannot_use(
 ) -> None:
     file = tmp_path / "llmcache.yaml"
     file.write_text(yaml.safe_dump(manifest(None, **change)))
-    code, _, err = await finish(await start("serve", "--config", str(file), "--port", "0", "--admin-port", "0"))
-    assert code == 2
+    code, out, err = await finish(await start("serve", "--config", str(file), "--port", "0", "--admin-port", "0"))
+    assert (code, out) == (2, "")
     assert says in err
 
 

@@ -53,8 +53,9 @@ async def test_a_new_prefix_version_is_in_force_within_two_seconds_and_the_old_o
     ],
 )
 async def test_a_bad_file_keeps_the_old_configuration_serving_and_says_so(
-    gateway: TestGateway, provider: Provider, bad: str
+    gateway: TestGateway, provider: Provider, bad: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "llmcache_gateway.reload")
     await outcome(gateway)
     gateway.rewrite(bad)
     for _ in range(3):
@@ -65,6 +66,7 @@ async def test_a_bad_file_keeps_the_old_configuration_serving_and_says_so(
     gateway.rewrite(manifest(provider.base_url, prefix={"version": "v3"}))
     assert gateway.running.reloader.check() is True
     assert (await gateway.status())["configError"] is None
+    assert caplog.messages[-1].endswith(" is in force: prefix test at v3")
     assert await outcome(gateway) == ("MISS", "test:v3")
 
 
