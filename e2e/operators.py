@@ -59,7 +59,7 @@ class Kubectl:
         found = [c for c in status.get("conditions", ()) if c["type"] == kind]
         return (found[0]["status"], found[0]["reason"]) if found else ("", "")
 
-    def reaches(self, name: str, kind: str, state: tuple[str, str], seconds: float = 60) -> None:
+    def reaches(self, name: str, kind: str, state: tuple[str, str], seconds: float = 100) -> None:
         """Wait until a condition has a status and a reason; a failure shows what the resource and its pods say."""
 
         def instead() -> str:

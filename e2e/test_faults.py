@@ -160,7 +160,7 @@ def test_bad_input_is_told_once_and_costs_little(trouble: str, sound: ApiProxy, 
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "broken"}, "data": {"a.py": "import nowhere"}}
     )
     admin.apply(asked)
-    admin.reaches(name, "Degraded", ("True", reason), 90)
+    admin.reaches(name, "Degraded", ("True", reason))
     time.sleep(5)
     writes = sound.writes
     assert _requests_in_ten_seconds(sound) <= CALM

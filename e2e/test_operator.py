@@ -262,7 +262,6 @@ def test_kubectl_scale_works(complete: Kubectl) -> None:
     complete("scale", "llmc/all", "--replicas=1")
     eventually(lambda: (complete.get("deployment", "all") or {})["spec"]["replicas"] == 1)
     complete("scale", "llmc/all", "--replicas=0")
-    # A pod that was about to start takes its time to end.
     complete.reaches("all", "Ready", ("True", "ScaledToZero"))
 
 

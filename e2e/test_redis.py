@@ -177,7 +177,7 @@ def _password(kubectl: Kubectl, password: str) -> None:
 def test_a_wrong_password_is_a_condition_and_the_right_one_recovers_without_a_restart(own: Kubectl) -> None:
     _password(own, "wrong")
     own.apply(_external(own, "first"))
-    own.reaches("first", "Degraded", ("True", "StoreUnavailable"), 90)
+    own.reaches("first", "Degraded", ("True", "StoreUnavailable"))
     assert own.condition("first", "Ready") == ("True", "Serving"), "the provider is reachable all the same"
     assert "StoreUnavailable" in _reasons(own, "first")
     assert "invalid username-password pair" in own("get", "llmc", "first", "-o", "json")

@@ -58,7 +58,7 @@ def lacking(admin: Kubectl) -> Iterator[list[tuple[str, str, str]]]:
 def around(admin: Kubectl, operator: Operator, lacking: list[tuple[str, str, str]]) -> Kubectl:
     """The example, settled."""
     admin.apply(yaml.safe_load(EXAMPLE.read_text()))
-    admin.reaches("around", "Ready", ("True", "Serving"), 90)
+    admin.reaches("around", "Ready", ("True", "Serving"))
     return admin
 
 
