@@ -22,8 +22,8 @@ def test_sigterm_ends_a_program_that_has_not_begun_to_serve(program: str, tmp_pa
     file = tmp_path / "unwritten.yaml"
     os.mkfifo(file)
     alone = ["unshare", "--pid", "--fork", "--kill-child", *(["--map-root-user"] if os.geteuid() else [])]
-    with subprocess.Popen([*alone, f"{sys.prefix}/bin/{name}", *arguments, str(file)]) as process:
-        with file.open("w"):  # once the program reads
-            (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            os.kill(int(first), signal.SIGTERM)
-            assert process.wait(30) == 128 + signal.SIGTERM
+    command = [*alone, f"{sys.prefix}/bin/{name}", *arguments, str(file)]
+    with subprocess.Popen(command) as process, file.open("w"):  # opened once the program reads
+        (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(first), signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM

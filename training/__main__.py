@@ -26,13 +26,13 @@ LARGE_STEPS: Final = 3_080
 """Batches of 64 pairs: each pair once, and the labelled ones twice."""
 
 LARGE_RATE: Final = 8e-5
-SMALL_STEPS: Final = 12_000
+SMALL_STEPS: Final = 20_000
 SMALL_RATE: Final = 1.5e-4
 ADJUSTMENT: Final = 2.0
 """Log odds by which labelled pairs are held to be less alike. People call fewer questions the same than the sets' rule
 does: at the threshold that the sets' traps need, too many of theirs would be served that they call different."""
 
-LAYERS: Final = {"small": 5, "large": 12}
+LAYERS: Final = {"small": 3, "large": 12}
 CAME_FROM: Final = {"small": "all-MiniLM-L6-v2 (Apache-2.0)", "large": "bge-small-en-v1.5 (MIT)"}
 
 CORES: Final = 2

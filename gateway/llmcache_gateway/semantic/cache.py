@@ -175,12 +175,12 @@ class SemanticCache:
         """
         if stored is None or fresh is None or max(len(stored), len(fresh)) > MOST_CHARACTERS:
             return "unknown"
-        if say_the_same(stored, fresh):
+        # In a thread, as below: long texts are read for so long that requests would wait.
+        if await asyncio.to_thread(say_the_same, stored, fresh):
             return "same"
         if guarded:
             if max(len(stored), len(fresh)) > MOST_GUARDED:
                 return "unknown"
-            # Guards read long texts for so long that requests would wait.
             if await asyncio.to_thread(rejected_by, fresh, stored) is not None:
                 return "different"
         if not (is_legible(stored, semantic) and is_legible(fresh, semantic)):

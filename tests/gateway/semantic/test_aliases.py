@@ -9,13 +9,10 @@ from llmcache_gateway.config import Judge, Semantic
 from llmcache_gateway.entry import ALIAS_TYPE, Entry
 from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.semantic.aliases import Aliases, alias_key
-from llmcache_gateway.semantic.cache import SemanticCache
-from llmcache_gateway.semantic.embedders import load_local
-from llmcache_gateway.semantic.indexes.in_process import InProcessIndex
 from llmcache_gateway.semantic.suitability import Asked
 from llmcache_gateway.stores import MemoryStore
 from llmcache_gateway.stores.guarded import GuardedStore
-from llmcache_gateway.stores.vectors import LocalVectors
+from tests.gateway.semantic.caches import over
 from tests.gateway.test_fail_open import SlowStore
 
 NOW = 1_800_000_000.0
@@ -124,19 +121,14 @@ async def test_nothing_is_remembered_of_an_entry_that_is_over() -> None:
 
 
 async def test_a_store_that_is_slow_is_not_taken_for_an_embedding_model_that_is_away() -> None:
-    metrics = Metrics(CollectorRegistry())
-    embedder = load_local(None)
-    bounds: dict[str, Any] = {"max_points": 10, "max_of_tenant": 10, "clock": lambda: NOW}
-    index = InProcessIndex(LocalVectors(), model=embedder.identity, **bounds)
-    store = GuardedStore(SlowStore(3600.0), timeout_seconds=3600.0, metrics=metrics, clock=lambda: NOW)
-    cache = SemanticCache(embedder, index, store, metrics, lambda: NOW)
+    cache, store, counted = over(SlowStore(3600.0), lambda: NOW)
     settings = Semantic(enabled=True, judge=Judge(), deadline="1ms")
     try:
         whys = [(await cache.look_up(ASKED, OWN, settings, lambda _: True)).why for _ in range(10)]
         assert whys == ["deadline"] * 10
         labels = {"store": "embedding", "op": "embed"}
         assert cache.circuits["embedding", "embed"] == "closed"
-        assert not metrics.registry.get_sample_value("llmcache_store_errors_total", labels)
+        assert not counted.get_sample_value("llmcache_store_errors_total", labels)
     finally:
         await cache.close()
         await store.close()

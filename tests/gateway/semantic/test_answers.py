@@ -1,8 +1,14 @@
 """What counts as one answer."""
 
+import asyncio
+import time
+
 import pytest
 
+from llmcache_gateway.config import Semantic
 from llmcache_gateway.semantic.answers import say_the_same
+from llmcache_gateway.stores import MemoryStore
+from tests.gateway.semantic.caches import over
 
 
 @pytest.mark.parametrize(
@@ -40,3 +46,19 @@ from llmcache_gateway.semantic.answers import say_the_same
 def test_answers_are_one_that_are_equal_but_for_case_space_and_punctuation(one: str, other: str, same: bool) -> None:
     assert say_the_same(one, other) is same
     assert say_the_same(other, one) is same
+
+
+async def test_while_long_answers_are_compared_requests_go_on() -> None:
+    cache, store, _ = over(MemoryStore(max_entries=1, max_bytes=1, clock=time.time), time.time)
+    long = "Open the settings, and click. " * 2000
+    try:
+        comparing = asyncio.create_task(cache.compared(long, long.upper(), Semantic(enabled=True)))
+        turns = 0
+        while not comparing.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert comparing.result() == "same"
+        assert turns > 3
+    finally:
+        await cache.close()
+        await store.close()
