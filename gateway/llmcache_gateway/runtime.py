@@ -291,7 +291,7 @@ def _semantic(
     sizes = {wanted.verifier, *(size for size in of_policies if size is not None)}
     load_verifiers(cache, sizes)
     if wanted.judge is not None:
-        check_judge(wanted.judge, cache, sizes, upstreams)
+        check_judge(wanted.judge, upstreams)
     return cache, identity
 
 

@@ -94,6 +94,12 @@ def manifest(base_url: str | None, **spec: Any) -> dict[str, Any]:
     }
 
 
+def by_hand(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return an LLMCache as the GatewayConfig that somebody wrote by hand: none of its rules is asked."""
+    prefix = {"name": manifest["metadata"]["name"]} | manifest["spec"]["prefix"]
+    return manifest | {"kind": "GatewayConfig", "spec": manifest["spec"] | {"prefix": prefix}}
+
+
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> StartGateway:
     numbers = iter(range(100))

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.conftest import StartGateway, TestGateway, manifest
+from tests.gateway.conftest import StartGateway, TestGateway, by_hand, manifest
 from tests.gateway.provider import Provider
 from tests.gateway.test_fail_open import until
 from tests.gateway.test_reload import outcome
@@ -71,17 +71,18 @@ def encrypted(guarded: Guarded, **more: Any) -> dict[str, Any]:
 async def test_a_configuration_that_is_refused_after_its_store_was_made_has_connected_to_nothing(
     start_gateway: StartGateway, provider: Provider, redis_url: str, redis_server: RedisServer
 ) -> None:
-    """A judge that would judge nothing is told from the verifier, which is loaded last."""
-    judge = {"leastScore": 0.99}
-    with_redis = {"cache": {"store": {"type": "redis"}}, "redis": {"external": {"url": redis_url}}}
+    """A judge who is not there is told last, of a GatewayConfig that no rule has looked at."""
+    judge = {"upstream": "nobody", "model": "m"}
+    store, address = {"cache": {"store": {"type": "redis"}}}, {"url": redis_url}
     semantic = {"enabled": True, "index": {"type": "redisSearch"}}
+    refused = by_hand(manifest(provider.base_url, semantic=semantic | {"judge": judge}, redis=address, **store))
     async with start_gateway(manifest(provider.base_url)) as gateway:
-        gateway.rewrite(manifest(provider.base_url, semantic=semantic | {"judge": judge}, **with_redis))
+        gateway.rewrite(refused)
         assert gateway.running.reloader.check() is False
-        assert "semantic.judge.leastScore" in (await gateway.status())["configError"]
+        assert "semantic.judge.upstream" in (await gateway.status())["configError"]
         assert (await outcome(gateway))[0] == "MISS"
         assert connections(redis_server) == 0
-        gateway.rewrite(manifest(provider.base_url, semantic=semantic, **with_redis))
+        gateway.rewrite(manifest(provider.base_url, semantic=semantic, redis={"external": address}, **store))
         assert gateway.running.reloader.check() is True
         await until_hit(gateway)
         assert connections(redis_server) > 0

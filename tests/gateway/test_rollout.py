@@ -10,7 +10,7 @@ import httpx
 import openai
 from aiohttp import web
 
-from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, manifest
+from tests.gateway.conftest import ADMIN, StartGateway, TestGateway, by_hand, manifest
 from tests.gateway.provider import Provider, completion, send_events
 from tests.gateway.providers import embeddings
 from tests.gateway.test_sdk import sdk
@@ -20,12 +20,10 @@ def rollout(
     base_url: str | None, version: str = "v1", following: tuple[str, int] | None = None, **spec: Any
 ) -> dict[str, Any]:
     """Return a gateway's configuration; `following` is the next version and its share."""
-    config = manifest(base_url, **spec)
-    config["kind"] = "GatewayConfig"
-    config["spec"]["prefix"] = {"name": "test", "version": version}
+    prefix: dict[str, Any] = {"version": version}
     if following is not None:
-        config["spec"]["prefix"]["next"] = {"version": following[0], "percent": following[1]}
-    return config
+        prefix["next"] = {"version": following[0], "percent": following[1]}
+    return by_hand(manifest(base_url, prefix=prefix, **spec))
 
 
 def question(text: str, **more: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Verifier = Literal["none", "small", "large"]
 SemanticAdmit = Literal["tools", "time-sensitive", "other-scripts"]
 
 Similarity = Annotated[float, Meta(ge=0.0, le=1.0)]
+Unsure = Annotated[float, Meta(ge=0.0, le=0.5)]
 Candidates = Annotated[int, Meta(ge=2, le=16)]
 Admitted = Annotated[list[SemanticAdmit], Meta(max_length=3)]
 
@@ -199,8 +200,8 @@ class Judge(Model, frozen=True, kw_only=True):
         described("The chat model that the upstream is asked for."),
     ] = None
     least_score: Annotated[
-        Similarity,
-        described("Least score of the verifier from which on a question is judged; less than it takes to be served."),
+        Unsure,
+        described("Least score of the verifier from which on a question is judged; less than any takes to be served."),
     ] = 0.3
     deadline: Annotated[Duration, described("Longest that one judgement may take. No request waits for it.")] = "10s"
     calls_per_minute: Annotated[int, described("Most judgements in a minute, of each gateway.", ge=1, le=6000)] = 10

@@ -62,12 +62,8 @@ def load_verifiers(cache: SemanticCache, sizes: Collection[str]) -> None:
         raise ConfigError([Problem("spec.semantic.verifier", str(error))]) from None
 
 
-def check_judge(judge: Judge, cache: SemanticCache, sizes: Collection[str], upstreams: Sequence[Upstream]) -> None:
-    """Raise ConfigError for a judge that could judge nothing, with verifiers of these sizes; they are loaded."""
-    served_from = min((cache.verifiers[size].threshold for size in SIZES if size in sizes), default=1.0)
-    if judge.least_score >= served_from:
-        message = f"from a score of {served_from:g} on questions are served, so none would be judged: set a lower one"
-        raise ConfigError([Problem("spec.semantic.judge.leastScore", message)])
+def check_judge(judge: Judge, upstreams: Sequence[Upstream]) -> None:
+    """Raise ConfigError for a judge that can't be asked."""
     if judge.upstream is not None and not any(
         one.name == judge.upstream and one.provider in JUDGES for one in upstreams
     ):  # as below: the manifest's rules refuse this

@@ -19,7 +19,7 @@ from llmcache_gateway.metrics import Metrics
 from llmcache_gateway.policy import default_settings
 from llmcache_gateway.semantic.indexes.base import Neighbour
 from llmcache_gateway.semantic.suitability import Asked
-from tests.gateway.conftest import ADMIN, StartGateway
+from tests.gateway.conftest import ADMIN, StartGateway, by_hand
 from tests.gateway.provider import Provider, completion
 from tests.gateway.redis_stores import running
 from tests.gateway.semantic.questions import BANANAS, DEBUG, SETTINGS, answering, ask_until_hit, chat, until
@@ -417,19 +417,10 @@ async def test_an_alias_that_was_wrong_is_taken_back_from_replicas_that_hold_it(
         await until(is_gone)
 
 
-async def test_a_score_that_leaves_nothing_to_judge_is_refused(start_gateway: StartGateway, provider: Provider) -> None:
-    with pytest.raises(Exception, match=r"spec\.semantic\.judge\.leastScore: from a score of 0\.\d+ on"):
-        async with start_gateway(judged(provider, MODEL | {"leastScore": 0.99}), environment=ENVIRONMENT):
-            pass
-
-
 async def test_a_judge_that_is_not_there_is_refused_where_no_rule_has_looked(
     start_gateway: StartGateway, provider: Provider
 ) -> None:
-    """A GatewayConfig that somebody wrote by hand."""
-    manifest = judged(provider, MODEL | {"upstream": "nobody"})
-    config = {"apiVersion": "llmcache.dev/v1alpha1", "kind": "GatewayConfig", "metadata": manifest["metadata"]}
-    config["spec"] = manifest["spec"] | {"prefix": {"name": "test", "version": "v1"}}
+    config = by_hand(judged(provider, MODEL | {"upstream": "nobody"}))
     with pytest.raises(Exception, match=r"spec\.semantic\.judge\.upstream: must name an upstream of provider openai, "):
         async with start_gateway(config, environment=ENVIRONMENT):
             pass

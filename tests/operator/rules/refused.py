@@ -174,6 +174,7 @@ REFUSED = {
         semantic={"judge": {"upstream": "openai", "model": "gpt-4o-mini"}},
     ),
     "tokens of a judge who takes none": semantic(judge={"tokensPerDay": 1000}),
+    "a judge of what is served anyway": semantic(judge={"leastScore": 0.51}),
     "a judge without time": semantic(judge={"deadline": "0s"}),
     "a judge with all the time": semantic(judge={"deadline": "121s"}),
     "a judge who never judges": semantic(judge={"callsPerMinute": 0}),
