@@ -19,6 +19,8 @@ from tests.operator.rules import accepted as of_rules
 from tests.operator.rules import refused as against_rules
 from tests.operator.test_rules import nodes
 
+pytestmark = pytest.mark.timeout(300)  # a Redis that crashed is started again after half a minute, or a whole one
+
 OPENAI = {"name": "openai", "provider": "openai", "baseURL": "https://api.openai.com/v1"}
 
 
@@ -234,7 +236,7 @@ def test_nothing_is_written_while_nothing_changes(complete: Kubectl, operator: O
         time.sleep(2)
         return versions() == earlier and are_done(complete.list("pods", "app.kubernetes.io/instance=all"))
 
-    eventually(at_rest, 120)
+    eventually(at_rest, 200)
     before, writes = versions(), operator.total("llmcache_operator_applies_total")
     turns = operator.total("llmcache_operator_reconciles_total")
     eventually(lambda: operator.total("llmcache_operator_reconciles_total") >= turns + 6)

@@ -32,7 +32,7 @@ async def replicas(redis_url: str) -> AsyncIterator[list[GuardedStore]]:
     made = [
         GuardedStore(
             TieredStore(memory(), shared(redis_url)),
-            timeout_seconds=1.0,
+            timeout_seconds=5.0,
             metrics=Metrics(CollectorRegistry()),
             clock=time.time,
         )
@@ -162,13 +162,13 @@ async def test_marks_are_bounded_and_what_they_forget_is_not_served(
 
 async def test_marks_on_disk_outlive_a_restart_and_so_do_the_entries_that_they_leave(tmp_path: Path) -> None:
     for tag, kept in (("a", True), ("b", False)):
-        store = GuardedStore(disk(tmp_path), timeout_seconds=1.0, metrics=Metrics(CollectorRegistry()), clock=time.time)
+        store = GuardedStore(disk(tmp_path), timeout_seconds=5.0, metrics=Metrics(CollectorRegistry()), clock=time.time)
         await store.get(KEY)
         await put(store, "b")
         before = store.epoch
         await store.invalidate([f"tag:{tag}"])
         await store.close()
-        again = GuardedStore(disk(tmp_path), timeout_seconds=1.0, metrics=Metrics(CollectorRegistry()), clock=time.time)
+        again = GuardedStore(disk(tmp_path), timeout_seconds=5.0, metrics=Metrics(CollectorRegistry()), clock=time.time)
         assert (await again.get(KEY) is not None) is kept
         assert again.epoch > before
         await again.close()
