@@ -26,6 +26,10 @@ APART = [
     ("identifier", "Does it run on v3.11.2?", "Does it run on v3.11.4?"),
     ("identifier", "What does ORA-01017 mean?", "What does ORA-01018 mean?"),
     ("number", "What is two plus two?", "What is one plus two?"),
+    ("number", "How do I lose 5 kg in a month?", "How do I lose 1 kg in a month?"),
+    ("number", "How do I lose 5 kg in one week?", "How do I lose 5 kg in 1 month?"),
+    ("number", "What would you do with a billion dollars?", "What would you do with 1 million dollars?"),
+    ("number", "What was worn in the 1980's?", "What was worn in the 1970's?"),
     ("identifier", "Show me plan B", "Show me plan A"),
     ("identifier", "What is vitamin C good for?", "What is vitamin K good for?"),
     ("unit", "How much is $100 in yen?", "How much is €100 in yen?"),
@@ -171,6 +175,10 @@ APART = [
 ]
 
 TOGETHER = [
+    ("How do I lose 5 kg in one month?", "How do I lose 5 kg in 1 month?"),
+    ("How do I lose 5 kg in a month?", "How do I lose 5 kg in 1 month?"),
+    ("What would you do if you had one billion dollars?", "What would you do with 1 billion dollars?"),
+    ("How do I give a room a 1980's theme?", "How do I give a room a 1980s theme?"),
     ("How do you bake bread?", "How do I bake bread?"),
     ("Can you tell me how I reset my password?", "How do I reset my password?"),
     ("Can you help me to cancel my subscription?", "How do I cancel my subscription?"),

@@ -146,7 +146,7 @@ def _decides(name: GuardName, one: Facts, other: Facts) -> bool:
 
 def _numbers(one: Facts, other: Facts) -> bool:
     """Differs when the numbers do, or when two have changed places: "one desk for two people", "two desks for one"."""
-    if one.quantities != other.quantities:
+    if _unmatched(one, other) or _unmatched(other, one):
         ages_alone = one.ages == other.ages and one.aged == other.aged and one.bounds == other.bounds
         return not (one.aged and ages_alone)
     return bool(one.quantities) and _said_otherwise(one.counts, other.counts) > (1 if _listed(one, other) else 0)
@@ -296,7 +296,7 @@ _CHECKS: Final[dict[GuardName, Callable[[Facts, Facts], bool]]] = {
 
 _EXTRA: Final[dict[GuardName, Callable[[Facts, Facts], object]]] = {
     "number": lambda one, other: (
-        one.counts - other.counts if one.quantities == other.quantities else _more(one.quantities, other.quantities)
+        one.counts - other.counts if one.quantities == other.quantities else _unmatched(one, other)
     ),
     "date": lambda one, other: (one.dates | one.dayparts) - (other.dates | other.dayparts),
     "identifier": lambda one, other: one.identifiers - other.identifiers,
@@ -316,6 +316,11 @@ _SAID_BY_ONE: Final[frozenset[GuardName]] = frozenset({"negation"})
 def _more(mine: Iterable[Any], yours: Iterable[Any]) -> Counter[Any]:
     """What one has more often than the other."""
     return Counter(mine) - Counter(yours)
+
+
+def _unmatched(one: Facts, other: Facts) -> set[Any]:
+    """Quantities that one has more often than the other, which has none of them in words."""
+    return set(_more(one.quantities, other.quantities)) - other.singles
 
 
 def _says(facts: Facts, quote: str) -> bool:
