@@ -26,6 +26,8 @@ APART = [
     ("identifier", "Does it run on v3.11.2?", "Does it run on v3.11.4?"),
     ("identifier", "What does ORA-01017 mean?", "What does ORA-01018 mean?"),
     ("number", "What is two plus two?", "What is one plus two?"),
+    ("negation", "Why does someone answer my question?", "Why does no one answer my question?"),
+    ("opposite", "Which are all the books of hers?", "Which are some of the books of hers?"),
     ("number", "How do I lose 5 kg in a month?", "How do I lose 1 kg in a month?"),
     ("number", "How do I lose 5 kg in one week?", "How do I lose 5 kg in 1 month?"),
     ("number", "What would you do with a billion dollars?", "What would you do with 1 million dollars?"),
@@ -175,6 +177,8 @@ APART = [
 ]
 
 TOGETHER = [
+    ("Why does nobody answer my question?", "Why will no one answer my question?"),
+    ("What are the best books of all time?", "What are some of the best books ever written?"),
     ("How do I lose 5 kg in one month?", "How do I lose 5 kg in 1 month?"),
     ("How do I lose 5 kg in a month?", "How do I lose 5 kg in 1 month?"),
     ("What would you do if you had one billion dollars?", "What would you do with 1 billion dollars?"),

@@ -39,11 +39,14 @@ _NEGATION = re.compile(
 )
 _AUXILIARY = r"(?:is|are|do|does|did|was|were|should|could|would)"
 _NO_NEGATION = re.compile(
-    r"\byes (?:or|/) ?no\b|\b(?:why|or|if) not\b|\bnot (?:only|sure|the same)\b|\bno (?:matter|longer|one)\b"
+    r"\byes (?:or|/) ?no\b|\b(?:why|or|if) not\b|\bnot (?:only|sure|the same)\b|\bno (?:matter|longer)\b"
     r"|\b(?:do not|don't|didn't) (?:know|understand|remember|get) |\bno\. ?\d"
     r"|\b(?:no|not) (?:over|under|(?:more|less|fewer) than)\b"
     rf"|,? {_AUXILIARY}n't (?:it|they|he|she|you|we)\?|^{_AUXILIARY}n't\b"
 )
+_OF_ALL_TIME = re.compile(r"\bof all time\b")
+"""Here "all" is not the opposite of some."""
+
 _WITHOUT_SAYING_NOT = re.compile(
     r"\b(?:forg[eo]t\w*|lack\w*|free|avoid\w*|fail\w*|refus\w*|unable|impossible|stop\w*|prevent\w*|miss\w*|unless"
     r"|except\w*|exclud\w*|outside|outsiders?|other than|instead|stuck|broken|den(?:y|ied|ies)|forbid\w*|forbidden"
@@ -246,9 +249,12 @@ def _negations(one: Facts, other: Facts) -> bool:
 
 
 def _opposites(one: Facts, other: Facts) -> bool:
-    mine, yours = _apart(one, other)
     if _compared_the_other_way(one, other):
         return False
+    mine, yours = (
+        words - {"all"} if _OF_ALL_TIME.search(facts.lower) else words
+        for facts, words in zip((one, other), _apart(one, other), strict=True)
+    )
     return any(LEXICON.opposed(a, b) for a in mine for b in yours)
 
 
