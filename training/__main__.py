@@ -26,13 +26,14 @@ LARGE_STEPS: Final = 3_080
 """Batches of 64 pairs: each pair once, and the labelled ones twice."""
 
 LARGE_RATE: Final = 8e-5
-SMALL_STEPS: Final = 20_000
-SMALL_RATE: Final = 1.5e-4
+SMALL_ROUNDS: Final = ((12_000, 1.5e-4), (5_000, 6e-5))
+"""Steps and rate: then some more, from a lower rate."""
+
 ADJUSTMENT: Final = 2.0
 """Log odds by which labelled pairs are held to be less alike. People call fewer questions the same than the sets' rule
 does: at the threshold that the sets' traps need, too many of theirs would be served that they call different."""
 
-LAYERS: Final = {"small": 3, "large": 12}
+LAYERS: Final = {"small": 5, "large": 12}
 CAME_FROM: Final = {"small": "all-MiniLM-L6-v2 (Apache-2.0)", "large": "bge-small-en-v1.5 (MIT)"}
 
 CORES: Final = 2
@@ -103,7 +104,8 @@ def _small(out: Path, labelled: Labelled) -> None:
     print(corpus.describe(chosen), flush=True)
     items = read(chosen, ADJUSTMENT, judged.tolist())
     again = items[: len(labelled[0])]
-    train(reader, [*items, *again], out / "small.pt", steps=SMALL_STEPS, rate=SMALL_RATE, seed=SEED)
+    for number, (steps, rate) in enumerate(SMALL_ROUNDS):
+        train(reader, [*items, *again], out / "small.pt", steps=steps, rate=rate, seed=SEED + number)
 
 
 def _export(out: Path, labelled: Labelled) -> None:

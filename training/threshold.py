@@ -19,9 +19,9 @@ RECALL: Final = 0.40
 
 @dataclass(frozen=True)
 class Measured:
-    """Of pairs: numbers `[pairs, 2]` (log odds, doubts), which are the same, which are let by."""
+    """Of pairs: what the reader makes of them, which are the same, which are let by."""
 
-    numbers: NDArray[np.float64]
+    odds: NDArray[np.float64]
     same: NDArray[np.bool_]
     passed: NDArray[np.bool_]
 

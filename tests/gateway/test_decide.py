@@ -33,9 +33,8 @@ def test_guards_can_be_left_out() -> None:
 def test_the_verifier_has_the_last_word_and_sees_only_what_is_left() -> None:
     seen: list[Sequence[str]] = []
 
-    def scores(asked: Facts, stored: Sequence[Facts], doubts: Sequence[int]) -> list[float]:
+    def scores(asked: Facts, stored: Sequence[Facts]) -> list[float]:
         assert asked.text == ASKED
-        assert list(doubts) == [0] * len(stored)
         seen.append([facts.text for facts in stored])
         return [0.4, 0.9][: len(stored)]
 
@@ -52,17 +51,13 @@ TOLD = Candidate("I have 3 bikes and never lock them outside. How do I pick a ne
 
 
 def test_a_doubt_is_left_to_the_verifier_and_named_when_it_says_no() -> None:
-    doubted: list[Sequence[int]] = []
-
-    def scores(_: Facts, __: Sequence[Facts], doubts: Sequence[int]) -> list[float]:
-        doubted.append(doubts)
+    def scores(_: Facts, __: Sequence[Facts]) -> list[float]:
         return [0.7]
 
     assert decide(ASKED, [TOLD], Limits(0.5)) == Decision(None, "number", 0.8)
     assert decide(ASKED, [TOLD], Limits(0.5, least_score=0.6), scores) == Decision(0, "served", 0.8, 0.7)
     assert decide(ASKED, [TOLD], Limits(0.5, least_score=0.9), scores) == Decision(None, "number", 0.8, 0.7)
     assert decide(ASKED, [TOLD], Limits(0.5, guards=False, least_score=0.6), scores).served == 0
-    assert doubted == [[2], [2], [0]]
 
 
 def test_a_doubted_one_may_be_judged() -> None:
@@ -72,7 +67,7 @@ def test_a_doubted_one_may_be_judged() -> None:
 
 
 def test_an_equal_text_needs_no_verifier() -> None:
-    def scores(_: Facts, stored: Sequence[Facts], __: Sequence[int]) -> list[float]:
+    def scores(_: Facts, stored: Sequence[Facts]) -> list[float]:
         raise AssertionError(stored)
 
     decision = decide(ASKED, [LIKE, Candidate(ASKED, 1.0)], Limits(0.5, least_score=0.9), scores)
@@ -110,7 +105,7 @@ def test_the_least_similarity_is_the_configurations_or_the_models(
     ],
 )
 def test_what_is_written_the_same_but_for_how_one_asks_how_needs_no_judge(asked: str, stored: str, same: bool) -> None:
-    def no(_asked: Facts, stored: Sequence[Facts], _doubts: Sequence[int]) -> list[float]:
+    def no(_asked: Facts, stored: Sequence[Facts]) -> list[float]:
         return [0.0] * len(stored)
 
     assert decide(asked, [Candidate(stored, 0.9)], Limits(0.5, least_score=0.5), no).served == (0 if same else None)

@@ -392,10 +392,10 @@ DATA = Path(__file__).parent / "data"
 @pytest.mark.parametrize(
     ("verifier", "file", "served", "most_wrong"),
     [
-        ("small", "question-pairs-blind", 0.56, "2.5%"),
-        ("small", "question-pairs", 0.68, "2.5%"),
-        ("large", "question-pairs-blind", 0.57, "2.5%"),
-        ("large", "question-pairs", 0.66, "3.5%"),
+        ("small", "question-pairs-blind", 0.55, "2%"),
+        ("small", "question-pairs", 0.71, "2.5%"),
+        ("large", "question-pairs-blind", 0.58, "2.5%"),
+        ("large", "question-pairs", 0.67, "3.5%"),
     ],
 )
 def test_what_comes_with_the_gateway_keeps_its_word_on_pairs_it_was_not_trained_on(

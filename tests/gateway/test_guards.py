@@ -26,6 +26,8 @@ APART = [
     ("identifier", "Does it run on v3.11.2?", "Does it run on v3.11.4?"),
     ("identifier", "What does ORA-01017 mean?", "What does ORA-01018 mean?"),
     ("number", "What is two plus two?", "What is one plus two?"),
+    ("number", "Which is the best laptop from 30000 to 30000?", "Which is the best laptop from 30000 to 40000?"),
+    ("order", "How far can I drive from Paris to Rome?", "How far can I drive from Rome to Paris?"),
     ("negation", "Why does someone answer my question?", "Why does no one answer my question?"),
     ("opposite", "Which are all the books of hers?", "Which are some of the books of hers?"),
     ("number", "How do I lose 5 kg in a month?", "How do I lose 1 kg in a month?"),
@@ -177,6 +179,11 @@ APART = [
 ]
 
 TOGETHER = [
+    ("Which projects suit engineering(ECE)?", "Which projects suit engineering (ECE)?"),
+    ("How far is the sun from the earth?", "How far is the earth from the sun?"),
+    ("What are the pros and cons of a ban?", "What are the advantages and disadvantages of a ban?"),
+    ("What makes Pokémon Go so popular?", "Why is Pokemon Go so popular?"),
+    ("Best of 2016: which were the worst films in 2016?", "Which were the worst films in 2016?"),
     ("Why does nobody answer my question?", "Why will no one answer my question?"),
     ("What are the best books of all time?", "What are some of the best books ever written?"),
     ("How do I lose 5 kg in one month?", "How do I lose 5 kg in 1 month?"),
@@ -338,7 +345,7 @@ def test_what_may_be_told_by_the_way_is_a_doubt(guard: str, asked: str, stored: 
     for found in (differences(asked, stored), differences(stored, asked)):
         assert found.refusing(verified=False) == guard
         assert found.refusing(verified=True) is None
-        assert found.doubts >= 1
+        assert (guard, False) in found.found
 
 
 @pytest.mark.parametrize(("guard", "asked", "stored"), OF_BOTH)
@@ -352,7 +359,7 @@ def test_where_two_are_worded_alike_every_guard_decides(guard: str, asked: str, 
     found = differences(asked, stored)
 
     assert found.refusing(verified=True) == guard
-    assert found.doubts == 0
+    assert all(firm for _, firm in found.found)
 
 
 @pytest.mark.parametrize(("guard", "asked", "stored"), APART)

@@ -40,10 +40,10 @@ def test_scores_do_not_depend_on_what_is_asked_together(verifier: Verifier) -> N
         "Tell me at length how I would reset a lost password, please",
     ]
 
-    together = verifier.scores(Facts(ASKED), list(map(Facts, texts)), [0, 1, 0])
+    together = verifier.scores(Facts(ASKED), list(map(Facts, texts)))
 
-    assert together == [verifier.score(ASKED, text, doubts) for text, doubts in zip(texts, [0, 1, 0], strict=True)]
-    assert verifier.scores(Facts(ASKED), [], []) == []
+    assert together == [verifier.score(ASKED, text) for text in texts]
+    assert verifier.scores(Facts(ASKED), []) == []
 
 
 def test_what_is_too_long_to_be_read_is_never_the_same(verifier: Verifier) -> None:
@@ -54,25 +54,18 @@ def test_what_is_too_long_to_be_read_is_never_the_same(verifier: Verifier) -> No
     assert verifier.score(ASKED, "How can I reset my password?") > 0.0
 
 
-def test_a_doubt_makes_a_pair_less_likely_one(verifier: Verifier) -> None:
-    scores = [verifier.score(ASKED, "How can I reset my password?", doubts) for doubts in range(3)]
-
-    assert scores == sorted(scores, reverse=True)
-    assert scores[0] > scores[2]
-
-
 def test_what_is_read_is_weighed_as_the_notes_say(tmp_path: Path) -> None:
     shutil.copytree(BUILT_IN / "verifier" / "small", tmp_path, dirs_exist_ok=True)
-    told = {"threshold": 0.5, "bias": 0.5, "weight": 0.75, "doubt": -1.5}
+    told = {"threshold": 0.5, "bias": 0.5, "weight": 0.75}
     (tmp_path / "verifier.json").write_text(json.dumps(told))
     verifier = Verifier(tmp_path)
     other = "What do I do to have another password?"
     (odds,) = PairReader(tmp_path).log_odds(Facts(ASKED), [Facts(other)])
 
-    score = verifier.score(ASKED, other, 2)
+    score = verifier.score(ASKED, other)
 
     assert odds is not None
-    assert math.log(score / (1 - score)) == pytest.approx(0.75 * odds + 0.5 - 3.0, abs=1e-4)
+    assert math.log(score / (1 - score)) == pytest.approx(0.75 * odds + 0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize("text", ["何ですか", "🙂🙂🙂", "\x00", "a" * 5000, "¿Cómo restablezco mi contraseña?"])
@@ -89,7 +82,7 @@ def test_what_comes_with_the_gateway_is_weighed_soundly(size: Size) -> None:
     told = json.loads((BUILT_IN / "verifier" / size / "verifier.json").read_text())
 
     assert 0.5 < told["threshold"] < 1
-    assert told["weight"] > 0 >= told["doubt"]
+    assert told["weight"] > 0
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -109,7 +102,7 @@ def test_a_folder_without_a_verifier_says_what_is_missing(tmp_path: Path) -> Non
     with pytest.raises(ModelFilesError, match=r"verifier\.json: doesn't say how a verifier weighs: FileNotFound"):
         Verifier(tmp_path)
 
-    (tmp_path / "verifier.json").write_text(json.dumps({"threshold": 0.5, "bias": 0, "doubt": 0}))
+    (tmp_path / "verifier.json").write_text(json.dumps({"threshold": 0.5, "bias": 0}))
     with pytest.raises(ModelFilesError, match="'weight'"):
         Verifier(tmp_path)
 

@@ -8,7 +8,7 @@ from training.threshold import MOST_WRONG, RECALL, Measured, Scored, threshold
 
 def scored(scores: list[float], same: list[bool], passed: list[bool]) -> Scored:
     kept = np.array(passed)
-    return Scored(Measured(np.zeros((len(same), 2)), np.array(same), kept), np.array(scores)[kept])
+    return Scored(Measured(np.zeros(len(same)), np.array(same), kept), np.array(scores)[kept])
 
 
 def traps(*scores: float, of: int) -> Scored:

@@ -302,7 +302,7 @@ class Semantic(Model, frozen=True, kw_only=True):
         Verifier,
         described(
             "A learned model that compares two questions, asked when a neighbour passed the threshold and the guards: "
-            "`small`, 1 to 2 ms a pair on one core; `large`, about five times as long, and right more often; `none`."
+            "`small`, 1.3 to 2 ms a pair on one core; `large`, two and a half times as long, which serves more; `none`."
         ),
     ] = "small"
     judge: Annotated[

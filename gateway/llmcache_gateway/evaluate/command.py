@@ -88,11 +88,10 @@ async def judge(pairs: Sequence[Pair], embedder: Embedder, verifier: Verifier | 
             for pair, first, second in zip(chunk, vectors[::2], vectors[1::2], strict=True):
                 asked, stored = Facts(pair.a), Facts(pair.b)
                 found = differences_of(asked, stored)
-                doubts = found.doubts if guards else 0
                 if verifier is None:
                     score = None
                 else:
-                    score = 1.0 if asked_the_same(pair.a, pair.b) else verifier.scores(asked, [stored], [doubts])[0]
+                    score = 1.0 if asked_the_same(pair.a, pair.b) else verifier.scores(asked, [stored])[0]
                 firm = found.refusing(verified=verifier is not None)
                 guard = firm or found.refusing(verified=False)
                 similarity = float(first @ second)

@@ -46,8 +46,8 @@ class Verifier(Protocol):
     identity: str
     """What tells it from one that scores otherwise."""
 
-    def scores(self, asked: Facts, stored: Sequence[Facts], doubts: Sequence[int]) -> Sequence[float]:
-        """Return, of a question and stored ones, how likely each is the same, with so many doubts of the guards."""
+    def scores(self, asked: Facts, stored: Sequence[Facts]) -> Sequence[float]:
+        """Return, of a question and stored ones, how likely each is the same."""
 
 
 @dataclass(frozen=True, slots=True)

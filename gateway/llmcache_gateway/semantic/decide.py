@@ -20,8 +20,8 @@ _HOW: Final = re.compile(r"^how (?:(?:do|can) i|(?:does|can|should) one|to)\b", 
 _END: Final = re.compile(r"(?<=[^\W\d_])[?.!]$")
 """A mark after a word; after a figure or another mark it may say something: `5!`, `cd ..`."""
 
-Scores = Callable[[Facts, Sequence[Facts], Sequence[int]], Sequence[float]]
-"""Of a question, stored ones, and how many doubts there are of each, how likely each is the same: `Verifier.scores`."""
+Scores = Callable[[Facts, Sequence[Facts]], Sequence[float]]
+"""Of a question and stored ones, how likely each is the same: `Verifier.scores`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Decision:
     """Which candidate answers the question (its place in the list) or None, and why.
 
     `why` is "served", "none" without candidates, or what kept the nearest candidate away: "threshold", the name of a
-    guard that refused it or made the verifier doubt, "verifier". `similarity` and `score` are that candidate's; `score`
-    is None when the verifier was not asked. `grey` is the place of the best one that only the verifier keeps away, a
-    doubt included, and not by much.
+    guard that refused it, or had a doubt where the verifier then said no, "verifier". `similarity` and `score` are that
+    candidate's; `score` is None when the verifier was not asked. `grey` is the place of the best one that only the
+    verifier keeps away, a doubt included, and not by much.
     """
 
     served: int | None
@@ -102,8 +102,7 @@ def decide(asked: str, candidates: Sequence[Candidate], limits: Limits, scores: 
         raise ValueError("limits name a least score, but there is no verifier to ask")
     judged: dict[int, float] = {}
     if left:
-        doubts = [found[at].doubts for at in left]
-        judged = dict(zip(left, scores(facts, [stored[at] for at in left], doubts), strict=True))
+        judged = dict(zip(left, scores(facts, [stored[at] for at in left]), strict=True))
     best = max(judged, key=judged.__getitem__, default=None)
     if best is not None and judged[best] >= limits.least_score:
         return Decision(best, "served", candidates[best].similarity, judged[best])

@@ -2,7 +2,7 @@
 
 Where two are worded alike, what differs is what is asked. Where they are worded otherwise throughout, a fact that only
 one of them states may be said by the other in words that no list knows, or be told by the way: then a guard raises a
-doubt, which a verifier weighs. A fact that both state, and not the same, is never a matter of words.
+doubt, and a verifier decides. A fact that both state, and not the same, is never a matter of words.
 """
 
 import re
@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Final, Literal, get_args
 
 from llmcache_gateway.semantic.facts import Facts
@@ -97,13 +98,8 @@ class Differences:
     found: tuple[tuple[GuardName, bool], ...] = ()
 
     def refusing(self, *, verified: bool) -> GuardName | None:
-        """The guard that holds the two apart, None when none does. A doubt does, where no verifier weighs it."""
+        """The guard that holds the two apart, None when none does. A doubt does, where no verifier decides it."""
         return next((name for name, firm in self.found if firm or not verified), None)
-
-    @property
-    def doubts(self) -> int:
-        """How many guards found what may be a matter of words."""
-        return sum(not firm for _, firm in self.found)
 
 
 def differences(asked: str, stored: str) -> Differences:
@@ -203,8 +199,8 @@ def _signed(one: Facts, other: Facts) -> frozenset[tuple[float, str]]:
 
 def _accents(one: Facts, other: Facts) -> bool:
     """Differs when a word of one is another's but for its accents, which the models take off."""
-    mine, yours = frozenset(one.words) - frozenset(other.words), frozenset(other.words) - frozenset(one.words)
-    return not {_bare(word) for word in mine}.isdisjoint(map(_bare, yours))
+    mine, yours = (frozenset(facts.words) - LEXICON.either_way for facts in (one, other))
+    return not set(map(_bare, mine - yours)).isdisjoint(map(_bare, yours - mine))
 
 
 def _bare(word: str) -> str:
@@ -255,7 +251,13 @@ def _opposites(one: Facts, other: Facts) -> bool:
         words - {"all"} if _OF_ALL_TIME.search(facts.lower) else words
         for facts, words in zip((one, other), _apart(one, other), strict=True)
     )
+    if _has_both(mine) and _has_both(yours):
+        return False  # "pros and cons" and "advantages and disadvantages"
     return any(LEXICON.opposed(a, b) for a in mine for b in yours)
+
+
+def _has_both(words: frozenset[str]) -> bool:
+    return any(LEXICON.opposed(a, b) for a, b in combinations(words, 2))
 
 
 def _directions(one: Facts, other: Facts) -> bool:
@@ -325,8 +327,10 @@ def _more(mine: Iterable[Any], yours: Iterable[Any]) -> Counter[Any]:
 
 
 def _unmatched(one: Facts, other: Facts) -> set[Any]:
-    """Quantities that one has more often than the other, which has none of them in words."""
-    return set(_more(one.quantities, other.quantities)) - other.singles
+    """Quantities that one has more often than the other, which has none of them in words. Who names a year or a price
+    twice means the same one."""
+    said_again = {quantity for quantity in other.quantities if quantity[1] >= 100}
+    return set(_more(one.quantities, other.quantities)) - other.singles - said_again
 
 
 def _says(facts: Facts, quote: str) -> bool:

@@ -1,6 +1,6 @@
 """The learned judge of two questions: how likely it is that one answer serves both. Milliseconds a pair on one core.
 
-A transformer that reads both texts at once, and is told how alike they are worded: of three layers (`small`) or of
+A transformer that reads both texts at once, and is told how alike they are worded: of five layers (`small`) or of
 twelve (`large`). It knows nothing of the embedder, so it is the same judge behind every embedding model. `training/`
 makes its files: a folder with `reader.onnx` (the layers), `words.safetensors` (the words' vectors) and `verifier.json`
 (what the log odds are weighed with, and the score from which on a pair is served).
@@ -45,9 +45,7 @@ class Verifier:
         notes = folder / "verifier.json"
         try:
             told = json.loads(notes.read_text("utf-8"))
-            self.threshold, self._bias, self._weight, self._doubt = (
-                float(told[name]) for name in ("threshold", "bias", "weight", "doubt")
-            )
+            self.threshold, self._bias, self._weight = (float(told[name]) for name in ("threshold", "bias", "weight"))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ModelFilesError(f"{notes}: doesn't say how a verifier weighs: {error!r}") from error
         self.identity = hashlib.sha256(f"{self._reader.identity}\n{json.dumps(told)}".encode()).hexdigest()[:32]
@@ -57,19 +55,16 @@ class Verifier:
         """One that comes with the gateway."""
         return cls(BUILT_IN / "verifier" / size)
 
-    def score(self, asked: str, stored: str, doubts: int = 0) -> float:
-        """From 0 to 1: how likely one answer serves both. `doubts` is how many guards have one."""
-        return self.scores(Facts(asked), [Facts(stored)], [doubts])[0]
+    def score(self, asked: str, stored: str) -> float:
+        """From 0 to 1: how likely one answer serves both."""
+        return self.scores(Facts(asked), [Facts(stored)])[0]
 
-    def scores(self, asked: Facts, stored: Sequence[Facts], doubts: Sequence[int]) -> list[float]:
+    def scores(self, asked: Facts, stored: Sequence[Facts]) -> list[float]:
         """The same for several stored questions, of each of which the guards may have read something already."""
-        return [
-            0.0 if odds is None else self._weigh(odds, doubted)
-            for odds, doubted in zip(self._reader.log_odds(asked, stored), doubts, strict=True)
-        ]
+        return [0.0 if odds is None else self._weigh(odds) for odds in self._reader.log_odds(asked, stored)]
 
-    def _weigh(self, odds: float, doubted: int) -> float:
-        return float(1.0 / (1.0 + np.exp(-(self._weight * odds + self._doubt * doubted + self._bias))))
+    def _weigh(self, odds: float) -> float:
+        return float(1.0 / (1.0 + np.exp(-(self._weight * odds + self._bias))))
 
 
 class PairReader:

@@ -116,7 +116,7 @@ def test_a_clock_that_is_put_back_holds_nothing_up_for_good() -> None:
 
 
 def scoring(*scores: float) -> Any:
-    def of(_: Facts, stored: Sequence[Facts], __: Sequence[int]) -> list[float]:
+    def of(_: Facts, stored: Sequence[Facts]) -> list[float]:
         by_text = dict(zip(("one", "two", "three"), scores, strict=True))
         return [by_text[facts.text] for facts in stored]
 
@@ -142,7 +142,7 @@ def test_what_the_verifier_almost_took_for_the_question_is_grey(
 def test_what_a_guard_holds_apart_is_never_grey() -> None:
     stored = [Candidate("Reset it in 5 minutes", 0.99)]
     limits = Limits(0.6, least_score=0.7, grey_from=0.0)
-    decision = decide("Reset it in 6 minutes", stored, limits, lambda _, texts, __: [0.5] * len(texts))
+    decision = decide("Reset it in 6 minutes", stored, limits, lambda _, texts: [0.5] * len(texts))
     assert (decision.why, decision.grey) == ("number", None)
 
 
