@@ -40,20 +40,20 @@ class Scored:
 
 
 def threshold(traps: Scored, labelled: Scored) -> float:
-    """In whole hundredths. ValueError when no score keeps the bound, or no labelled pair is the same."""
+    """In whole thousandths. ValueError when no score keeps the bound, or no labelled pair is the same."""
     bound = MOST_WRONG * (~traps.measured.same).sum()
     enough = RECALL * labelled.measured.same.sum()
     if not enough:
         raise ValueError("no labelled pair is the same: precision and recall can't be told")
-    hundredths = next((at for at in range(30, 100) if traps.served(at / 100)[1] <= bound), None)
-    if hundredths is None:
+    thousandths = next((at for at in range(300, 1000) if traps.served(at / 1000)[1] <= bound), None)
+    if thousandths is None:
         raise ValueError(f"no score keeps the wrong ones at {MOST_WRONG:.1%}: the reader is no good")
     while (
-        _precision(*labelled.served(hundredths / 100)) < PRECISION
-        and labelled.served((hundredths + 1) / 100)[0] >= enough
+        _precision(*labelled.served(thousandths / 1000)) < PRECISION
+        and labelled.served((thousandths + 1) / 1000)[0] >= enough
     ):
-        hundredths += 1
-    return hundredths / 100
+        thousandths += 1
+    return thousandths / 1000
 
 
 def _precision(right: int, wrong: int) -> float:

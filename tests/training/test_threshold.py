@@ -27,20 +27,20 @@ PRECISE = labelled(right=[0.99] * 20, wrong=[0.2] * 20)
 def test_it_is_the_least_that_keeps_the_bound_of_traps() -> None:
     allowed = int(MOST_WRONG * 200)
 
-    assert threshold(traps(*[0.9] * allowed, 0.605, of=200), PRECISE) == 0.61
+    assert threshold(traps(*[0.9] * allowed, 0.6095, of=200), PRECISE) == 0.61
     assert threshold(traps(*[0.9] * allowed, of=200), PRECISE) == 0.3
 
 
 def test_it_is_more_until_labelled_pairs_are_served_rightly() -> None:
-    assert threshold(traps(of=200), labelled(right=[0.99] * 20, wrong=[0.405] * 20)) == 0.41
+    assert threshold(traps(of=200), labelled(right=[0.99] * 20, wrong=[0.4095] * 20)) == 0.41
 
 
 def test_but_not_so_much_that_too_few_are_served() -> None:
     served = int(RECALL * 100) + 1
-    right = [0.99] * served + [0.505] * (100 - served)
+    right = [0.99] * served + [0.5005] * (100 - served)
 
-    assert threshold(traps(of=200), labelled(right=right, wrong=[0.405] * 100)) == 0.41
-    assert threshold(traps(of=200), labelled(right=[0.505] * 100, wrong=[0.995] * 100)) == 0.5
+    assert threshold(traps(of=200), labelled(right=right, wrong=[0.4095] * 100)) == 0.41
+    assert threshold(traps(of=200), labelled(right=[0.5005] * 100, wrong=[0.995] * 100)) == 0.5
 
 
 def test_no_score_that_keeps_the_bound_is_an_error() -> None:

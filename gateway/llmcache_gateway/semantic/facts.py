@@ -24,8 +24,7 @@ _CODE = re.compile(
     r"|https?://\S+|(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.]+"
     r"|(?<=\n)[ \t]+\S[^\n]*"  # indented lines
     r"|(?<!\S)--?[a-zA-Z][\w-]*"  # options
-    r"|\b\w+(?!(?<=[a-z])\([A-Z]{2,}\))\([^()\s]*\)"  # calls, not "engineering(ECE)"
-    r"|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
+    r"|\b\w+\([^()\s]*\)|\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b"
     r"|(?<!\w)(?:~|\.{1,2})?(?:/[\w.-]+){2,}|(?<!\w)\.[a-z]{2,5}\b",
     re.DOTALL,
 )
@@ -62,7 +61,6 @@ _AGED = re.compile(
 )
 _COUNTED = re.compile(r"\d+-([a-z]{3,})(?:-[a-z]+)*")
 _RUPEES = re.compile(r"\b(?:rs|inr)\.?\s?(?=\d)", re.IGNORECASE)
-_DECADE = re.compile(r"(?<=\b\d{3}0)['’]s\b")
 _SIGN_RUN = re.compile(r"(?<!\S)[^\w\s]{2,}(?!\S)")
 _MINUS = re.compile(r"(?<![\w)\]])[-−](?=\.?\d)|(?<=\b[A-Z])-(?=\W|$)")
 _EXPRESSION = re.compile(r"(?<![\d.])\d[\d.]*(?:(?:\s*[-+−–*/:^×÷]\s*|,(?!\d{3}\b))\d[\d.]*)+")
@@ -140,15 +138,6 @@ class Facts:
         return sorted(_quantity(worth, unit) for worth, unit in self._numbers)
 
     @cached_property
-    def singles(self) -> frozenset[tuple[str, float]]:
-        """What a word makes one of, as quantities: "a month", "one billion"."""
-        return frozenset(
-            ("", LEXICON.scales[following]) if following in LEXICON.scales else _quantity(1.0, following)
-            for word, following in pairwise(self.words)
-            if word in ("one", "a", "an") and (following in LEXICON.units or following in LEXICON.scales)
-        )
-
-    @cached_property
     def ages(self) -> list[tuple[str, float]]:
         """The same with years as bare numbers, for where those of somebody are told: a ten-year-old is aged 10."""
         return sorted(
@@ -165,7 +154,7 @@ class Facts:
     @cached_property
     def _numbers(self) -> list[tuple[float, str]]:
         """Each number, in figures or in words, and what stands beside it where its unit would."""
-        plain = re.sub(r"\b[\d.]+(?:\.\d+){2,}\b", " ", _RUPEES.sub("₹", _DECADE.sub("s", self.text)))
+        plain = re.sub(r"\b[\d.]+(?:\.\d+){2,}\b", " ", _RUPEES.sub("₹", self.text))
         found: list[tuple[float, str]] = []
         for match in _NUMBER.finditer(plain):
             worth = float(match[1].replace(",", "") + (match[2] or ""))
@@ -181,8 +170,6 @@ class Facts:
         for word, following in zip_longest(self.words, self.words[1:], fillvalue=""):
             if word in LEXICON.numbers:
                 found.append((LEXICON.numbers[word], following))
-            elif word == "one" and following in LEXICON.units:
-                found.append((1.0, following))
         return found
 
     @cached_property

@@ -10,7 +10,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Final, Literal, get_args
 
 from llmcache_gateway.semantic.facts import Facts
@@ -145,7 +144,7 @@ def _decides(name: GuardName, one: Facts, other: Facts) -> bool:
 
 def _numbers(one: Facts, other: Facts) -> bool:
     """Differs when the numbers do, or when two have changed places: "one desk for two people", "two desks for one"."""
-    if _unmatched(one, other) or _unmatched(other, one):
+    if one.quantities != other.quantities:
         ages_alone = one.ages == other.ages and one.aged == other.aged and one.bounds == other.bounds
         return not (one.aged and ages_alone)
     return bool(one.quantities) and _said_otherwise(one.counts, other.counts) > (1 if _listed(one, other) else 0)
@@ -199,8 +198,8 @@ def _signed(one: Facts, other: Facts) -> frozenset[tuple[float, str]]:
 
 def _accents(one: Facts, other: Facts) -> bool:
     """Differs when a word of one is another's but for its accents, which the models take off."""
-    mine, yours = (frozenset(facts.words) - LEXICON.either_way for facts in (one, other))
-    return not set(map(_bare, mine - yours)).isdisjoint(map(_bare, yours - mine))
+    mine, yours = frozenset(one.words) - frozenset(other.words), frozenset(other.words) - frozenset(one.words)
+    return not {_bare(word) for word in mine}.isdisjoint(map(_bare, yours))
 
 
 def _bare(word: str) -> str:
@@ -248,16 +247,10 @@ def _opposites(one: Facts, other: Facts) -> bool:
     if _compared_the_other_way(one, other):
         return False
     mine, yours = (
-        words - {"all"} if _OF_ALL_TIME.search(facts.lower) else words
+        words - {"all"} if facts.words.count("all") == len(_OF_ALL_TIME.findall(facts.lower)) else words
         for facts, words in zip((one, other), _apart(one, other), strict=True)
     )
-    if _has_both(mine) and _has_both(yours):
-        return False  # "pros and cons" and "advantages and disadvantages"
     return any(LEXICON.opposed(a, b) for a in mine for b in yours)
-
-
-def _has_both(words: frozenset[str]) -> bool:
-    return any(LEXICON.opposed(a, b) for a, b in combinations(words, 2))
 
 
 def _directions(one: Facts, other: Facts) -> bool:
@@ -304,7 +297,7 @@ _CHECKS: Final[dict[GuardName, Callable[[Facts, Facts], bool]]] = {
 
 _EXTRA: Final[dict[GuardName, Callable[[Facts, Facts], object]]] = {
     "number": lambda one, other: (
-        one.counts - other.counts if one.quantities == other.quantities else _unmatched(one, other)
+        one.counts - other.counts if one.quantities == other.quantities else _more(one.quantities, other.quantities)
     ),
     "date": lambda one, other: (one.dates | one.dayparts) - (other.dates | other.dayparts),
     "identifier": lambda one, other: one.identifiers - other.identifiers,
@@ -324,13 +317,6 @@ _SAID_BY_ONE: Final[frozenset[GuardName]] = frozenset({"negation"})
 def _more(mine: Iterable[Any], yours: Iterable[Any]) -> Counter[Any]:
     """What one has more often than the other."""
     return Counter(mine) - Counter(yours)
-
-
-def _unmatched(one: Facts, other: Facts) -> set[Any]:
-    """Quantities that one has more often than the other, which has none of them in words. Who names a year or a price
-    twice means the same one."""
-    said_again = {quantity for quantity in other.quantities if quantity[1] >= 100}
-    return set(_more(one.quantities, other.quantities)) - other.singles - said_again
 
 
 def _says(facts: Facts, quote: str) -> bool:

@@ -46,8 +46,6 @@ class Lexicon:
     units: dict[str, tuple[str, float]]
     """Of a unit's name, its dimension and what one is worth in it."""
     numbers: dict[str, float]
-    either_way: frozenset[str]
-    """Words with accents that are as often written without."""
     scales: dict[str, float]
     dates: dict[str, str]
     dayparts: dict[str, str]
@@ -141,7 +139,6 @@ def _load() -> Lexicon:
         counted=_words("counted.txt"),
         units=_units(),
         numbers={word: float(number) for word, number in _named("numbers.txt").items()},
-        either_way=_words("accents.txt"),
         scales={word: float(scale) for word, scale in _named("scales.txt").items()},
         dates=_named("dates.txt"),
         dayparts=_named("dayparts.txt"),

@@ -13,9 +13,6 @@ _SYMMETRIC: Final = re.compile(
     r"\b(?:and|or|vs|versus|between|both|differ\w*|compar\w*|same|together|combine\w*|&)\b|,"
 )
 _TOGETHER: Final = re.compile(r"\b(?:differ\w*|compar\w*|combin\w*|together|compatible|vs|versus|between|both)\b")
-_HOW_FAR: Final = re.compile(r"^\W*how far (?:away )?(?:is|are) [^,;?]{1,60}\bfrom\b")
-"""It is as far there as back."""
-
 _PASSIVE: Final = re.compile(
     r"\b(?:is|was|were|are|be|been|being)\b(?:(?!\bto\b).){1,40}\bby\b|\bg[eo]t\b(?:(?!\b(?:to|from|into)\b).){1,40}\bby\b"
 )
@@ -95,8 +92,6 @@ _AROUND: Final = frozenset(
 
 def exchanged(one: Facts, other: Facts) -> bool:
     """Whether the same things have changed places, and their places matter; who is to do it, too."""
-    if _HOW_FAR.search(one.lower) and _HOW_FAR.search(other.lower):
-        return False
     return (
         crossed(one, other)
         or _attributes_exchanged(one, other)
