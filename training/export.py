@@ -1,4 +1,4 @@
-"""Writes the reader as the gateway loads it: the layers as ONNX with 8-bit weights, the words' vectors in four bits."""
+"""Writes the reader as the gateway loads it: the layers as ONNX with weights of 7 bits, the words in four bits each."""
 
 import warnings
 from collections.abc import Sequence

@@ -44,6 +44,7 @@ class Refresher:
             async with asyncio.timeout(REFRESH_SECONDS):
                 result = await self._forwarder.refresh(runtime, question, key)
         except Exception:
+            # Nobody waits for it: the stale answer was given, and the next request asks again.
             log.exception("a stale entry could not be refreshed")
             result = "failed"
         finally:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from llmcache_gateway.evaluate.measure import Judged, Share, configured, count, curve
 from llmcache_gateway.main import main
+from tests.gateway.conftest import by_hand, manifest
 from tests.gateway.provider import Provider
 from tests.gateway.providers import embeddings
 from tests.gateway.test_command_line import finish, start, without_package
@@ -373,10 +374,7 @@ def test_a_gateways_own_configuration_is_evaluated_and_an_upstream_that_makes_no
     tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str
 ) -> None:
     arguments = write(tmp_path, PLAIN, PAIRS)
-    config = yaml.safe_load((tmp_path / "llmcache.yaml").read_text())
-    config["kind"] = "GatewayConfig"
-    config["metadata"]["namespace"] = "tests"
-    config["spec"] |= {"upstreams": [{"name": "main", "provider": "echo"}], "prefix": {"name": "p", "version": "v1"}}
+    config = by_hand(manifest(None, semantic=PLAIN))
     (tmp_path / "llmcache.yaml").write_text(yaml.safe_dump(config))
     assert run(arguments) == 0
 

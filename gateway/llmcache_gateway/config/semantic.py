@@ -15,6 +15,8 @@ SemanticAdmit = Literal["tools", "time-sensitive", "other-scripts"]
 
 Similarity = Annotated[float, Meta(ge=0.0, le=1.0)]
 Unsure = Annotated[float, Meta(ge=0.0, le=0.5)]
+"""A score that no verifier which comes along serves from: each says yes from more than 0.5 on."""
+
 Candidates = Annotated[int, Meta(ge=2, le=16)]
 Admitted = Annotated[list[SemanticAdmit], Meta(max_length=3)]
 

@@ -171,6 +171,7 @@ class ContentKeeper:
             # What is wrong with this beginning, such as its length, says nothing of others.
             paused, pause = prefix if error.status == 400 else owner.route, PAUSE_SECONDS
         except Exception:
+            # Requests go on without a content: whatever went wrong is waited out like any other failure.
             log.exception("a cached content could not be made")
         self.known.give_up(prefix, paused, self._clock() + pause)
 
@@ -238,6 +239,7 @@ class ContentKeeper:
             if content.ends <= now:
                 self._forget(prefix, content.name)
         except Exception:
+            # The other contents are looked after all the same, and this one again at the next tick.
             log.exception("a cached content could not be looked after")
 
     async def _renew(self, prefix: bytes, content: Content, owner: Owner, left: float) -> None:
@@ -259,6 +261,7 @@ class ContentKeeper:
         except StoreError as error:
             log.debug("a cached content was renewed, which can't be noted: %s", error)
         except Exception:
+            # Nobody waits for it: at worst the content ends, and its requests pay in full.
             log.exception("a cached content could not be renewed")
         finally:
             del self._renewing[name]

@@ -93,7 +93,7 @@ class OpenAIShaped(BodyDialect):
         raise NotImplementedError  # each API has requests of its own
 
     def counted(self, request: Request) -> dict[str, Any]:
-        raise NotImplementedError
+        raise NotImplementedError  # so has it members that count
 
     def for_provider(self, provider: str) -> Self:
         found: Self = self._by_provider.get(provider, self)
