@@ -1,4 +1,4 @@
-"""Writes the reader as the gateway loads it: the layers as ONNX with weights of 7 bits, the words in four bits each."""
+"""Writes the reader as the gateway loads it: layers as ONNX with weights of 7 bits, the words' vectors in four."""
 
 import warnings
 from collections.abc import Sequence
